@@ -106,7 +106,9 @@ class SessionExpiredError(TransientError):
 
 class DiskFullError(TransientError):
     retry = False
-    default_remedy = "Free some space, or point --record-root and TMPDIR to a larger disk, then run the same command again."
+    default_remedy = (
+        "Free some space, or point --record-root and TMPDIR to a larger disk, then run the same command again."
+    )
 
 
 class ServerError(XnbTransferError):

@@ -1,0 +1,201 @@
+"""TransferOptions: every parameter of a transfer, its type, default and help, stated once.
+
+The command line, the parameters cell of the templates, the configuration file and the documentation
+all follow from the fields of this class. Unknown names and mistyped values are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .errors import OptionsError
+
+Existing = Literal["skip", "stop", "merge", "replace"]
+
+_SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
+_LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
+_IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+Labels = Annotated[tuple[str, ...], Field(default=())]
+
+
+class TransferOptions(BaseModel):
+    """What to transfer, from where to where, and how. Frozen; labels are text; nothing is guessed.
+
+    Raises
+    ------
+    OptionsError
+        From the ``from_*`` constructors: one sentence per wrong name or value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    source_server: str = Field("", description="address of the source XNAT; empty: XNAT_SOURCE_HOST, then XNAT_HOST")
+    source_project: str = Field(description="project ID to copy from")
+    destination_server: str = Field(
+        "", description="address of the destination XNAT; empty: XNAT_DESTINATION_HOST, then XNAT_HOST"
+    )
+    destination_project: str = Field(description="project ID to copy to")
+    subjects: Labels = Field((), description="subject labels to take; none: all")
+    sessions: Labels = Field((), description="session labels to take; none: all; a pattern may be given as ~REGEX")
+    modalities: Labels = Field((), description="modalities to take (MR, CT, PT); none: all")
+    scan_types: Labels = Field((), description="scan types to take, as XNAT lists them; none: all")
+    date_from: str = Field("", description="earliest session date, YYYY-MM-DD; empty: no limit")
+    date_to: str = Field("", description="latest session date, YYYY-MM-DD; empty: no limit")
+    label_map: str = Field("", description="CSV with subject,session,to_subject,to_session; empty: labels are kept")
+    existing: Existing = Field(
+        "skip", description="what to do where the destination has the session: skip, stop, merge or replace"
+    )
+    archive: bool = Field(False, description="archive after the comparison in the prearchive")
+    proof: str = Field("all", description="all, sample:N (N files a scan) or listing")
+    workers: int = Field(4, ge=1, le=32, description="scans in flight at one time")
+    record_root: str = Field("xnbtransfer-records", description="folder that receives the record")
+    dry_run: bool = Field(False, description="stop after the plan: nothing is written at the destination")
+    reason: str = Field("", description="why this transfer is made; kept in the record and sent to the server")
+
+    @field_validator("subjects", "sessions", "modalities", "scan_types", mode="before")
+    @classmethod
+    def _labels_are_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("give a list of labels, e.g. ['001', '002']")
+        if isinstance(value, list | tuple):
+            for label in value:
+                if not isinstance(label, str):
+                    raise ValueError(
+                        f"the label {label!r} is a number, and a label such as 001 would have lost its zeros; "
+                        "write it in quotes (papermill: -r, YAML: '001')"
+                    )
+            return tuple(value)
+        return value
+
+    @field_validator("source_project", "destination_project", "label_map", "date_from", "date_to", mode="before")
+    @classmethod
+    def _text_only(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("write it in quotes: it is a name, never a number")
+        return value
+
+    @field_validator("source_project", "destination_project")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; name a project ID")
+        return value
+
+    @field_validator("source_server", "destination_server")
+    @classmethod
+    def _no_login_in_address(cls, value: str) -> str:
+        if _LOGIN_IN_URL.search(value + "/"):
+            raise ValueError("holds a password; parameters are saved, so credentials come from the environment only")
+        if value and not re.match(r"https?://", value):
+            raise ValueError("is no address; it begins with https://")
+        return value.rstrip("/")
+
+    @field_validator("sessions")
+    @classmethod
+    def _patterns_compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for label in value:
+            if label.startswith("~"):
+                try:
+                    re.compile(label[1:])
+                except re.error as problem:
+                    raise ValueError(f"the pattern {label} cannot be read: {problem}") from None
+        return value
+
+    @field_validator("date_from", "date_to")
+    @classmethod
+    def _dates(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise ValueError("is no date; write YYYY-MM-DD")
+        return value
+
+    @field_validator("proof")
+    @classmethod
+    def _known_proof(cls, value: str) -> str:
+        if not re.fullmatch(r"all|listing|sample:[1-9]\d*", value):
+            raise ValueError("is not all, listing or sample:N")
+        return value
+
+    @property
+    def sample(self) -> int | None:
+        """Files a scan to read back, or None when ``proof`` is not a sample."""
+        return int(self.proof.partition(":")[2]) if self.proof.startswith("sample:") else None
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> TransferOptions:
+        """Options from names and values, e.g. of a YAML file or a command line.
+
+        Raises
+        ------
+        OptionsError
+            If a name is unknown, looks like a secret, or a value has the wrong type.
+        """
+        for name in values:
+            if name not in cls.model_fields and _SECRET.search(str(name)):
+                raise OptionsError(
+                    f"The parameter {name!r} looks like a secret, and parameters are saved with the record.",
+                    "Leave it out: credentials come from XNAT_USER and XNAT_PASS, .netrc or a prompt.",
+                )
+        try:
+            return cls(**{str(name): value for name, value in values.items()})
+        except ValidationError as problem:
+            raise OptionsError(" ".join(_sentence(error) for error in problem.errors()), _spelling(problem)) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> TransferOptions:
+        """Options from a YAML file; ``overrides`` win."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as problem:
+            raise OptionsError(f"The configuration {path} cannot be read: {problem.strerror}.") from None
+        except yaml.YAMLError as problem:
+            raise OptionsError(f"The configuration {path} is not YAML: {str(problem).splitlines()[0]}.") from None
+        if not isinstance(values, dict):
+            raise OptionsError(f"The configuration {path} holds no 'name: value' lines.")
+        return cls.from_mapping({**values, **overrides})
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any]) -> TransferOptions:
+        """Options from the names of the parameters cell: call it with ``globals()`` right below that cell.
+
+        Every public name that is not a module, class or function counts as a parameter, so that one injected
+        under a wrong name is refused (papermill itself only warns and goes on with the default).
+        """
+        values = {
+            name: value
+            for name, value in namespace.items()
+            if not name.startswith("_")
+            and name not in _IPYTHON_NAMES
+            and not isinstance(value, types.ModuleType | type)
+            and not callable(value)
+        }
+        return cls.from_mapping(values)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"]) or "options"
+    if error["type"] == "extra_forbidden":
+        return f"There is no parameter {name!r}."
+    if error["type"] == "missing":
+        return f"The parameter {name!r} is required."
+    message = error["msg"].removeprefix("Value error, ")
+    return f"The parameter {name!r}: {message}."
+
+
+def _spelling(problem: ValidationError) -> str:
+    import difflib
+
+    for error in problem.errors():
+        if error["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(error["loc"][0]), TransferOptions.model_fields, 1, 0.5)
+            if near:
+                return f"Did you mean {near[0]!r}?"
+    return "The parameters are listed by 'xnbtransfer transfer --help'."

@@ -1,0 +1,230 @@
+"""The frozen values that travel between the rooms: settings, inventory, events and results.
+
+Frames are pandas DataFrames with the columns named here; text columns hold ``str`` (never NaN), counts and
+``size_bytes`` hold integers. Lower-case columns come from XNAT, columns spelt as DICOM keywords from headers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+SESSION_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "session_id": str,  # XNAT's accession number, used in addresses only
+    "project": str,  # the owner: another project's where the session is shared into this one
+    "shared": bool,
+    "xsi_type": str,
+    "modality": str,
+    "date": str,
+    "StudyInstanceUID": str,
+    "scans": int,
+    "files": int,
+    "size_bytes": int,
+}
+SCAN_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "scan": str,
+    "xsi_type": str,
+    "type": str,
+    "quality": str,
+    "series_description": str,
+    "note": str,
+    "frames": str,
+    "SeriesInstanceUID": str,
+    "files": int,
+    "size_bytes": int,
+}
+RESOURCE_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "scan": str,  # "" for a resource of the session itself
+    "resource": str,
+    "format": str,
+    "files": int,
+    "size_bytes": int,
+}
+FILE_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "scan": str,
+    "resource": str,
+    "path": str,
+    "size_bytes": int,
+    "md5": str,  # lower-case hex, "" where the server lists none
+    "format": str,
+}
+PREARCHIVE_COLUMNS = {
+    "project": str,
+    "subject": str,
+    "session": str,
+    "status": str,
+    "StudyInstanceUID": str,
+    "uri": str,  # /prearchive/projects/P/TIMESTAMP/FOLDER
+    "uploaded": str,
+}
+
+
+def frame(rows, columns: dict[str, type]) -> pd.DataFrame:
+    """A frame with exactly ``columns``, in that order, each of its type; missing cells become "", 0 or False."""
+    rows = list(rows)
+    data = {}
+    for name, kind in columns.items():
+        empty = kind()
+        data[name] = pd.Series(
+            [kind(row.get(name)) if row.get(name) is not None else empty for row in rows],
+            dtype={str: object, int: "int64", bool: "bool"}[kind],
+        )
+    return pd.DataFrame(data, columns=list(columns))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides how a project takes data; None where the server does not tell this user."""
+
+    version: str = ""
+    prearchive_code: int | None = None
+    quarantine_code: int | None = None
+    site_script: str | None = None  # text of the site-wide anonymisation script if it is switched on
+    project_script: str | None = None  # text of the project's script if it is switched on
+    site_script_on: bool | None = None
+    project_script_on: bool | None = None
+    checksums: bool | None = None
+    can_read: bool | None = None
+    can_create: bool | None = None
+    can_edit: bool | None = None
+    can_delete: bool | None = None
+
+    def as_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """One project as frames, with where and when it was read.
+
+    ``sessions``, ``scans``, ``resources``, ``files`` and ``prearchive`` have the columns of this module.
+    ``notes`` are sentences about what could not be read.
+    """
+
+    server: str
+    project: str
+    user: str
+    read_at: str  # UTC, ISO 8601
+    settings: Settings
+    sessions: pd.DataFrame
+    scans: pd.DataFrame
+    resources: pd.DataFrame
+    files: pd.DataFrame
+    prearchive: pd.DataFrame
+    requests: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Verdict(enum.StrEnum):
+    """The four verdicts on a file. They add up to the files of the plan, always."""
+
+    EQUAL = "equal"
+    EXPLAINED = "changed as explained"
+    DIFFERENT = "different"
+    NOT_PROVED = "cannot be proved"
+
+
+MANIFEST_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "scan": str,
+    "resource": str,
+    "path": str,
+    "size_bytes": int,
+    "source_md5": str,
+    "content": str,  # sha256 of the bulk data
+    "SOPInstanceUID": str,
+    "destination_subject": str,
+    "destination_session": str,
+    "destination_scan": str,
+    "destination_path": str,
+    "destination_size_bytes": int,
+    "destination_md5": str,
+    "changed": str,  # element paths whose values differ, separated by spaces; values never
+    "verdict": str,
+    "because": str,
+}
+OUTCOME_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "destination_subject": str,
+    "destination_session": str,
+    "action": str,
+    "state": str,  # planned, skipped, in prearchive, archived, failed
+    "scans": int,
+    "files": int,
+    "size_bytes": int,
+    "equal": int,
+    "explained": int,
+    "different": int,
+    "not_proved": int,
+    "extra": int,
+    "verdict": str,
+    "because": str,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in a run; listeners never stop it. ``kind``: run, session, scan, message."""
+
+    kind: str
+    name: str  # started, sent, compared, archived, proved, failed, skipped, finished
+    where: str = ""
+    files: int = 0
+    size_bytes: int = 0
+    text: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run or a verification found. ``files`` has MANIFEST_COLUMNS, ``sessions`` OUTCOME_COLUMNS.
+
+    ``extra`` lists files at the destination that the plan does not name (columns as FILE_COLUMNS).
+    """
+
+    sessions: pd.DataFrame
+    files: pd.DataFrame
+    extra: pd.DataFrame
+    started_at: str
+    finished_at: str
+    seconds: float = 0.0
+    requests: int = 0
+    writes: int = 0
+    messages: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    transient: bool = False
+    timeline: tuple[tuple[float, int], ...] = field(default=())  # (seconds since the start, bytes sent so far)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Files by verdict, all four always present."""
+        found = self.files["verdict"].value_counts()
+        return {str(verdict): int(found.get(str(verdict), 0)) for verdict in Verdict}
+
+    @property
+    def exit_code(self):
+        """The exit code of this result: never 0 with a failed or unproved row."""
+        from .errors import ExitCode
+
+        counts = self.counts
+        failed = bool((self.sessions["state"] == "failed").any())
+        if self.transient:
+            return ExitCode.TRANSIENT
+        if failed or counts[Verdict.DIFFERENT]:
+            return ExitCode.DIFFERENCES
+        if counts[Verdict.NOT_PROVED]:
+            return ExitCode.CANNOT_BE_PROVED
+        return ExitCode.PROVED
