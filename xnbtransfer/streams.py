@@ -1,0 +1,231 @@
+"""Scans as streams: read a zip while it arrives, check every file as it passes, spool it, send it on.
+
+Memory is bounded by ``IN_MEMORY_BYTES`` per stream, temporary disk by one scan per worker. Names inside a zip
+are text to be matched with what the server listed; they are never paths here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import re
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import unquote
+
+from .dicom import Content, read_content
+from .errors import DicomError, DiskFullError
+from .zips import ZipMember, read_zip, write_zip, zip_length
+
+IN_MEMORY_BYTES = 16 << 20
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One file as it passed: sizes in bytes, digests in lower-case hex, ``problem`` a sentence or ""."""
+
+    scan: str
+    resource: str
+    path: str
+    size_bytes: int
+    md5: str
+    content: Content | None = None
+    problem: str = ""
+    name: str = ""  # the unique name it is sent under
+
+    def record(self) -> dict:
+        """What the journal keeps of it: no value of any header but the instance UID."""
+        content = self.content
+        return {
+            "path": self.path,
+            "name": self.name,
+            "size_bytes": self.size_bytes,
+            "md5": self.md5,
+            "sop": content.sop_instance_uid if content else "",
+            "bulk": content.bulk if content else "",
+            "geometry": content.geometry if content else "",
+            "problem": self.problem,
+        }
+
+
+class Spool:
+    """The files of one scan on temporary disk, and the zip that they become."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._file = tempfile.TemporaryFile(prefix="xnbtransfer-", dir=folder)
+        self._at: dict[str, tuple[int, int]] = {}
+        self.members: list[ZipMember] = []
+
+    def add(self, name: str, data: memoryview) -> None:
+        with _room():
+            self._at[name] = (self._file.tell(), len(data))
+            self._file.write(data)
+        self.members.append(ZipMember(name=name, size_bytes=len(data), crc32=zlib.crc32(data)))
+
+    @property
+    def zip_bytes(self) -> int:
+        return zip_length(self.members)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The zip, from its start; may be asked for again."""
+        with _room():
+            self._file.flush()
+        return write_zip(self.members, self._read)
+
+    def _read(self, member: ZipMember) -> Iterator[bytes]:
+        offset, left = self._at[member.name]
+        while left:
+            self._file.seek(offset)
+            block = self._file.read(min(_BLOCK, left))
+            offset, left = offset + len(block), left - len(block)
+            yield block
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFullError(f"The disk with the temporary files ({tempfile.gettempdir()}) is full.") from None
+        raise
+
+
+@contextlib.contextmanager
+def whole(chunks: Iterable[bytes]) -> Iterator[memoryview]:
+    """All of a stream as one memoryview: in memory while it is small, else a mapped temporary file."""
+    buffer = bytearray()
+    spill = None
+    for chunk in chunks:
+        if spill is None and len(buffer) + len(chunk) > IN_MEMORY_BYTES:
+            spill = tempfile.TemporaryFile(prefix="xnbtransfer-")
+            with _room():
+                spill.write(buffer)
+            buffer = bytearray()
+        if spill is None:
+            buffer += chunk
+        else:
+            with _room():
+                spill.write(chunk)
+    if spill is None:
+        yield memoryview(buffer).toreadonly()
+        return
+    with spill:
+        with _room():
+            spill.flush()
+        with mmap.mmap(spill.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)
+            try:
+                yield view
+            finally:
+                view.release()
+
+
+def path_in_resource(name: str, listed: Mapping[str, object] | None = None) -> str:
+    """The path of a file below its resource, from the name of its entry in one of XNAT's zips.
+
+    XNAT source, ``ZipRepresentation``: ``<label>/scans/<id>-<type>/resources/<resource>/files/<path>``; other
+    layouts drop segments. Where the server listed the files, the listed path wins.
+    """
+    _, found, path = name.partition("/files/")
+    if not found:
+        path = name.rsplit("/", 1)[-1]
+    if listed is not None and path not in listed and unquote(path) in listed:
+        return unquote(path)
+    return path
+
+
+def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes) -> Seen:
+    """Digest and read one file. A file that is not whole DICOM is seen with its ``problem``, never an exception."""
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    content, problem = None, ""
+    if len(data) == 0:
+        problem = "the file is empty"
+    else:
+        try:
+            content = read_content(data, key=key)
+        except DicomError as error:
+            problem = error.message
+    return Seen(
+        scan=scan, resource=resource, path=path, size_bytes=len(data), md5=md5, content=content, problem=problem
+    )
+
+
+def read_scan(
+    chunks: Iterable[bytes],
+    *,
+    scan: str,
+    resource: str,
+    prefix: str,
+    listed: Mapping[str, object],
+    study_uid: str,
+    key: bytes,
+    spool: Spool | None,
+) -> list[Seen]:
+    """Read the zip of one scan resource, check each file, and spool what an import can carry.
+
+    Parameters
+    ----------
+    chunks : iterable of bytes
+        The zip as it arrives.
+    prefix : str
+        Begins the name of every spooled file, so that no two zips sent side by side share a name (equal names
+        collided on a live server).
+    listed : mapping
+        Path below the resource to whatever the source lists for it.
+    study_uid : str
+        The study that the session belongs to; "" takes that of the first file.
+    spool : Spool or None
+        None reads only.
+
+    Returns
+    -------
+    list of Seen
+        One per file, sorted by path. Those with a ``problem`` were not spooled.
+
+    Raises
+    ------
+    TransientError
+        If the zip is cut short or damaged.
+    """
+    found: list[Seen] = []
+    instances: dict[str, str] = {}
+    for entry, data in read_zip(chunks):
+        with whole(data) as view:
+            path = path_in_resource(entry, listed)
+            one = see(view, scan=scan, resource=resource, path=path, key=key)
+            problem = one.problem
+            if one.content is not None:
+                uid = one.content.sop_instance_uid
+                study_uid = study_uid or one.content.study_instance_uid
+                if uid in instances:
+                    problem = f"it has the SOPInstanceUID of {instances[uid]}, and XNAT keeps one file of an instance"
+                elif one.content.study_instance_uid != study_uid:
+                    problem = "it belongs to another study than the first file of its session"
+                instances.setdefault(uid, path)
+            name = f"{prefix}-{len(found):05d}-{_plain(path)}.dcm"
+            one = replace(one, problem=problem, name="" if problem else name)
+            if spool is not None and not problem:
+                spool.add(name, view)
+            found.append(one)
+    return sorted(found, key=lambda item: item.path)
+
+
+def _plain(path: str) -> str:
+    stem = path.rsplit("/", 1)[-1]
+    stem = stem[:-4] if stem.lower().endswith(".dcm") else stem
+    return re.sub(r"[^A-Za-z0-9_-]", "_", stem)[-60:] or "file"

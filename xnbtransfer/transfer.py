@@ -1,0 +1,738 @@
+"""run(plan): carry out what was reviewed, session by session, and prove it. Nothing else is decided here.
+
+A session goes: look again, send its first scan alone, its others side by side, build, compare in the prearchive,
+archive if the plan says so, compare again. Success is what a listing and a read-back say, never a status code.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import hashlib
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from .errors import (
+    InputError,
+    RefusedError,
+    ServerError,
+    TransientError,
+    XnbTransferError,
+)
+from .history import SessionHistory, read_history
+from .inventory import read_inventory
+from .journal import Journal
+from .keys import SessionKey
+from .plan import SENDS, Plan, ScanPlan, SessionPlan, destination_state, source_states
+from .streams import Seen, Spool
+from .values import Event, Result, Verdict
+from .verify import (
+    ARCHIVED,
+    IN_PREARCHIVE,
+    expected_changes,
+    judge,
+    missing_rows,
+    not_proved,
+    outcome,
+    read_back,
+    read_source_scan,
+    result_of,
+    same_study,
+    share_elements,
+    study_of,
+    verify,
+)
+from .xnat import Connection
+
+JOURNAL = "journal.jsonl"
+_TRIES = 4
+_BROKEN_IN_A_ROW = 5
+_ARCHIVE_WAIT_S = 600.0
+# What validate-archive may say of a session that is there on purpose (XNAT source, PrearcSessionArchiver).
+_ALLOWED_CODES = {"copy": set(), "merge": {"1", "16", "10"}, "replace": {"1", "14", "16"}}
+
+Listener = Callable[[Event], None]
+Listed = Mapping[tuple[str, str], Mapping[str, tuple[int, str]]]
+
+
+@dataclasses.dataclass
+class _Work:
+    """One session on its way."""
+
+    session: SessionPlan
+    past: SessionHistory
+    listed: Listed
+    pending: list[ScanPlan]
+    seen: dict[tuple[str, str], list[Seen]] = dataclasses.field(default_factory=dict)
+    uri: str = ""
+    failed: XnbTransferError | None = None
+    in_flight: int = 0
+    state: str = ""
+    rows: list[dict] = dataclasses.field(default_factory=list)
+    extra: list[dict] = dataclasses.field(default_factory=list)
+    because: str = ""
+
+
+def run(
+    plan: Plan,
+    source: Connection,
+    destination: Connection,
+    *,
+    folder: str | Path,
+    on_event: Listener | None = None,
+    stop: threading.Event | None = None,
+    spool_folder: str | None = None,
+) -> Result:
+    """Carry out ``plan`` exactly as written, and prove every file.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the journal. A journal of this plan that lies there is continued: what it proves done is not sent again.
+    on_event : callable, optional
+        Is told what happens, from worker threads; whatever it raises is dropped.
+    stop : threading.Event, optional
+        Set it to end after the scans in flight; the next run goes on from there.
+    spool_folder : str, optional
+        For temporary files, at most ``workers`` x the largest scan; without it the system's.
+
+    Returns
+    -------
+    Result
+        One row per file of the plan, each with one of four verdicts.
+
+    Raises
+    ------
+    RefusedError
+        If the plan has blockers, or source or destination changed since it was made.
+    InputError
+        If a connection is not to the server of the plan, or the journal is of another plan.
+    DiskFullError
+        If there is no room for a scan or for the journal. Nothing is lost; run it again.
+    """
+    if plan.blockers:
+        raise RefusedError(
+            f"The plan has {len(plan.blockers)} blockers: {' '.join(plan.blockers)}", "Clear them and plan again."
+        )
+    for side, connection in ((plan.source, source), (plan.destination, destination)):
+        if connection.server.rstrip("/") != side.server.rstrip("/"):
+            raise InputError(
+                f"The plan is for {side.project} on {side.server}, and the connection is to {connection.server}.",
+                "Connect to the servers of the plan, or plan again.",
+            )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
+        return _Run(plan, source, destination, journal, folder / JOURNAL, on_event, stop, spool_folder).go()
+
+
+class _Run:
+    def __init__(self, plan, source, destination, journal, path, on_event, stop, spool_folder) -> None:
+        self.plan: Plan = plan
+        self.options = plan.transfer_options
+        self.source: Connection = source
+        self.destination: Connection = destination
+        self.journal: Journal = journal
+        self.path: Path = path
+        self.listener: Listener | None = on_event
+        self.stop: threading.Event = stop or threading.Event()
+        self.spool_folder = spool_folder
+        self.key = secrets.token_bytes(16)
+        self.started = time.time()
+        self.sent_bytes = 0
+        self.timeline: list[tuple[float, int]] = []
+        self.lock = threading.Lock()
+        self.fatal: BaseException | None = None
+        self.broken = 0
+
+    # -- the whole run ------------------------------------------------------------------------------------------
+
+    def go(self) -> Result:
+        before = (self.source.requests + self.destination.requests, self.source.writes + self.destination.writes)
+        past = read_history(self.journal.entries())
+        todo, done = [], []
+        for session in self.plan.sessions:
+            if session.action not in SENDS:
+                continue
+            one = past.setdefault(session.key, SessionHistory())
+            (done if self._finished(one) else todo).append(session)
+        listed = self._unchanged(todo, past) if todo else {}
+        self._tell("run", "started", files=sum(s.files for s in todo), size_bytes=sum(s.size_bytes for s in todo))
+        works = [self._work(session, past[session.key], listed) for session in todo]
+        self._carry_out(works)
+        result = self._result(works, done, before)
+        self._tell("run", "finished", files=len(result.files), size_bytes=self.sent_bytes)
+        if self.fatal is not None:
+            raise self.fatal
+        return result
+
+    def _finished(self, past: SessionHistory) -> bool:
+        if past.rows is None or past.failed or past.damaged:
+            return False
+        clean = all(row["verdict"] != Verdict.DIFFERENT for row in past.rows)
+        return past.state == ARCHIVED or not (self.options.archive and clean)
+
+    def _work(self, session: SessionPlan, past: SessionHistory, listed) -> _Work:
+        pending = list(session.sent_scans)
+        return _Work(session, past, listed.get(session.key, {}), pending, uri=past.uri)
+
+    def _unchanged(self, todo: list[SessionPlan], past: dict[SessionKey, SessionHistory]):
+        """Read both sides again and refuse where a session is not as the plan saw it."""
+        ids = {session.session_id for session in todo}
+        here = read_inventory(
+            self.source, self.plan.source.project, select=lambda row: row["session_id"] in ids, prearchive=False
+        )
+        labels = {session.destination_session for session in todo}
+        uids = {session.StudyInstanceUID for session in todo}
+        there = read_inventory(
+            self.destination,
+            self.plan.destination.project,
+            select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
+        )
+        states = source_states(here)
+        changed = []
+        for session in todo:
+            if states.get(session.key, "") != session.source_state:
+                changed.append(f"{session.key} at the source")
+            if not past[session.key].begun:
+                now = destination_state(there, session.to, session.StudyInstanceUID)
+                if now != session.destination_state:
+                    changed.append(f"{session.to} at the destination")
+        if changed:
+            raise RefusedError(
+                f"{len(changed)} sessions are no longer as the plan saw them: {', '.join(changed[:5])}.",
+                "Plan again and review the new plan; nothing was sent.",
+            )
+        listed: dict[SessionKey, dict[tuple[str, str], dict[str, tuple[int, str]]]] = {}
+        columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
+        for row in here.files[columns].itertuples(index=False, name=None):
+            of_session = listed.setdefault(SessionKey(row[0], row[1]), {})
+            of_session.setdefault((row[2], row[3]), {})[row[4]] = (row[5], row[6])
+        return listed
+
+    def _carry_out(self, works: list[_Work]) -> None:
+        """Keep ``workers`` tasks in flight: a session's first scan, then its others, then its end."""
+        waiting = collections.deque((work, "first") for work in works)
+        running: dict[Future, tuple[_Work, str]] = {}
+        with ThreadPoolExecutor(self.options.workers, thread_name_prefix="xnbtransfer") as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self.options.workers and not self._stopping():
+                        work, step = waiting.popleft()
+                        running[pool.submit(self._step, work, step)] = (work, step)
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        work, step = running.pop(future)
+                        future.result()
+                        waiting.extendleft((work, name) for name in reversed(self._next(work, step)))
+            except BaseException:
+                self.stop.set()
+                raise
+
+    def _stopping(self) -> bool:
+        return self.stop.is_set() or self.fatal is not None
+
+    def _next(self, work: _Work, step: str) -> list[str]:
+        if step in ("first", "scan"):
+            work.in_flight -= step == "scan"
+            if step == "first" and work.pending and work.failed is None:
+                work.in_flight = len(work.pending)
+                return ["scan"] * len(work.pending)
+            return ["finish"] if work.in_flight == 0 else []
+        return []
+
+    def _step(self, work: _Work, step: str) -> None:
+        try:
+            if step == "first":
+                self._begin(work)
+                self._scan(work)
+            elif step == "scan":
+                if work.failed is None and not self._stopping():
+                    self._scan(work)
+            else:
+                self._finish(work)
+        except XnbTransferError as problem:
+            self._failed(work, problem)
+            if type(problem).__name__ in ("DiskFullError", "JournalError"):
+                self.fatal = self.fatal or problem
+        except Exception as problem:  # a fault of ours in one session must not take the others with it
+            self._failed(work, XnbTransferError(f"Unexpected {type(problem).__name__} in {work.session.key}."))
+            self.fatal = self.fatal or problem
+
+    def _failed(self, work: _Work, problem: XnbTransferError) -> None:
+        with self.lock:
+            if work.failed is not None:
+                return
+            work.failed = problem
+        try:
+            self._note(work, "failed", because=str(problem), transient=problem.retry)
+        except XnbTransferError as worse:
+            self.fatal = self.fatal or worse
+        self._tell("session", "failed", work.session, text=str(problem))
+        with self.lock:
+            self.broken += 1
+            if self.broken >= _BROKEN_IN_A_ROW and problem.retry:
+                self.fatal = self.fatal or TransientError(
+                    f"{self.broken} sessions failed one after another, the last with: {problem.message}"
+                )
+
+    # -- one session --------------------------------------------------------------------------------------------
+
+    def _begin(self, work: _Work) -> None:
+        session, past = work.session, work.past
+        self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
+        if past.begun:
+            work.uri = past.uri or self._own_row(session)
+            return
+        self._look(session)
+        self._note(work, "begun")
+
+    def _look(self, session: SessionPlan) -> None:
+        """Read label, study and prearchive once more, right before the first write of a session."""
+        project = self.plan.destination.project
+        again = "Plan again: the new plan shows it."
+        there = self.destination.sessions_with_label(project, session.destination_session)
+        if session.action == "copy":
+            if there:
+                raise RefusedError(
+                    f"The label {session.to} appeared at the destination since the plan was made.", again
+                )
+            for row in self.destination.sessions_with_uid(session.StudyInstanceUID):
+                if row["project"] == project:
+                    raise RefusedError(
+                        f"The study of {session.key} appeared at the destination as {row['session']} since the plan "
+                        "was made.",
+                        again,
+                    )
+        elif not any(same_study(session.StudyInstanceUID, row["StudyInstanceUID"]) for row in there):
+            raise RefusedError(f"The session {session.to} is no longer the same study at the destination.", again)
+        for row in self.destination.prearchive(project):
+            if row["session"] == session.destination_session or row["StudyInstanceUID"] == session.StudyInstanceUID:
+                raise RefusedError(
+                    f"A session waits in the prearchive of {project} for {session.to} ({row['status']}); an upload "
+                    "would fall into it.",
+                    "Archive or delete it there, then run again.",
+                )
+
+    def _own_row(self, session: SessionPlan) -> str:
+        for row in self.destination.prearchive(self.plan.destination.project):
+            if row["session"] == session.destination_session and same_study(
+                session.StudyInstanceUID, row["StudyInstanceUID"]
+            ):
+                return row["uri"]
+        return ""
+
+    def _scan(self, work: _Work) -> None:
+        """Send one pending scan of a session, or only read it where it has arrived in an earlier run."""
+        with self.lock:
+            if not work.pending:
+                return
+            scan = work.pending.pop(0)
+        at = (scan.scan, scan.resource)
+        session = work.session
+        arrived = at in work.past.sent and at not in work.past.damaged and self._holds(work, work.past.sent[at])
+        seen, spool = read_source_scan(
+            self.source,
+            session,
+            scan.scan,
+            scan.resource,
+            work.listed.get(at, {}),
+            prefix=_prefix(session, scan),
+            key=self.key,
+            study_uid=self._study(work),
+            make_spool=(lambda: None) if arrived else (lambda: Spool(self.spool_folder)),
+        )
+        seen = share_elements(seen)
+        with self.lock:
+            work.seen[at] = seen
+        if spool is None:
+            return
+        with spool:
+            if spool.members:
+                self._import(work, scan, spool, [one for one in seen if not one.problem])
+        self._note(
+            work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=[one.record() for one in seen]
+        )
+        with self.lock:
+            self.sent_bytes += sum(member.size_bytes for member in spool.members)
+            self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
+        self._tell("scan", "sent", session, where=scan.scan, files=len(spool.members), size_bytes=scan.size_bytes)
+
+    def _study(self, work: _Work) -> str:
+        with self.lock:
+            return next((uid for uid in map(study_of, work.seen.values()) if uid), "")
+
+    def _holds(self, work: _Work, records: list[dict]) -> bool:
+        """Whether the destination still holds all files of a scan that the journal says was sent."""
+        if work.past.archiving and self._archived_id(work.session):
+            return True
+        names = {record["name"] for record in records if record["name"]}
+        return bool(work.uri) and names <= self._names_at(work.uri)
+
+    def _names_at(self, uri: str) -> set[str]:
+        found: set[str] = set()
+        try:
+            for row in self.destination.prearchive_resources(uri):
+                found |= {
+                    _name(one["path"]) for one in self.destination.prearchive_files(uri, row["scan"], row["resource"])
+                }
+        except ServerError:
+            return set()
+        return found
+
+    def _import(self, work: _Work, scan: ScanPlan, spool: Spool, seen: list[Seen]) -> None:
+        """Send one zip. After a lost or failed answer the state is read before anything is sent again."""
+        session, project = work.session, self.plan.destination.project
+        names = {one.name for one in seen}
+        problem: XnbTransferError | None = None
+        for attempt in range(_TRIES):
+            self._note(work, "sending", scan=scan.scan, resource=scan.resource, attempt=attempt)
+            try:
+                uris = self.destination.import_zip(
+                    project=project,
+                    subject=session.destination_subject,
+                    session=session.destination_session,
+                    size_bytes=spool.zip_bytes,
+                    body=spool.chunks,
+                    reason=self.options.reason,
+                )
+            except (TransientError, ServerError) as error:
+                if not error.retry and getattr(error, "status", 0) < 500:
+                    raise
+                problem = error
+                pause = getattr(error, "retry_after_s", None)
+                time.sleep(min(pause if pause is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
+                uri = work.uri or self._own_row(session)
+                if uri and names <= self._names_at(uri):
+                    work.uri = uri
+                    return
+                continue
+            wrong = [uri for uri in uris if not uri.startswith(f"/prearchive/projects/{project}/")]
+            if wrong:
+                raise ServerError(
+                    f"The destination put {session.to} scan {scan.scan} at {wrong[0]}, not into the prearchive of "
+                    f"{project}.",
+                    "Ask an owner of the project to look at that row; it was not archived.",
+                )
+            if uris:
+                with self.lock:
+                    if work.uri and uris[0] != work.uri:
+                        raise ServerError(
+                            f"The upload of {session.to} was split over two prearchive rows.",
+                            "Delete both rows, then run again.",
+                        )
+                    work.uri = uris[0]
+                return
+            problem = ServerError(
+                f"The destination answered the upload of {session.to} scan {scan.scan} with 200 and stored nothing.",
+                "Look at its series import filter and anonymisation script: one of them rejects the files.",
+            )
+            uri = work.uri or self._own_row(session)
+            if uri and names <= self._names_at(uri):
+                work.uri = uri
+                return
+        raise problem
+
+    def _finish(self, work: _Work) -> None:
+        if work.failed is None and not work.pending and self._all_read(work):
+            self._prove(work)
+            self.broken = 0
+            return
+        if work.failed is None and self._stopping():
+            work.because = "stopped before it was complete; run again to go on"
+
+    def _all_read(self, work: _Work) -> bool:
+        return {(scan.scan, scan.resource) for scan in work.session.sent_scans} <= set(work.seen)
+
+    def _sent(self, work: _Work) -> list[Seen]:
+        return [one for at in sorted(work.seen) for one in work.seen[at]]
+
+    def _prove(self, work: _Work) -> None:
+        session, sent = work.session, self._sent(work)
+        if not any(not one.problem for one in sent):
+            work.rows = not_proved(session, sent, "")
+            work.state = "failed"
+            self._proved(work, "failed")
+            return
+        archived_id = self._archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
+        if not archived_id:
+            work.rows, work.extra = self._compare_prearchive(work, sent)
+            bad = self._bad_scans(session, work.rows, sent)
+            if bad:
+                self._repair(work, bad)
+                work.rows, work.extra = self._compare_prearchive(work, self._sent(work))
+                sent = self._sent(work)
+            self._tell("session", "compared", session, files=len(work.rows))
+            good = all(row["verdict"] != Verdict.DIFFERENT for row in work.rows) and not work.extra
+            if not (self.options.archive and good):
+                work.because = "" if good or not self.options.archive else "not archived: not every file is right"
+                self._proved(work, IN_PREARCHIVE)
+                return
+            archived_id = self._archive(work)
+        self._compare_archive(work, sent, archived_id)
+        self._proved(work, ARCHIVED)
+
+    def _proved(self, work: _Work, state: str) -> None:
+        work.state = state
+        rows = [row | {"verdict": str(row["verdict"])} for row in work.rows]
+        self._note(work, "proved", state=state, rows=rows, extra=work.extra)
+        self._tell("session", "proved", work.session, files=len(rows), text=state)
+
+    def _bad_scans(self, session: SessionPlan, rows: list[dict], sent: list[Seen]) -> set[tuple[str, str]]:
+        fine = {(one.scan, one.resource, one.path) for one in sent if not one.problem}
+        return {
+            (row["scan"], row["resource"])
+            for row in rows
+            if row["verdict"] == Verdict.DIFFERENT and (row["scan"], row["resource"], row["path"]) in fine
+        }
+
+    def _repair(self, work: _Work, bad: set[tuple[str, str]]) -> None:
+        """Send the scans that did not arrive whole once more into the same prearchive row."""
+        self._tell("session", "repairing", work.session, text=f"{len(bad)} scans are sent again")
+        for scan in work.session.sent_scans:
+            if (scan.scan, scan.resource) in bad:
+                work.past.sent.pop((scan.scan, scan.resource), None)
+                work.pending.append(scan)
+                self._scan(work)
+
+    def _compare_prearchive(self, work: _Work, sent: list[Seen]) -> tuple[list[dict], list[dict]]:
+        session = work.session
+        self._build(work)
+        expected = expected_changes(self.plan, session, archived=False)
+        if self.options.proof == "all":
+            with self.destination.open_prearchive(work.uri) as chunks:
+                there = read_back(chunks, key=self.key)
+            return judge(session, sent, there, expected, key=self.key, where="the prearchive")
+        there = self._sample(work, sent)
+        names = self._names_at(work.uri)
+        rows, extra = judge(session, [s for s, _ in there], [t for _, t in there], expected, key=self.key, where="it")
+        for one in sent:
+            if one in [s for s, _ in there]:
+                continue
+            new = not_proved(session, [one], f"proof={self.options.proof}: it was not read back")
+            if not one.problem and one.name not in names:
+                new[0] |= {"verdict": Verdict.DIFFERENT, "because": "the prearchive does not list it"}
+            rows += new
+        return rows, extra
+
+    def _sample(self, work: _Work, sent: list[Seen]) -> list[tuple[Seen, Seen]]:
+        if not self.options.sample:
+            return []
+        from .streams import see, whole
+
+        at = {}
+        for row in self.destination.prearchive_resources(work.uri):
+            for one in self.destination.prearchive_files(work.uri, row["scan"], row["resource"]):
+                at[_name(one["path"])] = (row["scan"], row["resource"], one["path"])
+        picked = []
+        by_scan: dict[tuple[str, str], list[Seen]] = {}
+        for one in sent:
+            if one.name in at:
+                by_scan.setdefault((one.scan, one.resource), []).append(one)
+        for group in by_scan.values():
+            for one in random.sample(group, min(self.options.sample, len(group))):
+                scan, resource, path = at[one.name]
+                with (
+                    self.destination.open_prearchive_file(work.uri, scan, resource, path) as chunks,
+                    whole(chunks) as view,
+                ):
+                    picked.append((one, see(view, scan=scan, resource=resource, path=path, key=self.key)))
+        return picked
+
+    def _build(self, work: _Work) -> None:
+        for attempt in range(_TRIES):
+            try:
+                self.destination.build(work.uri)
+                return
+            except (TransientError, ServerError) as problem:
+                row = self.destination.prearchive_row(work.uri)
+                if row is not None and row["status"] == "READY":
+                    return
+                if attempt == _TRIES - 1 or row is None:
+                    raise
+                time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+
+    def _archive(self, work: _Work) -> str:
+        session = work.session
+        allowed = _ALLOWED_CODES[session.action]
+        for row in self.destination.validate_archive(work.uri):
+            if row["type"] in ("CONFLICT", "FAIL") and str(row["code"]) not in allowed:
+                self._proved(work, IN_PREARCHIVE)
+                raise RefusedError(
+                    f"{session.to} was not archived; the destination says: {row['message']} (code {row['code']}).",
+                    "It waits in the prearchive, compared and right; settle the conflict there, then run again.",
+                )
+        overwrite = {"copy": None, "merge": "append", "replace": "delete"}[session.action]
+        self._note(work, "archiving", uri=work.uri)
+        problem: XnbTransferError | None = None
+        for attempt in range(_TRIES):
+            try:
+                self.destination.archive(work.uri, overwrite=overwrite, reason=self.options.reason)
+            except (TransientError, ServerError) as error:
+                problem = error
+            found = self._settled(work)
+            if found:
+                self._tell("session", "archived", session)
+                return found
+            if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
+                break
+            time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+        self._proved(work, IN_PREARCHIVE)
+        raise problem or ServerError(f"{session.to} was archived, but the destination does not list it.")
+
+    def _settled(self, work: _Work) -> str:
+        """The accession of the archived session once its prearchive row has gone, else ""."""
+        until = time.time() + _ARCHIVE_WAIT_S
+        while True:
+            row = self.destination.prearchive_row(work.uri)
+            if row is None:
+                return self._archived_id(work.session)
+            if row["status"] not in ("ARCHIVING", "QUEUED_ARCHIVING", "_ARCHIVING") or time.time() > until:
+                return ""
+            time.sleep(0.5)
+
+    def _archived_id(self, session: SessionPlan) -> str:
+        project = self.plan.destination.project
+        for row in self.destination.sessions_with_label(project, session.destination_session):
+            if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
+                return row["session_id"]
+        return ""
+
+    def _compare_archive(self, work: _Work, sent: list[Seen], session_id: str) -> None:
+        """What was read back in the prearchive is proved again by the MD5s of the archive, or by reading it again."""
+        session = work.session
+        listed = self.destination.files([session_id])
+        read = [row for row in work.rows if row.get("destination_md5")]
+        digests = collections.Counter(row["md5"] for row in listed if row["md5"])
+        missing = collections.Counter(row["destination_md5"] for row in read) - digests
+        if self.options.proof == "all" and (missing or not work.rows):
+            with self.destination.open_session(session_id) as chunks:
+                there = read_back(chunks, key=self.key, scan_of={row["path"]: row["scan"] for row in listed})
+            expected = expected_changes(self.plan, session, archived=True)
+            work.rows, work.extra = judge(session, sent, there, expected, key=self.key, where="the archive")
+            return
+        by_md5 = {row["md5"]: row for row in listed if row["md5"]}
+        by_name = {_name(row["path"]): row for row in listed}
+        names = {(one.scan, one.resource, one.path): one.name for one in sent if one.name}
+        for row in work.rows:
+            name = names.get((row["scan"], row["resource"], row["path"]))
+            found = by_md5.get(row.get("destination_md5")) or by_name.get(name)
+            if found is not None:
+                row |= {"destination_scan": found["scan"], "destination_path": found["path"]}
+                row |= {"destination_md5": found["md5"], "destination_size_bytes": found["size_bytes"]}
+            if name and found is None:
+                row |= {"verdict": Verdict.DIFFERENT, "because": "the archive does not list it"}
+            elif row["verdict"] == Verdict.NOT_PROVED and row["source_md5"] == found["md5"]:
+                row |= {"verdict": Verdict.EQUAL, "because": "its listed MD5 is that of the source"}
+        ours = {(row.get("destination_scan"), row.get("destination_path")) for row in work.rows}
+        scans = {scan for scan, _ in ours}
+        work.extra = [
+            {
+                **{column: row[column] for column in ("scan", "resource", "path", "size_bytes", "md5")},
+                "subject": session.destination_subject,
+                "session": session.destination_session,
+            }
+            for row in listed
+            if row["scan"] in scans and (row["scan"], row["path"]) not in ours
+        ]
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def _note(self, work: _Work, kind: str, **values) -> None:
+        self.journal.write(kind, subject=work.session.subject, session=work.session.session, **values)
+
+    def _tell(self, kind, name, session: SessionPlan | None = None, where="", files=0, size_bytes=0, text="") -> None:
+        if self.listener is None:
+            return
+        place = f"{session.key} {where}".strip() if session else where
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        try:
+            self.listener(
+                Event(kind=kind, name=name, where=place, files=files, size_bytes=size_bytes, text=text, at=at)
+            )
+        except Exception:  # noqa: BLE001 - a listener never stops a run
+            return
+
+    def _result(self, works: list[_Work], done: list[SessionPlan], before: tuple[int, int]) -> Result:
+        outcomes: dict[SessionKey, dict] = {}
+        rows: list[dict] = []
+        extra: list[dict] = []
+        problems: list[str] = []
+        transient = False
+        if done:
+            earlier = verify(
+                self.plan.model_copy(update={"sessions": tuple(done)}), self.path, self.destination, proof="listing"
+            )
+            again = earlier.sessions.to_dict("records")
+            if any(row["not_proved"] or row["different"] for row in again) and self.options.proof == "all":
+                earlier = verify(
+                    self.plan.model_copy(update={"sessions": tuple(done)}),
+                    self.path,
+                    self.destination,
+                    self.source,
+                )
+                again = earlier.sessions.to_dict("records")
+            for row in again:
+                outcomes[SessionKey(row["subject"], row["session"])] = row
+            rows += earlier.files.to_dict("records")
+            extra += earlier.extra.to_dict("records")
+        for work in works:
+            session = work.session
+            if work.state:
+                found = work.rows
+            else:
+                found = self._unfinished(work)
+            rows += found
+            extra += work.extra
+            because = work.because or (str(work.failed) if work.failed else "")
+            state = "failed" if work.failed is not None else (work.state or "failed")
+            if work.failed is not None:
+                problems.append(f"{session.key}: {work.failed}")
+                transient = transient or work.failed.retry
+            elif not work.state:
+                problems.append(f"{session.key}: {work.because or 'was not reached'}")
+                transient = True
+            outcomes[session.key] = outcome(session, state, found, work.extra, because)
+        ordered = [
+            outcomes.get(session.key) or outcome(session, "skipped", (), (), session.because)
+            for session in self.plan.sessions
+        ]
+        return result_of(
+            ordered,
+            rows,
+            extra,
+            self.started,
+            requests=self.source.requests + self.destination.requests - before[0],
+            writes=self.source.writes + self.destination.writes - before[1],
+            problems=tuple(problems),
+            transient=transient,
+            timeline=tuple(self.timeline),
+        )
+
+    def _unfinished(self, work: _Work) -> list[dict]:
+        because = str(work.failed) if work.failed else "the run ended before it was compared"
+        found = []
+        for scan in work.session.sent_scans:
+            seen = work.seen.get((scan.scan, scan.resource))
+            if seen is None:
+                one = (scan.scan, scan.resource, scan.files, scan.size_bytes)
+                found += missing_rows(work.session, [one], because)
+            else:
+                found += not_proved(work.session, seen, because)
+        return found
+
+
+def _prefix(session: SessionPlan, scan: ScanPlan) -> str:
+    token = hashlib.sha256(f"{session.session_id}\x1f{scan.scan}\x1f{scan.resource}".encode()).hexdigest()[:8]
+    return f"{token}"
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]

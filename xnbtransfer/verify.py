@@ -1,0 +1,539 @@
+"""Verification: what the destination holds now, against plan and source. Four verdicts, and they add up.
+
+XNAT's importer writes the header of every file again, so bytes and MD5 seldom survive a copy. A file is proved by
+its bytes where they are equal, and otherwise by its content: bulk data and geometry equal, and every header element
+whose value changed explained by the destination's own script.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from . import dicom
+from .dicom import Content
+from .errors import InputError, SourceDamagedError, TransientError, XnbTransferError
+from .history import SessionHistory, read_history
+from .journal import read_journal
+from .plan import Plan, SessionPlan
+from .script import Expectation, expectation
+from .streams import Seen, Spool, path_in_resource, read_scan, see, whole
+from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame
+from .xnat import Connection
+from .zips import read_zip
+
+IN_PREARCHIVE = "in prearchive"
+ARCHIVED = "archived"
+
+
+class _Shared(Mapping):
+    """Header digests of one file as differences from those of another: a series shares most of them."""
+
+    __slots__ = ("_base", "_changed", "_gone")
+
+    def __init__(self, base: Mapping[str, str], elements: Mapping[str, str]) -> None:
+        self._base = base
+        self._changed = {path: value for path, value in elements.items() if base.get(path) != value}
+        self._gone = frozenset(path for path in base if path not in elements)
+
+    def __getitem__(self, path: str) -> str:
+        if path in self._changed:
+            return self._changed[path]
+        if path in self._gone:
+            raise KeyError(path)
+        return self._base[path]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (path for path in self._base if path not in self._gone)
+        yield from (path for path in self._changed if path not in self._base)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def share_elements(seen: Sequence[Seen]) -> list[Seen]:
+    """The same files, holding what their headers have in common once (memory: about a tenth)."""
+    base: Mapping[str, str] | None = None
+    found = []
+    for one in seen:
+        if one.content is not None:
+            if base is None:
+                base = dict(one.content.elements)
+            shared = dataclasses.replace(one.content, elements=_Shared(base, one.content.elements))
+            one = dataclasses.replace(one, content=shared)
+        found.append(one)
+    return found
+
+
+def expected_changes(plan: Plan, session: SessionPlan, *, archived: bool) -> Expectation:
+    """What the scripts of the destination do to a file of ``session``, from its settings in the plan."""
+    settings = plan.destination.settings
+    return expectation(
+        site_script=settings.get("site_script") if settings.get("site_script_on") else None,
+        project_script=settings.get("project_script") if archived and settings.get("project_script_on") else None,
+        project=plan.destination.project,
+        subject=session.destination_subject,
+        session=session.destination_session,
+    )
+
+
+def read_source_scan(
+    source: Connection,
+    session: SessionPlan,
+    scan: str,
+    resource: str,
+    listed: Mapping[str, tuple[int, str]],
+    *,
+    key: bytes,
+    study_uid: str,
+    make_spool: Callable[[], Spool | None],
+    prefix: str = "",
+) -> tuple[list[Seen], Spool | None]:
+    """Stream one scan resource from the source and check it against what the source lists.
+
+    ``listed`` maps each path to (size in bytes, MD5 or ""). A stream that is cut is read again, and so is one whose
+    bytes do not fit the listed MD5: damage on the way passes by itself, damage at the source does not.
+
+    Raises
+    ------
+    SourceDamagedError
+        If a listed file is missing, or does not match its listed MD5 twice.
+    """
+    where = f"{session.subject}/{session.session} scan {scan}"
+    problem: XnbTransferError | None = None
+    for attempt in range(4):
+        if attempt:
+            time.sleep(min(0.2 * 2**attempt, 5.0))
+        spool = make_spool()
+        try:
+            with source.open_scan(session.session_id, scan, resource) as chunks:
+                seen = read_scan(
+                    chunks,
+                    scan=scan,
+                    resource=resource,
+                    prefix=prefix,
+                    listed=listed,
+                    study_uid=study_uid,
+                    key=key,
+                    spool=spool,
+                )
+            missing = sorted(set(listed) - {one.path for one in seen})
+            if missing:
+                raise SourceDamagedError(
+                    f"The source lists {len(listed)} files for {where}, and {len(missing)} of them did not come."
+                )
+            wrong = [
+                one.path
+                for one in seen
+                if one.path in listed and listed[one.path][1] and listed[one.path][1] != one.md5
+            ]
+            if wrong:
+                raise SourceDamagedError(
+                    f"{len(wrong)} of {len(seen)} files of {where} do not have the MD5 that the source lists for them."
+                )
+            return seen, spool
+        except SourceDamagedError as error:
+            _close(spool)
+            if isinstance(problem, SourceDamagedError):
+                raise
+            problem = error
+        except TransientError as error:
+            _close(spool)
+            problem = error
+            if not error.retry:
+                raise
+        except BaseException:
+            _close(spool)
+            raise
+    raise problem or TransientError(f"{where} could not be read.")
+
+
+def _close(spool) -> None:
+    if spool is not None:
+        spool.close()
+
+
+def read_back(chunks: Iterable[bytes], *, key: bytes, scan_of: Mapping[str, str] | None = None) -> list[Seen]:
+    """Every file of a zip of the destination (a prearchive folder or a session), digested as it arrives.
+
+    Catalogue and session documents that XNAT keeps beside the files are passed over. ``scan_of`` maps a file name to
+    its scan where the layout of the zip does not tell.
+    """
+    found = []
+    for entry, data in read_zip(chunks):
+        with whole(data) as view:
+            if entry.lower().endswith((".xml", ".log")) and "/files/" not in entry:
+                continue
+            path = path_in_resource(entry)
+            scan = (scan_of or {}).get(path) or _scan_in(entry)
+            found.append(see(view, scan=scan, resource="DICOM", path=path, key=key))
+    return found
+
+
+def _scan_in(entry: str) -> str:
+    parts = entry.split("/")
+    for at, part in enumerate(parts[:-1]):
+        if part.lower() == "scans":
+            return parts[at + 1].partition("-")[0] if part == "scans" else parts[at + 1]
+    return ""
+
+
+def judge(
+    session: SessionPlan,
+    sent: Sequence[Seen],
+    there: Sequence[Seen],
+    expected: Expectation,
+    *,
+    key: bytes,
+    where: str,
+) -> tuple[list[dict], list[dict]]:
+    """Lay what was sent beside what is there.
+
+    Parameters
+    ----------
+    sent, there : sequence of Seen
+        With ``content`` wherever the file is readable DICOM, header digests made with one ``key``.
+    where : str
+        "the prearchive" or "the archive", for the sentences.
+
+    Returns
+    -------
+    rows : list of dict
+        ``MANIFEST_COLUMNS``, one per file of ``sent``.
+    extra : list of dict
+        ``FILE_COLUMNS``, one per file of ``there`` that no file of ``sent`` accounts for.
+    """
+    here = {at: one.content for at, one in enumerate(sent) if one.content is not None and not one.problem}
+    over = {at: one.content for at, one in enumerate(there) if one.content is not None}
+    partner: dict[int, int] = {}
+    taken: set[int] = set()
+    for left, right in dicom.pair(here, over):
+        if left is not None and right is not None:
+            partner[left] = right
+            taken.add(right)
+    rows = []
+    for at, one in enumerate(sent):
+        row = _row(session, one)
+        if one.problem:
+            row |= {"verdict": Verdict.DIFFERENT, "because": f"not sent: {one.problem}"}
+        elif at not in partner:
+            row |= {"verdict": Verdict.DIFFERENT, "because": f"it is not in {where} of the destination"}
+        else:
+            other = there[partner[at]]
+            row |= _there(other)
+            row |= _compare(one, other, expected, key)
+        rows.append(row)
+    extra = [
+        {
+            "subject": session.destination_subject,
+            "session": session.destination_session,
+            "scan": one.scan,
+            "resource": one.resource,
+            "path": one.path,
+            "size_bytes": one.size_bytes,
+            "md5": one.md5,
+        }
+        for at, one in enumerate(there)
+        if at not in taken
+    ]
+    return rows, extra
+
+
+def _row(session: SessionPlan, one: Seen) -> dict:
+    return {
+        "subject": session.subject,
+        "session": session.session,
+        "scan": one.scan,
+        "resource": one.resource,
+        "path": one.path,
+        "size_bytes": one.size_bytes,
+        "source_md5": one.md5,
+        "content": one.content.bulk if one.content else "",
+        "SOPInstanceUID": one.content.sop_instance_uid if one.content else "",
+        "destination_subject": session.destination_subject,
+        "destination_session": session.destination_session,
+    }
+
+
+def _there(other: Seen) -> dict:
+    return {
+        "destination_scan": other.scan,
+        "destination_path": other.path,
+        "destination_size_bytes": other.size_bytes,
+        "destination_md5": other.md5,
+    }
+
+
+def _compare(one: Seen, other: Seen, expected: Expectation, key: bytes) -> dict:
+    if one.md5 == other.md5 and one.size_bytes == other.size_bytes:
+        return {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
+    if other.problem:
+        return {"verdict": Verdict.DIFFERENT, "because": f"at the destination {other.problem}"}
+    content_equal, changes = dicom.compare(one.content, other.content, expected, key=key)
+    changed = " ".join(change.path for change in changes)
+    if not content_equal:
+        if one.content.transfer_syntax != other.content.transfer_syntax:
+            return {
+                "changed": changed,
+                "verdict": Verdict.NOT_PROVED,
+                "because": "it is in another transfer syntax there, so its pixels cannot be compared here",
+            }
+        return {"changed": changed, "verdict": Verdict.DIFFERENT, "because": "its pixel data or geometry is not equal"}
+    unexplained = [change for change in changes if not change.explained]
+    if unexplained:
+        names = ", ".join(sorted({change.keyword or change.path for change in unexplained})[:6])
+        return {
+            "changed": changed,
+            "verdict": Verdict.DIFFERENT,
+            "because": f"{len(unexplained)} header elements changed and no script explains it: {names}",
+        }
+    if not changes:
+        return {
+            "verdict": Verdict.EXPLAINED,
+            "because": "content and all header values are equal; the import wrote the header again",
+        }
+    names = ", ".join(sorted({change.keyword or change.path for change in changes})[:6])
+    return {
+        "changed": changed,
+        "verdict": Verdict.EXPLAINED,
+        "because": f"content is equal; the destination's script explains what changed: {names}",
+    }
+
+
+def not_proved(session: SessionPlan, sent: Sequence[Seen], because: str) -> list[dict]:
+    """Rows for files that were not read back."""
+    rows = []
+    for one in sent:
+        verdict, why = Verdict.NOT_PROVED, because
+        if one.problem:
+            verdict, why = Verdict.DIFFERENT, f"not sent: {one.problem}"
+        rows.append(_row(session, one) | {"verdict": verdict, "because": why})
+    return rows
+
+
+def missing_rows(session: SessionPlan, scans: Iterable[tuple[str, str, int, int]], because: str) -> list[dict]:
+    """Rows for scans that never got as far as a file: one per planned file, so that the verdicts still add up."""
+    rows = []
+    for scan, resource, files, size_bytes in scans:
+        for at in range(files):
+            one = Seen(scan=scan, resource=resource, path="", size_bytes=size_bytes if at == 0 else 0, md5="")
+            rows.append(_row(session, one) | {"verdict": Verdict.DIFFERENT, "because": because})
+    return rows
+
+
+def outcome(session: SessionPlan, state: str, rows: Sequence[dict], extra: Sequence[dict], because: str) -> dict:
+    """One session's row of ``OUTCOME_COLUMNS``; the counts add up to its files."""
+    counts = {verdict: sum(1 for row in rows if row["verdict"] == verdict) for verdict in Verdict}
+    worst = Verdict.EQUAL
+    for verdict in (Verdict.EXPLAINED, Verdict.NOT_PROVED, Verdict.DIFFERENT):
+        if counts[verdict]:
+            worst = verdict
+    return {
+        "subject": session.subject,
+        "session": session.session,
+        "destination_subject": session.destination_subject,
+        "destination_session": session.destination_session,
+        "action": session.action,
+        "state": state,
+        "scans": len({(row["scan"], row["resource"]) for row in rows}),
+        "files": len(rows),
+        "size_bytes": sum(row.get("size_bytes") or 0 for row in rows),
+        "equal": counts[Verdict.EQUAL],
+        "explained": counts[Verdict.EXPLAINED],
+        "different": counts[Verdict.DIFFERENT],
+        "not_proved": counts[Verdict.NOT_PROVED],
+        "extra": len(extra),
+        "verdict": str(worst) if rows else "",
+        "because": because,
+    }
+
+
+def result_of(outcomes: Sequence[dict], rows: Sequence[dict], extra: Sequence[dict], started: float, **more) -> Result:
+    """A Result from its rows; ``started`` is a time.time()."""
+    now = time.time()
+    for row in rows:
+        row["verdict"] = str(row["verdict"])
+    return Result(
+        sessions=frame(outcomes, OUTCOME_COLUMNS),
+        files=frame(rows, MANIFEST_COLUMNS),
+        extra=frame(extra, FILE_COLUMNS),
+        started_at=_utc(started),
+        finished_at=_utc(now),
+        seconds=round(now - started, 3),
+        **more,
+    )
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def same_study(uid: str, other: str) -> bool:
+    """Whether two StudyInstanceUIDs name one study, also where a script has hashed one of them."""
+    return bool(uid) and other in (uid, dicom.hash_uid(uid), dicom.hash_uid(dicom.hash_uid(uid)))
+
+
+def verify(
+    plan: Plan,
+    journal: str | Path,
+    destination: Connection,
+    source: Connection | None = None,
+    *,
+    proof: str = "all",
+) -> Result:
+    """Prove again, today, what a plan's journal says was sent. Reads only.
+
+    Parameters
+    ----------
+    journal : path
+        The journal of a run of ``plan``; a record holds both.
+    destination : Connection
+        To the destination of the plan.
+    source : Connection, optional
+        Where headers changed at the destination since, the source is read again to tell what changed.
+    proof : str
+        "all" reads every file back. "listing" compares the MD5 that the destination lists with the one that was read
+        back then; a file without an equal one cannot be proved that way.
+
+    Raises
+    ------
+    InputError
+        If ``destination`` is not the destination of the plan.
+    """
+    if destination.server.rstrip("/") != plan.destination.server.rstrip("/"):
+        raise InputError(
+            f"The record is of a transfer to {plan.destination.server}, not to {destination.server}.",
+            "Give the address of that server.",
+        )
+    started, requests = time.time(), destination.requests
+    history = read_history(read_journal(journal))
+    outcomes, rows, extra = [], [], []
+    for session in plan.sessions:
+        past = history.get(session.key)
+        if session.action not in ("copy", "merge", "replace"):
+            outcomes.append(outcome(session, "skipped", (), (), session.because))
+            continue
+        if past is None or past.rows is None:
+            lost = missing_rows(
+                session,
+                [(scan.scan, scan.resource, scan.files, scan.size_bytes) for scan in session.sent_scans],
+                "the run did not get as far as this session",
+            )
+            rows += lost
+            outcomes.append(outcome(session, "failed", lost, (), "the run did not get as far as this session"))
+            continue
+        state, there_rows, more = _again(plan, session, past, destination, source, proof)
+        rows += there_rows
+        extra += more
+        outcomes.append(outcome(session, state, there_rows, more, "read again now"))
+    return result_of(outcomes, rows, extra, started, requests=destination.requests - requests)
+
+
+def _again(plan, session, past: SessionHistory, destination: Connection, source, proof: str):
+    key = secrets.token_bytes(16)
+    state, chunks, listed = _where(plan, session, past, destination)
+    recorded = [dict(row) for row in past.rows]
+    if state == "failed":
+        for row in recorded:
+            row |= {"verdict": Verdict.DIFFERENT, "because": "its session is no longer at the destination"}
+        return state, recorded, []
+    if proof == "listing":
+        by_name = {(row["scan"], row["path"]): row for row in listed}
+        for row in recorded:
+            now = by_name.get((row["destination_scan"], row["destination_path"]))
+            if now is None:
+                row |= {"verdict": Verdict.DIFFERENT, "because": "the destination no longer lists it"}
+            elif not now["md5"] or now["md5"] != row["destination_md5"]:
+                row |= {"verdict": Verdict.NOT_PROVED, "because": "its listed MD5 is not the one that was proved"}
+        return state, recorded, []
+    scan_of = {row["path"]: row["scan"] for row in listed}
+    with chunks() as stream:
+        there = read_back(stream, key=key, scan_of=scan_of)
+    if source is not None and any(
+        row["destination_md5"] not in {one.md5 for one in there} for row in recorded if row["destination_md5"]
+    ):
+        sent = _source_again(source, session, past, key)
+        rows, extra = judge(
+            session,
+            sent,
+            there,
+            expected_changes(plan, session, archived=state == ARCHIVED),
+            key=key,
+            where="the archive",
+        )
+        return state, rows, extra
+    by_uid = {one.content.sop_instance_uid: at for at, one in enumerate(there) if one.content}
+    by_md5 = {one.md5: at for at, one in enumerate(there)}
+    geometry = {
+        (record["path"], scan, resource): (record["bulk"], record["geometry"])
+        for (scan, resource), records in past.sent.items()
+        for record in records
+    }
+    taken = set()
+    for row in recorded:
+        if row["because"].startswith("not sent"):
+            continue
+        at = by_md5.get(row["destination_md5"])
+        if at is not None:
+            taken.add(at)
+            continue
+        at = by_uid.get(row["SOPInstanceUID"], by_uid.get(dicom.hash_uid(row["SOPInstanceUID"])))
+        if at is None:
+            row |= {"verdict": Verdict.DIFFERENT, "because": "it is no longer at the destination"}
+            continue
+        taken.add(at)
+        content: Content = there[at].content
+        row |= _there(there[at])
+        if (content.bulk, content.geometry) == geometry.get((row["path"], row["scan"], row["resource"])):
+            row |= {
+                "verdict": Verdict.NOT_PROVED,
+                "because": "its content is equal, but its header changed since it was proved; verify with the source",
+            }
+        else:
+            row |= {"verdict": Verdict.DIFFERENT, "because": "its pixel data or geometry is not that of the source"}
+    extra = [
+        {
+            "subject": session.destination_subject,
+            "session": session.destination_session,
+            "scan": one.scan,
+            "resource": one.resource,
+            "path": one.path,
+            "size_bytes": one.size_bytes,
+            "md5": one.md5,
+        }
+        for at, one in enumerate(there)
+        if at not in taken
+    ]
+    return state, recorded, extra
+
+
+def _source_again(source: Connection, session: SessionPlan, past: SessionHistory, key: bytes) -> list[Seen]:
+    found: list[Seen] = []
+    for (scan, resource), records in sorted(past.sent.items()):
+        listed = {record["path"]: (record["size_bytes"], record["md5"]) for record in records}
+        seen, _ = read_source_scan(
+            source, session, scan, resource, listed, key=key, study_uid=study_of(found), make_spool=lambda: None
+        )
+        found += seen
+    return found
+
+
+def study_of(seen: Iterable[Seen]) -> str:
+    """The StudyInstanceUID of the first readable file, or ""."""
+    return next((one.content.study_instance_uid for one in seen if one.content), "")
+
+
+def _where(plan: Plan, session: SessionPlan, past: SessionHistory, destination: Connection):
+    """Where a session is now: (state, how to open its zip, its listed files)."""
+    for row in destination.sessions_with_label(plan.destination.project, session.destination_session):
+        if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
+            listed = destination.files([row["session_id"]])
+            return ARCHIVED, functools.partial(destination.open_session, row["session_id"]), listed
+    if past.uri and destination.prearchive_row(past.uri) is not None:
+        return IN_PREARCHIVE, functools.partial(destination.open_prearchive, past.uri), []
+    return "failed", None, []
