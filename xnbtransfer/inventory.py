@@ -1,0 +1,255 @@
+"""Inventory: one project as pandas frames, in a number of requests that does not grow with its sessions.
+
+Files cost one request per some dozens of sessions. Labels are text on every way in and out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from .errors import InputError
+from .options import TransferOptions
+from .values import (
+    FILE_COLUMNS,
+    PREARCHIVE_COLUMNS,
+    RESOURCE_COLUMNS,
+    SCAN_COLUMNS,
+    SESSION_COLUMNS,
+    Inventory,
+    Settings,
+    frame,
+)
+from .xnat import Connection
+
+_FRAMES = {
+    "sessions": SESSION_COLUMNS,
+    "scans": SCAN_COLUMNS,
+    "resources": RESOURCE_COLUMNS,
+    "files": FILE_COLUMNS,
+    "prearchive": PREARCHIVE_COLUMNS,
+}
+
+
+def read_inventory(
+    connection: Connection,
+    project: str,
+    *,
+    files: bool = True,
+    select: Callable[[dict], bool] | None = None,
+    prearchive: bool = True,
+    settings: bool = True,
+) -> Inventory:
+    """Read one project.
+
+    Parameters
+    ----------
+    files : bool
+        Whether to list files (names, sizes in bytes, MD5).
+    select : callable, optional
+        Gets a session's row and says whether its files are wanted; all sessions are listed anyway.
+    prearchive, settings : bool
+        Whether to read the prearchive and the project's settings.
+
+    Returns
+    -------
+    Inventory
+        ``notes`` name what the server left out: XNAT skips sessions of a list that it cannot read without a word.
+
+    Raises
+    ------
+    NotFoundError
+        If the project does not exist for this user.
+    """
+    before = connection.requests
+    found = connection.settings(project) if settings else Settings()
+    sessions = connection.sessions(project)
+    scans = connection.scans(project) if sessions else []
+    wanted = [row for row in sessions if select is None or select(row)] if files else []
+    ids = [row["session_id"] for row in wanted]
+    listed = connection.files(ids) + connection.session_resources(ids) if ids else []
+    names = {row["session_id"]: row for row in sessions}
+    notes = []
+    seen = {row["session_id"] for row in listed}
+    with_scans = {row["session_id"] for row in scans if row["resource"]}
+    silent = [row for row in wanted if row["session_id"] in with_scans and row["session_id"] not in seen]
+    if silent:
+        some = ", ".join(f"{row['subject']}/{row['session']}" for row in silent[:5])
+        notes.append(f"{project}: the server listed no files for {len(silent)} sessions that have scans: {some}.")
+    waiting = connection.prearchive(project) if prearchive else []
+    for row in (*scans, *listed):
+        owner = names.get(row["session_id"], {})
+        row["subject"], row["session"] = owner.get("subject", ""), owner.get("session", "")
+    file_frame = frame((row for row in listed if row["session_id"] in names), FILE_COLUMNS)
+    scan_frame = _scan_frame([row for row in scans if row["session_id"] in names], names, file_frame)
+    return Inventory(
+        server=connection.server,
+        project=project,
+        user=connection.user,
+        read_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        settings=found,
+        sessions=_session_frame(sessions, scan_frame, file_frame),
+        scans=scan_frame,
+        resources=_resource_frame(file_frame),
+        files=file_frame,
+        prearchive=frame(waiting, PREARCHIVE_COLUMNS),
+        requests=connection.requests - before,
+        notes=tuple(notes),
+    )
+
+
+def _scan_frame(rows: list[dict], names: dict[str, dict], files: pd.DataFrame) -> pd.DataFrame:
+    once: dict[tuple[str, str], dict] = {}
+    for row in rows:
+        once.setdefault((row["session_id"], row["scan"]), row)
+    table = frame(
+        (row | {"xsi_type": names[row["session_id"]]["xsi_type"].replace("Session", "Scan")} for row in once.values()),
+        SCAN_COLUMNS,
+    ).drop(columns=["files", "size_bytes"])
+    keys = ["subject", "session", "scan"]
+    return _with_sums(table, files[files["scan"] != ""], keys, list(SCAN_COLUMNS))
+
+
+def _session_frame(rows: list[dict], scans: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+    table = frame(rows, SESSION_COLUMNS).drop(columns=["scans", "files", "size_bytes"])
+    keys = ["subject", "session"]
+    counts = scans.groupby(keys, sort=False).size().rename("scans").reset_index()
+    table = table.merge(counts, how="left", on=keys) if len(counts) else table.assign(scans=0)
+    table["scans"] = table["scans"].fillna(0).astype("int64")
+    return _with_sums(table, files[files["scan"] != ""], keys, list(SESSION_COLUMNS))
+
+
+def _with_sums(table: pd.DataFrame, files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
+    if files.empty:
+        return table.assign(files=0, size_bytes=0)[columns]
+    sums = files.groupby(keys, sort=False)["size_bytes"].agg(files="count", size_bytes="sum").reset_index()
+    table = table.merge(sums, how="left", on=keys)
+    for column in ("files", "size_bytes"):
+        table[column] = table[column].fillna(0).astype("int64")
+    return table[columns]
+
+
+def _resource_frame(files: pd.DataFrame) -> pd.DataFrame:
+    if files.empty:
+        return frame((), RESOURCE_COLUMNS)
+    keys = ["subject", "session", "scan", "resource"]
+    found = files.groupby(keys, sort=False).agg(
+        format=("format", "first"), files=("size_bytes", "count"), size_bytes=("size_bytes", "sum")
+    )
+    return found.reset_index()[list(RESOURCE_COLUMNS)]
+
+
+def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory:
+    """The part of an inventory that the options choose.
+
+    Raises
+    ------
+    InputError
+        If a named subject or session is not there, or nothing is left.
+    """
+    sessions, scans = inventory.sessions, inventory.scans
+    where = f"{inventory.project} on {inventory.server}"
+    for kind, wanted, there in (
+        ("subject", options.subjects, set(sessions["subject"])),
+        ("session", [label for label in options.sessions if not label.startswith("~")], set(sessions["session"])),
+    ):
+        lacking = [label for label in wanted if label not in there]
+        if lacking:
+            raise InputError(
+                f"There is no {kind} {lacking[0]!r} in {where}.",
+                "Labels are compared exactly, with their zeros; 'xnbtransfer inventory' lists them.",
+            )
+    keep = pd.Series(True, index=sessions.index)
+    if options.subjects:
+        keep &= sessions["subject"].isin(options.subjects)
+    if options.sessions:
+        exact = {label for label in options.sessions if not label.startswith("~")}
+        patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
+        keep &= [label in exact or any(pattern.search(label) for pattern in patterns) for label in sessions["session"]]
+    if options.modalities:
+        keep &= sessions["modality"].isin(options.modalities)
+    if options.date_from:
+        keep &= sessions["date"] >= options.date_from
+    if options.date_to:
+        keep &= (sessions["date"] <= options.date_to) & (sessions["date"] != "")
+    chosen = sessions[keep].reset_index(drop=True)
+    if chosen.empty:
+        raise InputError(
+            f"Of the {len(sessions)} sessions in {where} the selection leaves none.",
+            "Widen the selection; 'xnbtransfer inventory' lists what is there.",
+        )
+    keys = set(zip(chosen["subject"], chosen["session"], strict=True))
+
+    def of_chosen(table: pd.DataFrame) -> pd.DataFrame:
+        return table[[key in keys for key in zip(table["subject"], table["session"], strict=True)]].reset_index(
+            drop=True
+        )
+
+    scans, files, resources = of_chosen(scans), of_chosen(inventory.files), of_chosen(inventory.resources)
+    if options.scan_types:
+        scans = scans[scans["type"].isin(options.scan_types)].reset_index(drop=True)
+        left = {(row.subject, row.session, row.scan) for row in scans.itertuples(index=False)}
+
+        def of_scans(table: pd.DataFrame) -> pd.DataFrame:
+            keys = zip(table["subject"], table["session"], table["scan"], strict=True)
+            return table[[key in left or not key[2] for key in keys]].reset_index(drop=True)
+
+        files, resources = of_scans(files), of_scans(resources)
+    return dataclasses.replace(inventory, sessions=chosen, scans=scans, files=files, resources=resources)
+
+
+def write_inventory(inventory: Inventory, folder: str | Path) -> Path:
+    """Write an inventory as CSV files and one JSON file; returns the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _FRAMES:
+        getattr(inventory, name).to_csv(folder / f"{name}.csv", index=False)
+    rest = {
+        "server": inventory.server,
+        "project": inventory.project,
+        "user": inventory.user,
+        "read_at": inventory.read_at,
+        "settings": inventory.settings.as_dict(),
+        "requests": inventory.requests,
+        "notes": list(inventory.notes),
+    }
+    (folder / "inventory.json").write_text(json.dumps(rest, indent=1), encoding="utf-8")
+    return folder
+
+
+def read_inventory_files(folder: str | Path) -> Inventory:
+    """Read back what :func:`write_inventory` wrote; every label is the text it was.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or not of this kind.
+    """
+    folder = Path(folder)
+    try:
+        rest = json.loads((folder / "inventory.json").read_text(encoding="utf-8"))
+        frames = {}
+        for name, columns in _FRAMES.items():
+            table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False, na_values=[])
+            for column, kind in columns.items():
+                if kind is int:
+                    table[column] = table[column].astype("int64")
+                elif kind is bool:
+                    table[column] = table[column] == "True"
+                else:
+                    table[column] = table[column].astype(object)
+            frames[name] = table[list(columns)]
+        rest["settings"] = Settings(**rest["settings"])
+        rest["notes"] = tuple(rest["notes"])
+        return Inventory(**rest, **frames)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise InputError(
+            f"The folder {folder} holds no inventory that can be read ({type(problem).__name__}).",
+            "Write it again with 'xnbtransfer inventory'.",
+        ) from None
