@@ -1,50 +1,52 @@
-"""All HTTP: a Connection on top of an xnatpy session.
+"""All HTTP to an XNAT: a Connection on top of an xnatpy session.
 
-Reads are repeated here when the answer is passing. Writes are never repeated here: whoever sends them reads the state
-of the server first. A web page in place of data is never taken for data. No message of this module holds a secret.
+Listings are bulk queries, so that the number of requests does not grow with the number of sessions.
+Labels are text, compared exactly and quoted here only. Facts about the server come from XNAT 1.8's source
+and from recordings of a live 1.6.4; where the two differ, both answers are understood.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import logging
-import netrc
-import os
-import re
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
-import requests.adapters
-import tenacity
 
-from .errors import (
-    LoginError,
-    NotDataError,
-    NotFoundError,
-    RefusedError,
-    ServerError,
-    SessionExpiredError,
-    TransientError,
+from ._http import Http, SizedBody, quoted
+from ._login import address, credentials, keep_alive_quietly, open_session
+from ._rows import (
+    accession,
+    cell,
+    chunked,
+    event,
+    file_row,
+    filled,
+    integer,
+    is_json,
+    number,
+    prearchive_path,
+    prearchive_row,
+    scan_row,
+    scan_segment,
+    session_path,
+    truth,
+    without_data,
 )
+from .errors import NotDataError, NotFoundError, RefusedError, ServerError
 from .values import Settings
 
-READ_TRIES = 5
-RETRY_WAIT_S = 0.3
-RETRY_AFTER_LIMIT_S = 300.0
-URL_BYTES = 4000  # a 12 kB address was refused by a live server's container
-_CHUNK = 1 << 18
-_PASSING = {429, 502, 503, 504}
-_ALIAS = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_STATUS_TEXT = re.compile(r"<h3>(.*?)</h3>", re.DOTALL)
-
-_SESSION_COLUMNS = "ID,label,project,subject_ID,subject_label,xsiType,date,modality,UID"
-_SCAN = "xnat:imagescandata/"
-_SCAN_COLUMNS = ("id", "uid", "type", "quality", "frames", "note", "series_description", "file/label")
+_THREADS = 4
+_IMAGE_SESSION = "xnat:imageSessionData"
+_SESSION_COLUMNS = "label,project,subject_label,date,modality,UID,session_project"
+_SCAN_COLUMNS = (
+    "project,label,subject_label,xnat:imagescandata/id,xnat:imagescandata/uid,xnat:imagescandata/type,"
+    "xnat:imagescandata/quality,xnat:imagescandata/frames,xnat:imagescandata/note,"
+    "xnat:imagescandata/series_description,xnat:imagescandata/file/label"
+)
+_SCAN_EXTRAS = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
+_ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
 
 
 def connect(
@@ -58,528 +60,266 @@ def connect(
     pool: int = 16,
     prompt: bool = True,
 ) -> Connection:
-    """Log in to one XNAT.
+    """Log in to an XNAT.
+
+    Each of server, user and password is the argument, else ``XNAT_<SIDE>_HOST|USER|PASS``, else
+    ``XNAT_HOST|USER|PASS``; user and password else come from ``.netrc`` (``NETRC`` is honoured), else from a
+    prompt if somebody is there. A user name that is an alias token is understood.
 
     Parameters
     ----------
-    side : {"source", "destination", ""}
-        Whose variables are looked at: ``XNAT_<SIDE>_HOST|USER|PASS``, then ``XNAT_HOST|USER|PASS``, then ``.netrc``,
-        then a prompt. An alias token and its secret do as user and password.
+    side : {"", "source", "destination"}
+        Names the environment variables and the error messages.
     timeout_s, read_timeout_s : float
-        Seconds to connect, and seconds without a byte.
+        Seconds to connect, and seconds between two bytes of an answer.
+    pool : int
+        Connections kept open at one time.
     prompt : bool
-        Whether to ask where nothing else is found and somebody can answer.
+        Whether a missing password may be asked for.
 
     Raises
     ------
+    InputError
+        No address, or one that is none.
     LoginError
-        If credentials are missing or refused.
+        No credentials, or refused ones.
     TransientError
-        If the server cannot be reached.
+        The host cannot be reached.
     """
-    import xnat
-
-    server, user, password = _credentials(side, server, user, password, prompt)
-    quiet = logging.getLogger("xnbtransfer.xnatpy")
-    quiet.setLevel(logging.CRITICAL)
-    host = _host(server)
-    for attempt in range(READ_TRIES):
-        try:
-            session = xnat.connect(
-                server,
-                user=user,
-                password=password,
-                no_parse_model=True,
-                logger=quiet,
-                default_timeout=(timeout_s, read_timeout_s),
-                detect_redirect=False,
-            )
-            break
-        except Exception as problem:  # xnatpy raises errors of its own, of requests and bare ones here
-            name = type(problem).__name__
-            if "LoginFailed" in name or "Authentication" in name or "401" in str(problem):
-                raise LoginError(f"The log-in at {host} was refused.") from None
-            if attempt == READ_TRIES - 1 or not _passing_connect(problem):
-                raise TransientError(
-                    f"{host} cannot be reached ({name}).", "Check the address and the network, then run again."
-                ) from None
-            _pause(None, attempt)
-    return Connection(session, server, user, password, (timeout_s, read_timeout_s), pool)
-
-
-def _passing_connect(problem: Exception) -> bool:
-    return not isinstance(problem, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema)
-
-
-def _credentials(side: str, server: str, user: str, password: str, prompt: bool) -> tuple[str, str, str]:
-    own = f"XNAT_{side.upper()}_" if side else "XNAT_"
-
-    def variable(name: str, default: str = "") -> str:
-        return os.environ.get(own + name) or default
-
-    common = os.environ.get("XNAT_HOST", "").rstrip("/")
-    server = (server or variable("HOST") or common).rstrip("/")
-    if not server:
-        raise LoginError(
-            f"There is no address for the {side or 'XNAT'} server.",
-            f"Give --{side or 'source'}-server, or set {own}HOST or XNAT_HOST.",
-        )
-    if side and not password and variable("HOST", server).rstrip("/") == server:
-        user, password = user or variable("USER"), variable("PASS")
-    if not password and (not common or common == server):
-        user = user or os.environ.get("XNAT_USER", "")
-        password = os.environ.get("XNAT_PASS", "") if user == os.environ.get("XNAT_USER", "") else ""
-    if not password:
-        found = _netrc(urlsplit(server).hostname or "")
-        if found and user in ("", found[0]):
-            user, password = found
-    if not password and prompt and _somebody_answers():
-        user = user or input(f"User name at {_host(server)}: ").strip()
-        password = getpass.getpass(f"Password of {user} at {_host(server)} (not stored): ")
-    if not user or not password:
-        raise LoginError(
-            f"There are no credentials for {_host(server)}.",
-            f"Set {own}USER and {own}PASS (or XNAT_USER and XNAT_PASS), or write them into .netrc.",
-        )
-    return server, user, password
-
-
-def _netrc(host: str) -> tuple[str, str] | None:
-    path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
-    try:
-        found = netrc.netrc(path).hosts.get(host)
-    except (OSError, netrc.NetrcParseError):
-        return None
-    return (found[0], found[2]) if found else None
-
-
-def _somebody_answers() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
-
-
-def _host(server: str) -> str:
-    parts = urlsplit(server)
-    return parts.netloc.rpartition("@")[2] + parts.path
-
-
-def _q(text: str) -> str:
-    return quote(str(text), safe="")
-
-
-def _scan_segment(scan: str) -> str:
-    # XNAT source, XNATTemplate: a comma makes a list of scans, and these words escape it.
-    return _q(scan.replace(",", "[COMMA]").replace("/", "[SLASH]"))
-
-
-def _pause(retry_after_s: float | None, attempt: int) -> None:
-    import random
-    import time
-
-    wait = retry_after_s if retry_after_s is not None else random.uniform(0.5, 1.0) * RETRY_WAIT_S * 2**attempt
-    time.sleep(min(wait, RETRY_AFTER_LIMIT_S))
+    where = address(side, server)
+    name, secret = credentials(side, where, user, password, prompt)
+    timeout = (timeout_s, read_timeout_s)
+    session, effective, renew = open_session(where, name, secret, timeout, pool)
+    return Connection(session, effective, renew, timeout)
 
 
 class Connection:
-    """One logged-in person at one XNAT; safe to use from several threads. ``with`` closes it.
+    """A login at one XNAT. Thread-safe; a context manager that closes the login; never pickled.
 
     Attributes
     ----------
-    server, user : str
-        Address, and the name by which the server knows the person (never that of a token).
+    server : str
+        Its address, without a slash at the end.
+    user : str
+        The user as the server names it.
     requests, writes : int
-        Requests sent so far, and how many of them could change something.
+        Requests sent so far, and how many of them change something.
     """
 
-    def __init__(self, session, server: str, user: str, password: str, timeout, pool: int) -> None:
-        self.server = server
-        self.user: str = str(session.logged_in_user or user)
+    def __init__(self, session, server: str, renew: Callable[[], None], timeout: tuple[float, float]) -> None:
         self._session = session
-        self._http: requests.Session = session.interface
-        self._login = (user, password)
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._renewals = 0
-        self.requests = 0
-        self.writes = 0
-        adapter = requests.adapters.HTTPAdapter(pool_connections=pool, pool_maxsize=pool, max_retries=0)
-        self._http.mount("http://", adapter)
-        self._http.mount("https://", adapter)
-        self._counts_served: bool | None = None
+        self._http = Http(session.interface, server, renew, timeout)
+        self.server = server
+        self.user = str(session.logged_in_user)
+        self._version: str | None = None
+        self._scan_extras: bool | None = None
+        keep_alive_quietly(session, lambda: session.interface.get(f"{server}/data/JSESSION", timeout=10))
 
     def __repr__(self) -> str:
-        return f"Connection({_host(self.server)!r} as {self.user!r})"
+        return f"<Connection {self.user} at {self.server}>"
 
     def __reduce__(self):
-        raise TypeError("A Connection holds credentials and is never pickled; connect again where it is needed.")
+        raise TypeError("A Connection holds a login and is not pickled; connect again instead.")
 
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *problem) -> None:
         self.close()
 
     def close(self) -> None:
-        """Log out; whatever the server answers is of no interest."""
-        with contextlib.suppress(Exception):
-            self._session.disconnect()
+        """End the login at the server and free its connections."""
+        interface, self._session.heartbeat = self._session.interface, lambda: None
+        if interface is None:
+            return
+        with contextlib.suppress(requests.RequestException, OSError):
+            interface.delete(f"{self.server}/data/JSESSION", headers={"Connection": "close"}, timeout=10)
+        self._session.disconnect()
 
-    # -- one request --------------------------------------------------------------------------------------------
+    @property
+    def requests(self) -> int:
+        return self._http.requests
 
-    def _once(self, method: str, path: str, *, stream: bool = False, **more: Any) -> requests.Response:
-        with self._lock:
-            self.requests += 1
-            if method not in ("GET", "HEAD"):
-                self.writes += 1
-            renewals = self._renewals
-        where = f"{method} {path.split('?')[0]} at {_host(self.server)}"
-        try:
-            answer = self._http.request(
-                method,
-                self.server + path,
-                timeout=self._timeout,
-                stream=stream,
-                allow_redirects=False,
-                **more,
-            )
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as problem:
-            raise TransientError(f"{where}: the connection was lost ({type(problem).__name__}).") from None
-        except requests.RequestException as problem:
-            raise ServerError(f"{where}: the request failed ({type(problem).__name__}).") from None
-        return self._checked(answer, where, renewals, stream)
-
-    def _checked(self, answer: requests.Response, where: str, renewals: int, stream: bool) -> requests.Response:
-        status = answer.status_code
-        kind = answer.headers.get("Content-Type", "")
-        page = "text/html" in kind
-        if status == 401 or (status in (302, 303) and "login" in answer.headers.get("Location", "").lower()):
-            answer.close()
-            self._renew(renewals)
-            raise SessionExpiredError(f"{where}: the log-in had run out; it was renewed.")
-        if status in (200, 201, 301):
-            if page and not answer.headers.get("Content-Disposition") and self._is_page(answer, stream):
-                answer.close()
-                self._renew(renewals)
-                raise NotDataError(f"{where}: a web page came in place of data.")
-            return answer
-        text = self._words(answer)
-        answer.close()
-        said = f": {text}" if text else ""
-        if status in _PASSING:
-            raise TransientError(f"{where}: {status}{said}.", retry_after_s=_retry_after(answer))
-        if status == 403:
-            raise RefusedError(
-                f"{where}: {self.user} may not do this (403{said}).", "Ask an owner of the project for the right to."
-            )
-        if status == 404:
-            raise NotFoundError(f"{where}: not found (404{said}).")
-        raise ServerError(f"{where}: the server answered {status}{said}.", status=status)
-
-    @staticmethod
-    def _is_page(answer: requests.Response, stream: bool) -> bool:
-        head = next(answer.iter_content(256), b"") if stream else answer.content[:256]
-        return head.lstrip().lower().startswith((b"<!doctype", b"<html"))
-
-    @staticmethod
-    def _words(answer: requests.Response) -> str:
-        try:
-            text = answer.text[:4000]
-        except requests.RequestException:
-            return ""
-        match = _STATUS_TEXT.search(text)
-        if match:
-            text = match.group(1)
-        elif "<" in text:
-            return ""
-        return " ".join(text.split())[:300]
-
-    def _renew(self, renewals: int) -> None:
-        """Log in again, once for all threads that met the end of the same log-in."""
-        with self._lock:
-            if self._renewals != renewals:
-                return
-            user, password = self._login
-            self.requests += 1
-            try:
-                if _ALIAS.fullmatch(user):
-                    answer = self._http.get(self.server, auth=(user, password), timeout=self._timeout)
-                    token = answer.cookies.get("JSESSIONID", "")
-                else:
-                    self._http.cookies.clear()
-                    answer = requests.put(
-                        self.server + "/data/services/auth",
-                        data={"username": user, "password": password},
-                        timeout=self._timeout,
-                    )
-                    token = answer.text.strip() if answer.status_code == 200 else ""
-            except requests.RequestException as problem:
-                raise TransientError(
-                    f"The log-in at {_host(self.server)} could not be renewed ({type(problem).__name__})."
-                ) from None
-            if answer.status_code in (429, 500, 502, 503, 504):
-                raise TransientError(f"The log-in at {_host(self.server)} could not be renewed ({answer.status_code}).")
-            if not token or "<" in token:
-                raise LoginError(
-                    f"The log-in at {_host(self.server)} ran out and was refused when it was renewed.",
-                    "Log in again (on a hub: restart the server to get a new token), then run again.",
-                )
-            self._http.cookies.clear()
-            self._http.cookies.set("JSESSIONID", token)
-            auth = self._http.auth
-            self._http.auth = type(auth)(token) if auth is not None and not isinstance(auth, tuple) else auth
-            self._renewals += 1
-
-    def _read(self, what: Callable[[], Any]) -> Any:
-        """Call a read until it answers: passing troubles a few times, a plain 500 or a web page twice."""
-
-        def again(state: tenacity.RetryCallState) -> bool:
-            problem = state.outcome.exception() if state.outcome else None
-            if isinstance(problem, TransientError):
-                return problem.retry
-            if isinstance(problem, ServerError):
-                return state.attempt_number < 3 and (isinstance(problem, NotDataError) or problem.status >= 500)
-            return False
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            problem = state.outcome.exception() if state.outcome else None
-            asked = getattr(problem, "retry_after_s", None)
-            if asked is not None:
-                return min(asked, RETRY_AFTER_LIMIT_S)
-            return tenacity.wait_random_exponential(RETRY_WAIT_S, 30)(state)
-
-        retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(READ_TRIES), retry=again, wait=wait, reraise=True)
-        return retrying(what)
-
-    def _get(self, path: str) -> requests.Response:
-        return self._read(lambda: self._once("GET", path))
-
-    def _table(self, path: str) -> list[dict[str, str]]:
-        """The rows of a listing."""
-
-        def read() -> list[dict[str, str]]:
-            answer = self._once("GET", path)
-            try:
-                return answer.json()["ResultSet"]["Result"]
-            except (ValueError, KeyError, TypeError):
-                raise NotDataError(f"GET {path.split('?')[0]} at {_host(self.server)}: no table came.") from None
-
-        return self._read(read)
-
-    def _maybe(self, path: str) -> requests.Response | None:
-        """The answer, or None where this server or this user does not get one."""
-        try:
-            return self._get(path)
-        except (NotFoundError, RefusedError, ServerError):
-            return None
-
-    # -- settings -----------------------------------------------------------------------------------------------
+    @property
+    def writes(self) -> int:
+        return self._http.writes
 
     def version(self) -> str:
-        """The server's version, "" where it does not tell."""
-        answer = self._maybe("/xapi/siteConfig/buildInfo")
-        try:
-            return str(answer.json().get("version", "")) if answer is not None else ""
-        except (ValueError, AttributeError):
-            return ""
+        """XNAT's version, "" where it does not tell. Asked once."""
+        if self._version is None:
+            found = self._told("/xapi/siteConfig/buildInfo", {"format": "json"})
+            version = found.json().get("version", "") if found is not None and is_json(found) else ""
+            if not version:
+                found = self._told("/data/version")
+                version = found.text.strip() if found is not None else ""
+            self._version = str(version)
+        return self._version
 
     def settings(self, project: str) -> Settings:
-        """What decides how ``project`` takes data.
+        """What decides how a project takes data; None where the server does not tell.
 
         Raises
         ------
         NotFoundError
-            If the project does not exist for this user.
+            The project is not visible for this user.
         """
-        base = f"/data/projects/{_q(project)}"
+        place = f"/data/projects/{quoted(project)}"
         try:
-            code = self._get(f"{base}/prearchive_code").text.strip()
+            self._http.read(place, {"format": "json"})
         except NotFoundError:
-            raise NotFoundError(
-                f"The project {project} does not exist at {_host(self.server)} for {self.user}."
-            ) from None
-        except (RefusedError, ServerError):
-            code = ""
-        site_on = _flag(self._maybe("/xapi/anonymize/site/enabled"))
-        project_on = _flag(self._maybe(f"/xapi/anonymize/projects/{_q(project)}/enabled"))
+            raise NotFoundError(f"{self.user} sees no project {project} at {self.server}.") from None
+        anon = f"/xapi/anonymize/projects/{quoted(project)}"
+        asks: dict[str, Callable] = {
+            "version": self.version,
+            "prearchive_code": lambda: number(self._told(f"{place}/prearchive_code")),
+            "quarantine_code": lambda: number(self._told(f"{place}/quarantine_code")),
+            "site": lambda: self._script(
+                "/xapi/anonymize/site/enabled", "/xapi/anonymize/site", "/data/config/anon/script"
+            ),
+            "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
+            "checksums": lambda: truth(self._told("/xapi/siteConfig/checksums")),
+            **{
+                f"can_{action}": lambda action=action: self.can(project, action)
+                for action in ("read", "create", "edit", "delete")
+            },
+        }
+        with ThreadPoolExecutor(_THREADS) as threads:
+            found = {name: threads.submit(ask) for name, ask in asks.items()}
+        told = {name: future.result() for name, future in found.items()}
+        site_on, site_script = told.pop("site")
+        project_on, project_script = told.pop("project")
         return Settings(
-            version=self.version(),
-            prearchive_code=_number(code),
-            quarantine_code=_number(_text(self._maybe(f"{base}/quarantine_code"))),
+            **told,
             site_script_on=site_on,
+            site_script=site_script,
             project_script_on=project_on,
-            site_script=_text(self._maybe("/xapi/anonymize/site")) if site_on else None,
-            project_script=_text(self._maybe(f"/xapi/anonymize/projects/{_q(project)}")) if project_on else None,
-            checksums=_flag(self._maybe("/xapi/siteConfig/checksums")),
-            can_read=self.can(project, "read"),
-            can_create=self.can(project, "create"),
+            project_script=project_script,
         )
-
-    def can(self, project: str, action: str, xsi_type: str = "xnat:mrSessionData") -> bool | None:
-        """Whether this user may read, create, edit or delete sessions of that type; None: not told."""
-        try:
-            rows = self._table(f"/data/projects?permissions={action}&dataType={_q(xsi_type)}&format=json")
-        except (NotFoundError, RefusedError, ServerError):
-            return None
-        return any(row.get("id", row.get("ID")) == project for row in rows)
-
-    # -- listings -----------------------------------------------------------------------------------------------
 
     def subjects(self, project: str) -> list[dict]:
-        """Rows with ``subject_id``, ``subject`` and ``project`` (the owner)."""
-        rows = self._table(f"/data/projects/{_q(project)}/subjects?columns=ID,label,project&format=json")
-        return [{"subject_id": row["ID"], "subject": row["label"], "project": row.get("project", "")} for row in rows]
+        """Subjects owned and shared in: subject, subject_id, project (the owner), shared."""
+        rows = self._table(f"/data/projects/{quoted(project)}/subjects", {"columns": "ID,label,project"})
+        return [
+            {
+                "subject": cell(row, "label"),
+                "subject_id": accession(row),
+                "project": cell(row, "project") or project,
+                "shared": cell(row, "project") not in ("", project),
+            }
+            for row in rows
+        ]
 
     def sessions(self, project: str) -> list[dict]:
-        """The image sessions of a project, owned and shared into it (keys: see ``SESSION_COLUMNS``).
+        """Image sessions owned and shared in, by the labels they have in this project. Two requests.
 
-        Raises
-        ------
-        NotFoundError
-            If the project does not exist for this user.
+        Asking for session-level columns makes some servers show the label of the owner, so the labels come
+        from a list without them.
         """
-        try:
-            rows = self._table(f"/data/projects/{_q(project)}/experiments?columns={_SESSION_COLUMNS}&format=json")
-        except (NotFoundError, RefusedError) as problem:
-            if isinstance(problem, RefusedError):
-                raise
-            raise NotFoundError(
-                f"The project {project} does not exist at {_host(self.server)} for {self.user}."
-            ) from None
-        return [found for row in rows if (found := self._session(row, project))["xsi_type"].endswith("SessionData")]
-
-    def _session(self, row: dict[str, str], project: str = "") -> dict:
-        # The accession number has another key for each root type (XNAT source, QueryOrganizer); the URI always has it.
-        owner = row.get("session_project") or row.get("project", "")
-        return {
-            "session_id": row.get("URI", "").rstrip("/").rpartition("/")[2]
-            or row.get("ID")
-            or row.get("session_ID", ""),
-            "subject": row.get("subject_label", ""),
-            "session": row.get("label") or row.get("session_label", ""),
-            "project": owner,
-            "shared": bool(project) and owner != project,
-            "xsi_type": row.get("xsiType", ""),
-            "modality": row.get("modality", ""),
-            "date": row.get("date", ""),
-            "StudyInstanceUID": row.get("UID", ""),
+        path = f"/data/projects/{quoted(project)}/experiments"
+        detailed = {
+            accession(row): row for row in self._table(path, {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS})
         }
+        named = self._table(path, {"columns": "ID,label,project,subject_label,xsiType,date"})
+        found = [
+            self._session_row({**detailed[accession(row)], **filled(row)}, project, detailed[accession(row)])
+            for row in named
+            if accession(row) in detailed
+        ]
+        if detailed and not any(cell(row, "session_project") for row in detailed.values()):
+            owned = {accession(row) for row in self._table("/data/experiments", {"project": project, "columns": "ID"})}
+            for row in found:
+                row["shared"] = row["shared"] or row["session_id"] not in owned
+        return found
 
     def scans(self, project: str) -> list[dict]:
-        """The scans of all owned sessions in one request: one row per session, scan and scan resource."""
-        columns = ",".join(["label", "subject_label", *(_SCAN + name for name in _SCAN_COLUMNS)])
-        rows = self._table(
-            f"/data/experiments?project={_q(project)}&xsiType=xnat:imageSessionData&columns={columns}&format=json"
-        )
-        found = []
-        for row in rows:
-            scan = row.get(_SCAN + "id", "")
-            if scan:
-                found.append(
-                    {
-                        "session_id": row.get("URI", "").rstrip("/").rpartition("/")[2] or row.get("session_ID", ""),
-                        "scan": scan,
-                        "type": row.get(_SCAN + "type", ""),
-                        "quality": row.get(_SCAN + "quality", ""),
-                        "series_description": row.get(_SCAN + "series_description", ""),
-                        "note": row.get(_SCAN + "note", ""),
-                        "frames": row.get(_SCAN + "frames", ""),
-                        "SeriesInstanceUID": row.get(_SCAN + "uid", ""),
-                        "resource": row.get(_SCAN + "file/label", ""),
-                    }
-                )
-        return found
+        """One row per scan and resource of all image sessions of a project. One request, the first time two.
+
+        ``files`` and ``size_bytes`` are None where the server does not serve them in such a list. Labels of
+        shared sessions may be those of the owner: join by ``session_id``.
+        """
+        path = f"/data/projects/{quoted(project)}/experiments"
+        rows = None
+        if self._scan_extras is not False:
+            try:
+                query = {"xsiType": _IMAGE_SESSION, "columns": f"{_SCAN_COLUMNS},{_SCAN_EXTRAS}"}
+                rows = self._table(path, query, patient=False)
+                self._scan_extras = True
+            except NotDataError:
+                raise
+            except ServerError:
+                self._scan_extras = False
+        if rows is None:
+            rows = self._table(path, {"xsiType": _IMAGE_SESSION, "columns": _SCAN_COLUMNS})
+        return [row for row in map(scan_row, rows) if row["scan"]]
 
     def files(self, session_ids: Sequence[str]) -> list[dict]:
-        """All scan files of some sessions, some dozens of sessions a request.
+        """Files of all scans of some sessions. One request per some dozens of sessions.
 
-        XNAT leaves out unknown and unreadable sessions of a list without a word: whoever asks counts.
+        A session that does not exist or may not be read is left out by the server without a word: count per
+        session. ``path`` is relative to the resource, ``md5`` is "" where the server lists none.
         """
-        return self._many_files(session_ids, "/scans/ALL/files?format=json")
+        return self._files(session_ids, "scans/ALL/files")
 
     def session_resources(self, session_ids: Sequence[str]) -> list[dict]:
-        """The files of the sessions' own resources, with ``scan`` empty."""
-        return self._many_files(session_ids, "/files?format=json")
-
-    def _many_files(self, session_ids: Sequence[str], rest: str) -> list[dict]:
-        found = []
-        for some in _chunks([_q(one) for one in session_ids], URL_BYTES):
-            try:
-                rows = self._table(f"/data/experiments/{','.join(some)}{rest}")
-            except NotFoundError:
-                continue
-            found += [_file(row) for row in rows]
-        return found
+        """Files of the sessions' own resources, as ``files`` but with scan ""."""
+        return [row for row in self._files(session_ids, "files") if not row["scan"]]
 
     def prearchive(self, project: str) -> list[dict]:
-        """The rows that wait in the prearchive of a project (keys: ``PREARCHIVE_COLUMNS``); none without the right."""
-        try:
-            rows = self._table(f"/data/prearchive/projects/{_q(project)}?format=json")
-        except (NotFoundError, RefusedError):
-            return []
-        return [_waiting(row) for row in rows if row.get("project") == project]
+        """Rows of the project's prearchive."""
+        rows = self._table(f"/data/prearchive/projects/{quoted(project)}")
+        return [prearchive_row(row, project) for row in rows]
 
     def sessions_with_uid(self, uid: str) -> list[dict]:
-        """Sessions of that study in any project this user can see."""
+        """Image sessions with this StudyInstanceUID, in any project this user can see."""
         if not uid:
             return []
-        rows = self._table(f"/data/experiments?UID={_q(uid)}&columns={_SESSION_COLUMNS}&format=json")
-        return [found for found in map(self._session, rows) if found["StudyInstanceUID"] == uid]
+        rows = self._table("/data/experiments", {"UID": uid, "xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS})
+        return [self._session_row(row, "", row) for row in rows if cell(row, "UID") == uid]
 
     def sessions_with_label(self, project: str, label: str) -> list[dict]:
-        """Sessions of a project, owned or shared into it, with exactly that label."""
-        rows = self._table(
-            f"/data/projects/{_q(project)}/experiments?label={_q(label)}&columns={_SESSION_COLUMNS}&format=json"
-        )
-        return [found for row in rows if (found := self._session(row, project))["session"] == label]
+        """Image sessions of exactly this label in a project."""
+        query = {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS}
+        if not set(label) & set(",*%"):
+            query["label"] = label
+        rows = self._table(f"/data/projects/{quoted(project)}/experiments", query)
+        return [self._session_row(row, project, row) for row in rows if cell(row, "label") == label]
 
-    # -- streams ------------------------------------------------------------------------------------------------
+    def can(self, project: str, action: str, xsi_type: str = "xnat:mrSessionData") -> bool | None:
+        """Whether this user may read, create, edit or delete such data; None where the server does not tell."""
+        try:
+            rows = self._table("/data/projects", {"permissions": action, "dataType": xsi_type})
+        except RefusedError:
+            return False  # the answer to a user without any project
+        except (NotFoundError, ServerError):
+            return None
+        if any("id" not in row for row in rows):
+            return None
+        return project in {row["id"] for row in rows}
 
     def open_scan(self, session_id: str, scan: str, resource: str):
-        """A context with the chunks of the zip of one scan resource."""
-        return self._stream(
-            f"/data/experiments/{_q(session_id)}/scans/{_scan_segment(scan)}/resources/{_q(resource)}/files?format=zip"
-        )
+        """A zip of one resource of a scan, as a context manager that yields its pieces."""
+        path = f"{session_path(session_id)}/scans/{scan_segment(scan)}/resources/{quoted(resource)}/files"
+        return self._http.stream(path, {"format": "zip"})
 
     def open_session(self, session_id: str):
-        """A context with the chunks of the zip of all scans of a session."""
-        return self._stream(f"/data/experiments/{_q(session_id)}/scans/ALL/files?format=zip")
+        """A zip of all scans of a session, as a context manager that yields its pieces."""
+        return self._http.stream(f"{session_path(session_id)}/scans/ALL/files", {"format": "zip"})
 
     def open_prearchive(self, uri: str):
-        """A context with the chunks of the zip of a prearchive folder."""
-        return self._stream(f"/data{_path(uri)}?format=zip")
+        """A zip of a whole prearchive folder, as a context manager that yields its pieces."""
+        return self._http.stream(prearchive_path(uri), {"format": "zip"})
 
     def open_prearchive_file(self, uri: str, scan: str, resource: str, path: str):
-        """A context with the chunks of one file of the prearchive."""
-        at = f"/data{_path(uri)}/scans/{_scan_segment(scan)}/resources/{_q(resource)}/files/{quote(path)}"
-        return self._stream(at)
+        """One file of the prearchive, as a context manager that yields its pieces."""
+        where = f"{prearchive_path(uri)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files/{quote(path)}"
+        return self._http.stream(where, zipped=False)
 
     def open_file(self, uri: str):
-        """A context with the chunks of one file, by the URI of a listing (which is encoded already)."""
-        return self._stream(uri)
-
-    @contextlib.contextmanager
-    def _stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        answer = self._read(lambda: self._once("GET", path, stream=True))
-        where = f"GET {path.split('?')[0]} at {_host(self.server)}"
-
-        def chunks() -> Iterator[bytes]:
-            expected = answer.headers.get("Content-Length")
-            got = 0
-            try:
-                for chunk in answer.iter_content(_CHUNK):
-                    got += len(chunk)
-                    yield chunk
-            except (requests.RequestException, OSError) as problem:
-                raise TransientError(f"{where}: the stream broke off ({type(problem).__name__}).") from None
-            told = expected is not None and expected.isdigit() and not answer.headers.get("Content-Encoding")
-            if told and got != int(expected):
-                raise TransientError(f"{where}: the stream broke off after {got} of {expected} bytes.")
-
-        try:
-            yield chunks()
-        finally:
-            answer.close()
-
-    # -- writes: never repeated here ----------------------------------------------------------------------------
+        """One file by the ``uri`` of a file list, as a context manager that yields its pieces."""
+        prefix = urlsplit(self.server).path.rstrip("/")
+        if prefix and uri.startswith(f"{prefix}/"):
+            uri = uri[len(prefix) :]
+        return self._http.stream(quote(uri, safe="/%:@!$&'()*+,;=~"), zipped=False)
 
     def import_zip(
         self,
@@ -591,196 +331,185 @@ class Connection:
         body: Callable[[], Iterable[bytes]],
         reason: str = "",
     ) -> list[str]:
-        """Send one DICOM-zip into the prearchive; sent once, whatever comes back.
-
-        The labels go as ``PROJECT_ID``, ``SUBJECT_ID`` and ``EXPT_LABEL``, which old and new servers honour. The row
-        stays RECEIVING until :meth:`build` (XNAT source, ``DicomZipImporter``; the pattern of the Desktop Client).
+        """Send a zip of DICOM files into the prearchive, once, and leave the row open for more.
 
         Returns
         -------
         list of str
-            Addresses of prearchive rows, without ``/data``. Empty: the server stored nothing.
+            ``/prearchive/projects/P/TIME/FOLDER``; empty where the server stored nothing.
+
+        Raises
+        ------
+        TransientError, SessionExpiredError, ServerError, RefusedError
+            As ``write`` of ``_http``: after the first and third read the prearchive before sending again.
         """
         query = {
             "import-handler": "DICOM-zip",
             "PROJECT_ID": project,
             "SUBJECT_ID": subject,
             "EXPT_LABEL": session,
+            "inbody": "true",
             "prevent_auto_commit": "true",
             "SOURCE": "uploader",
-            "inbody": "true",
-            **_event(reason),
+            **event(reason),
         }
-        answer = self._once(
+        answer = self._http.write(
             "POST",
-            "/data/services/import?" + "&".join(f"{name}={_q(value)}" for name, value in query.items()),
-            data=_Body(body(), size_bytes),
-            headers={"Content-Type": "application/zip", "Accept": "text/uri-list"},
+            "/data/services/import",
+            query,
+            data=SizedBody(body(), size_bytes) if size_bytes else b"",
+            headers={"Content-Type": "application/zip", "Accept": "text/uri-list, text/plain, */*"},
         )
-        return [_path(line) for line in answer.text.split() if line.strip()]
+        return [without_data(line) for line in answer.text.splitlines() if line.strip()]
 
     def build(self, uri: str) -> None:
-        """Have the session document of a prearchive row built; the row is READY after."""
-        self._once("POST", f"/data{_path(uri)}?action=build")
+        """Let the server build the session of a prearchive row; afterwards it is READY."""
+        self._http.write("POST", prearchive_path(uri), {"action": "build"}, read_timeout_s=_ARCHIVE_TIMEOUT_S)
 
     def validate_archive(self, uri: str) -> list[dict]:
-        """What the server would object to: rows with ``code``, ``type`` and ``message``. Changes nothing."""
-
-        def ask() -> list[dict]:
-            answer = self._once("POST", f"/data/services/validate-archive?src={_q(_path(uri))}&format=json")
-            with self._lock:
-                self.writes -= 1
-            try:
-                return answer.json()["ResultSet"]["Result"]
-            except (ValueError, KeyError, TypeError):
-                raise NotDataError(f"validate-archive at {_host(self.server)}: no table came.") from None
-
-        return self._read(ask)
+        """What archiving this row would run into: code, type (WARN, CONFLICT, FAIL) and message. Changes nothing."""
+        answer = self._http.read(
+            "/data/services/validate-archive", {"src": without_data(uri), "format": "json"}, method="POST"
+        )
+        return [{name: cell(row, name) for name in ("code", "type", "message")} for row in self._rows(answer)]
 
     def archive(self, uri: str, *, overwrite: str | None = None, reason: str = "") -> str:
-        """Archive one prearchive row; sent once, whatever comes back. Returns the address of the session."""
-        query = {"src": _path(uri), "auto-archive": "false", **_event(reason)}
-        if overwrite:
-            query["overwrite"] = overwrite
-        answer = self._once(
-            "POST", "/data/services/archive?" + "&".join(f"{name}={_q(value)}" for name, value in query.items())
-        )
-        return answer.text.strip()
+        """Archive a prearchive row, once; return the address of the session as the server gives it.
 
-    # -- prearchive ---------------------------------------------------------------------------------------------
+        Raises
+        ------
+        ServerError
+            409 or 500 with the server's words: a conflict, or a failure while archiving.
+        TransientError
+            No answer: look whether the row is gone and the session is there.
+        """
+        query = {"src": without_data(uri), "auto-archive": "false", **event(reason)}
+        if overwrite is not None:
+            query["overwrite"] = overwrite
+        answer = self._http.write("POST", "/data/services/archive", query, read_timeout_s=_ARCHIVE_TIMEOUT_S)
+        lines = [line.strip() for line in answer.text.splitlines() if line.strip().startswith("/")]
+        return lines[0] if lines else answer.headers.get("Location", "")
 
     def prearchive_row(self, uri: str) -> dict | None:
-        """One prearchive row, or None where it is gone."""
+        """The row of the prearchive, or None when it is gone."""
         try:
-            rows = self._table(f"/data{_path(uri)}?format=json")
+            rows = self._table(prearchive_path(uri))
         except NotFoundError:
             return None
-        return _waiting(rows[0]) if rows else None
+        project = without_data(uri).split("/")[3]
+        return prearchive_row(rows[0], project) if rows else None
 
     def prearchive_resources(self, uri: str) -> list[dict]:
-        """The scan resources of a row: ``scan``, ``resource``, ``files`` and ``size_bytes``."""
-        base = f"/data{_path(uri)}"
+        """Scans of a prearchive row: scan, resource, files, size_bytes. Empty while the row is not built."""
+        path = prearchive_path(uri)
         try:
-            rows = self._table(f"{base}/resources?format=json")
-            found = [(row["cat_id"], row) for row in rows if row.get("category", "scans") == "scans"]
-        except (ServerError, NotFoundError, KeyError):
-            found = []
-            for scan in self._table(f"{base}/scans?format=json"):
-                at = f"{base}/scans/{_scan_segment(scan['ID'])}/resources?format=json"
-                found += [(scan["ID"], row) for row in self._table(at)]
-        return [
-            {
-                "scan": scan,
-                "resource": row.get("label", ""),
-                "files": _number(row.get("file_count", "")) or 0,
-                "size_bytes": _number(row.get("file_size", "")) or 0,
-            }
-            for scan, row in found
-        ]
-
-    def prearchive_files(self, uri: str, scan: str, resource: str = "DICOM") -> list[dict]:
-        """The files of one scan resource of a row: ``path`` and ``size_bytes``; there are no digests there."""
-        at = f"/data{_path(uri)}/scans/{_scan_segment(scan)}/resources/{_q(resource)}/files?format=json"
-        return [{"path": row["Name"], "size_bytes": _number(row.get("Size", "")) or 0} for row in self._table(at)]
-
-
-class _Body:
-    """A request body of a known length that is made while it is sent."""
-
-    def __init__(self, chunks: Iterable[bytes], size_bytes: int) -> None:
-        self._chunks = iter(chunks)
-        self._size = size_bytes
-        self._rest = b""
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self._rest) < size or size < 0:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            self._rest = self._rest + chunk if self._rest else bytes(chunk)
-        if size < 0:
-            found, self._rest = self._rest, b""
-        else:
-            found, self._rest = self._rest[:size], self._rest[size:]
+            rows = self._table(f"{path}/resources", patient=False)
+            return [
+                {
+                    "scan": cell(row, "cat_id"),
+                    "resource": cell(row, "label"),
+                    "files": integer(cell(row, "file_count")) or 0,
+                    "size_bytes": integer(cell(row, "file_size")) or 0,
+                }
+                for row in rows
+                if cell(row, "category") in ("scans", "")
+            ]
+        except (NotFoundError, ServerError):
+            pass
+        try:
+            scans = self._table(f"{path}/scans", patient=False)
+        except NotFoundError:
+            return []
+        found = []
+        for scan in (cell(row, "ID") for row in scans):
+            try:
+                rows = self._table(f"{path}/scans/{quoted(scan)}/resources", patient=False)
+            except (NotFoundError, ServerError):
+                rows = [{"label": "DICOM"}]
+            for label in (cell(row, "label") for row in rows):
+                files = self.prearchive_files(uri, scan, label)
+                size = sum(row["size_bytes"] for row in files)
+                found.append({"scan": scan, "resource": label, "files": len(files), "size_bytes": size})
         return found
 
+    def prearchive_files(self, uri: str, scan: str, resource: str = "DICOM") -> list[dict]:
+        """Files of a scan in the prearchive: path, size_bytes, uri. Empty while the row is not built."""
+        path = f"{prearchive_path(uri)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files"
+        try:
+            rows = self._table(path)
+        except NotFoundError:
+            return []
+        return [
+            {
+                "path": unquote(cell(row, "URI").partition("/files/")[2]) or cell(row, "Name"),
+                "size_bytes": integer(cell(row, "Size")) or 0,
+                "uri": cell(row, "URI"),
+            }
+            for row in rows
+        ]
 
-def _event(reason: str) -> dict[str, str]:
-    if not reason:
-        return {}
-    return {"event_reason": reason, "event_type": "PROCESS", "event_action": "xnbtransfer", "event_comment": reason}
+    def _told(self, path: str, query: dict | None = None) -> requests.Response | None:
+        """The answer to a question the server may leave open, or None."""
+        try:
+            answer = self._http.read(path, query, patient=False)
+        except (NotFoundError, RefusedError, ServerError):
+            return None
+        return answer
 
+    def _script(self, switch: str, text: str, config: str) -> tuple[bool | None, str | None]:
+        """Whether a script is on, and its text if it is."""
+        on = truth(self._told(switch))
+        if on is not None:
+            answer = self._told(text) if on else None
+            return on, answer.text if answer is not None else None
+        try:
+            rows = self._table(config, patient=False)
+        except (NotFoundError, RefusedError, ServerError):
+            return None, None
+        if not rows:
+            return False, None
+        on = cell(rows[0], "status") != "disabled"
+        return on, cell(rows[0], "contents") if on else None
 
-def _path(uri: str) -> str:
-    path = urlsplit(uri.strip()).path if "://" in uri else uri.strip()
-    return path.removeprefix("/data")
+    def _files(self, session_ids: Sequence[str], what: str) -> list[dict]:
+        chunks = list(chunked(session_ids))
 
+        def listed(chunk: list[str]) -> list[dict]:
+            try:
+                rows = self._table(f"/data/experiments/{','.join(map(quoted, chunk))}/{what}")
+            except NotFoundError:
+                return []
+            alone = chunk[0] if len(chunk) == 1 else ""
+            return [file_row(row, alone) for row in rows]
 
-def _retry_after(answer: requests.Response) -> float | None:
-    asked = answer.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(asked))
-    except ValueError:
-        return None
+        with ThreadPoolExecutor(_THREADS) as threads:
+            return [row for rows in threads.map(listed, chunks) for row in rows]
 
+    def _table(self, path: str, query: dict | None = None, *, patient: bool = True) -> list[dict]:
+        return self._rows(self._http.read(path, {"format": "json", **(query or {})}, patient=patient))
 
-def _text(answer: requests.Response | None) -> str | None:
-    return None if answer is None else answer.text
+    def _rows(self, answer: requests.Response) -> list[dict]:
+        if answer.status_code == 204:
+            return []
+        try:
+            rows = answer.json()["ResultSet"]["Result"]
+        except (ValueError, KeyError, TypeError):
+            rows = None
+        if not isinstance(rows, list):
+            path = urlsplit(answer.url).path
+            raise NotDataError(f"{self._http.host} answered {path} with something that is no list.", status=200)
+        return rows
 
-
-def _flag(answer: requests.Response | None) -> bool | None:
-    text = (_text(answer) or "").strip().strip('"').lower()
-    return {"true": True, "false": False}.get(text)
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return int(float(str(text).strip()))
-    except ValueError:
-        return None
-
-
-def _waiting(row: dict[str, str]) -> dict:
-    return {
-        "project": row.get("project", ""),
-        "subject": row.get("subject", ""),
-        "session": row.get("name", ""),
-        "status": row.get("status", ""),
-        "StudyInstanceUID": row.get("tag", ""),
-        "uri": row.get("url", ""),
-        "uploaded": row.get("uploaded", ""),
-    }
-
-
-def _file(row: dict[str, str]) -> dict:
-    # /data/experiments/E/scans/S/resources/R/files/PATH; without /scans/S for a resource of the session.
-    address = row["URI"]
-    head, _, path = address.partition("/files/")
-    parts = head.split("/")
-    scan = unquote(parts[parts.index("scans") + 1]) if "scans" in parts else ""
-    return {
-        "session_id": unquote(parts[parts.index("experiments") + 1]),
-        "scan": scan.replace("[COMMA]", ",").replace("[SLASH]", "/"),
-        "resource": row.get("collection", ""),
-        "path": unquote(path),
-        "size_bytes": _number(row.get("Size", "")) or 0,
-        "md5": (row.get("digest") or "").lower(),
-        "format": row.get("file_format", ""),
-        "uri": address,
-    }
-
-
-def _chunks(words: Sequence[str], limit: int) -> Iterator[list[str]]:
-    some: list[str] = []
-    length = 0
-    for word in words:
-        if some and (length + len(word) + 1 > limit or len(some) >= 100):
-            yield some
-            some, length = [], 0
-        some.append(word)
-        length += len(word) + 1
-    if some:
-        yield some
+    def _session_row(self, row: dict, project: str, detail: dict) -> dict:
+        owner = cell(detail, "session_project") or cell(row, "project") or project
+        return {
+            "session_id": accession(row),
+            "subject": cell(row, "subject_label"),
+            "session": cell(row, "label"),
+            "project": owner,
+            "xsi_type": cell(row, "xsiType"),
+            "modality": cell(detail, "modality"),
+            "date": cell(row, "date"),
+            "StudyInstanceUID": cell(detail, "UID"),
+            "shared": bool(project) and owner != project,
+        }

@@ -1,0 +1,153 @@
+"""What XNAT's rows and addresses mean: read the answers, write the paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote, unquote
+
+import requests
+
+from ._http import quoted
+
+SESSIONS_PER_REQUEST = 48  # sessions named in one file list
+URL_BYTES = 3_000  # and the ids together are no longer than this
+
+
+def cell(row: dict, name: str) -> str:
+    """A cell as text; missing and null are "" ."""
+    value = row.get(name)
+    return "" if value is None else str(value)
+
+
+def filled(row: dict) -> dict:
+    return {name: value for name, value in row.items() if value not in (None, "")}
+
+
+def accession(row: dict) -> str:
+    """XNAT's id of the row, from its URI, since the key of the id depends on the columns that were asked for."""
+    uri = cell(row, "URI")
+    return unquote(uri.rstrip("/").rpartition("/")[2]) if uri else cell(row, "ID") or cell(row, "session_ID")
+
+
+def integer(text: str) -> int | None:
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def number(answer: requests.Response | None) -> int | None:
+    return None if answer is None else integer(answer.text.strip())
+
+
+def truth(answer: requests.Response | None) -> bool | None:
+    if answer is None:
+        return None
+    return {"true": True, "1": True, "false": False, "0": False}.get(answer.text.strip().strip('"').lower())
+
+
+def is_json(answer: requests.Response) -> bool:
+    try:
+        return isinstance(answer.json(), dict)
+    except ValueError:
+        return False
+
+
+def session_path(session_id: str) -> str:
+    return f"/data/experiments/{quoted(session_id)}"
+
+
+def scan_segment(scan: str) -> str:
+    """A scan id in a path where XNAT takes lists: commas and slashes of the id itself have escapes of their own."""
+    return quoted(scan.replace(",", "[COMMA]").replace("/", "[SLASH]"))
+
+
+def prearchive_path(uri: str) -> str:
+    return f"/data{quote(without_data(uri), safe='/')}"
+
+
+def without_data(uri: str) -> str:
+    uri = unquote(uri.strip())
+    start = uri.find("/data/")
+    return uri[start + 5 :] if start >= 0 else uri
+
+
+def event(reason: str) -> dict[str, str]:
+    if not reason:
+        return {}
+    return {"event_reason": reason, "event_type": "WEB_SERVICE", "event_action": "xnbtransfer", "event_comment": reason}
+
+
+def chunked(session_ids: Sequence[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for session_id in dict.fromkeys(session_ids):
+        length = len(quoted(session_id)) + 1
+        if chunk and (len(chunk) >= SESSIONS_PER_REQUEST or size + length > URL_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(session_id)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def scan_row(row: dict) -> dict:
+    """A row of the bulk scan query; its keys are spelt in lower case by some servers and as asked by others."""
+    row = {name.lower(): value for name, value in row.items()}
+
+    def scan(name: str) -> str:
+        return cell(row, f"xnat:imagescandata/{name}")
+
+    return {
+        "session_id": unquote(cell(row, "uri").rpartition("/")[2]) or cell(row, "session_id"),
+        "subject": cell(row, "subject_label"),
+        "session": cell(row, "label"),
+        "scan": scan("id"),
+        "xsi_type": scan("xsitype"),
+        "type": scan("type"),
+        "quality": scan("quality"),
+        "series_description": scan("series_description"),
+        "note": scan("note"),
+        "frames": scan("frames"),
+        "SeriesInstanceUID": scan("uid"),
+        "resource": scan("file/label"),
+        "format": scan("file/format"),
+        "files": integer(scan("file/file_count")),
+        "size_bytes": integer(scan("file/file_size")),
+    }
+
+
+def file_row(row: dict, alone: str) -> dict:
+    """A row of a file list; session, scan and path are read from its URI, which names all three."""
+    uri = cell(row, "URI")
+    before, _, path = uri.partition("/files/")
+    parts = [unquote(part) for part in before.split("/")]
+
+    def after(name: str) -> str:
+        return parts[parts.index(name) + 1] if name in parts[:-1] else ""
+
+    session_id = after("experiments")
+    return {
+        "session_id": alone if not session_id or "," in session_id else session_id,
+        "scan": after("scans"),
+        "resource": cell(row, "collection") or after("resources"),
+        "path": unquote(path) or cell(row, "Name"),
+        "size_bytes": integer(cell(row, "Size")) or 0,
+        "md5": cell(row, "digest").lower(),
+        "format": cell(row, "file_format"),
+        "uri": uri,
+    }
+
+
+def prearchive_row(row: dict, project: str) -> dict:
+    """A row of the prearchive, with the keys of PREARCHIVE_COLUMNS."""
+    return {
+        "project": cell(row, "project") or project,
+        "subject": cell(row, "subject"),
+        "session": cell(row, "name") or cell(row, "folderName"),
+        "status": cell(row, "status"),
+        "StudyInstanceUID": cell(row, "tag"),
+        "uri": cell(row, "url"),
+        "uploaded": cell(row, "uploaded"),
+    }
