@@ -9,12 +9,13 @@ import dataclasses
 import datetime
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from .errors import InputError
+from .errors import InputError, NotFoundError, RefusedError
 from .options import TransferOptions
 from .values import (
     FILE_COLUMNS,
@@ -69,34 +70,36 @@ def read_inventory(
     """
     before = connection.requests
     found = connection.settings(project) if settings else Settings()
-    sessions = connection.sessions(project)
-    scans = connection.scans(project) if sessions else []
+    try:
+        sessions = connection.sessions(project)
+    except NotFoundError:
+        raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
+    names = {row["session_id"]: row for row in sessions}
+    scans = [_named(row, names) for row in connection.scans(project) if row["session_id"] in names] if sessions else []
     wanted = [row for row in sessions if select is None or select(row)] if files else []
     ids = [row["session_id"] for row in wanted]
-    listed = connection.files(ids) + connection.session_resources(ids) if ids else []
-    names = {row["session_id"]: row for row in sessions}
-    notes = []
-    seen = {row["session_id"] for row in listed}
-    with_scans = {row["session_id"] for row in scans if row["resource"]}
-    silent = [row for row in wanted if row["session_id"] in with_scans and row["session_id"] not in seen]
-    if silent:
-        some = ", ".join(f"{row['subject']}/{row['session']}" for row in silent[:5])
-        notes.append(f"{project}: the server listed no files for {len(silent)} sessions that have scans: {some}.")
-    waiting = connection.prearchive(project) if prearchive else []
-    for row in (*scans, *listed):
-        owner = names.get(row["session_id"], {})
-        row["subject"], row["session"] = owner.get("subject", ""), owner.get("session", "")
-    file_frame = frame((row for row in listed if row["session_id"] in names), FILE_COLUMNS)
-    scan_frame = _scan_frame([row for row in scans if row["session_id"] in names], names, file_frame)
+    listed = [*connection.files(ids), *connection.session_resources(ids)] if ids else []
+    listed = [_named(row, names) for row in listed if row["session_id"] in names]
+    notes = _left_out(project, wanted, scans, listed)
+    waiting: list[dict] = []
+    if prearchive:
+        try:
+            waiting = connection.prearchive(project)
+        except (NotFoundError, RefusedError):
+            notes.append(f"{project}: {connection.user} may not see its prearchive.")
+    file_frame = frame(listed, FILE_COLUMNS)
+    asked = set(ids)
+    unlisted = [row for row in scans if row["session_id"] not in asked]
+    scan_frame = _scan_frame(scans, names, file_frame, unlisted)
     return Inventory(
         server=connection.server,
         project=project,
         user=connection.user,
         read_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         settings=found,
-        sessions=_session_frame(sessions, scan_frame, file_frame),
+        sessions=_session_frame(sessions, scan_frame, file_frame, unlisted),
         scans=scan_frame,
-        resources=_resource_frame(file_frame),
+        resources=_resource_frame(file_frame, unlisted),
         files=file_frame,
         prearchive=frame(waiting, PREARCHIVE_COLUMNS),
         requests=connection.requests - before,
@@ -104,45 +107,95 @@ def read_inventory(
     )
 
 
-def _scan_frame(rows: list[dict], names: dict[str, dict], files: pd.DataFrame) -> pd.DataFrame:
+def _named(row: dict, names: dict[str, dict]) -> dict:
+    """A row with the labels that its session has in this project; a shared session has others at home."""
+    owner = names[row["session_id"]]
+    return {**row, "subject": owner["subject"], "session": owner["session"]}
+
+
+def _left_out(project: str, wanted: list[dict], scans: list[dict], listed: list[dict]) -> list[str]:
+    """Sentences about sessions that the server skipped, wholly or in part, when it listed files."""
+    counts: dict[str, int] = {}
+    for row in listed:
+        if row["scan"]:
+            counts[row["session_id"]] = counts.get(row["session_id"], 0) + 1
+    expected: dict[str, int] = {}
+    for row in scans:
+        if row["resource"]:
+            told = row["files"] if row["files"] is not None else 1
+            expected[row["session_id"]] = expected.get(row["session_id"], 0) + told
+    silent = [row for row in wanted if expected.get(row["session_id"]) and row["session_id"] not in counts]
+    notes = []
+    if silent:
+        some = _some(silent)
+        notes.append(f"{project}: the server listed no files for {len(silent)} sessions that have scans: {some}.")
+    exact = {row["session_id"] for row in scans} - {
+        row["session_id"] for row in scans if row["resource"] and row["files"] is None
+    }
+    fewer = [
+        row
+        for row in wanted
+        if row["session_id"] in exact and 0 < counts.get(row["session_id"], 0) < expected.get(row["session_id"], 0)
+    ]
+    if fewer:
+        notes.append(
+            f"{project}: for {len(fewer)} sessions fewer files are listed than the server counts: {_some(fewer)}."
+        )
+    return notes
+
+
+def _some(rows: list[dict]) -> str:
+    more = ", ..." if len(rows) > 5 else ""
+    return ", ".join(f"{row['subject']}/{row['session']}" for row in rows[:5]) + more
+
+
+def _scan_frame(rows: list[dict], names: dict[str, dict], files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
     once: dict[tuple[str, str], dict] = {}
     for row in rows:
         once.setdefault((row["session_id"], row["scan"]), row)
-    table = frame(
-        (row | {"xsi_type": names[row["session_id"]]["xsi_type"].replace("Session", "Scan")} for row in once.values()),
-        SCAN_COLUMNS,
-    ).drop(columns=["files", "size_bytes"])
-    keys = ["subject", "session", "scan"]
-    return _with_sums(table, files[files["scan"] != ""], keys, list(SCAN_COLUMNS))
+    table = frame(once.values(), SCAN_COLUMNS).drop(columns=["files", "size_bytes"])
+    return _with_sums(table, files, unlisted, ["subject", "session", "scan"], list(SCAN_COLUMNS))
 
 
-def _session_frame(rows: list[dict], scans: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+def _session_frame(rows: list[dict], scans: pd.DataFrame, files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
     table = frame(rows, SESSION_COLUMNS).drop(columns=["scans", "files", "size_bytes"])
-    keys = ["subject", "session"]
-    counts = scans.groupby(keys, sort=False).size().rename("scans").reset_index()
-    table = table.merge(counts, how="left", on=keys) if len(counts) else table.assign(scans=0)
-    table["scans"] = table["scans"].fillna(0).astype("int64")
-    return _with_sums(table, files[files["scan"] != ""], keys, list(SESSION_COLUMNS))
+    counts = Counter(zip(scans["subject"], scans["session"], strict=True))
+    table["scans"] = pd.Series(
+        [counts[key] for key in zip(table["subject"], table["session"], strict=True)], dtype="int64"
+    )
+    return _with_sums(table, files, unlisted, ["subject", "session"], list(SESSION_COLUMNS))
 
 
-def _with_sums(table: pd.DataFrame, files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    if files.empty:
-        return table.assign(files=0, size_bytes=0)[columns]
-    sums = files.groupby(keys, sort=False)["size_bytes"].agg(files="count", size_bytes="sum").reset_index()
-    table = table.merge(sums, how="left", on=keys)
-    for column in ("files", "size_bytes"):
-        table[column] = table[column].fillna(0).astype("int64")
+def _with_sums(
+    table: pd.DataFrame, files: pd.DataFrame, unlisted: list[dict], keys: list[str], columns: list[str]
+) -> pd.DataFrame:
+    """Files and bytes of scans: counted from the file list, and as the server counts where none was asked for."""
+    counts: dict[tuple, list[int]] = {}
+    for *key, scan, size in files[[*keys, "scan", "size_bytes"]].itertuples(index=False, name=None):
+        if scan:
+            sums = counts.setdefault(tuple(key), [0, 0])
+            sums[0] += 1
+            sums[1] += size
+    for row in unlisted:
+        sums = counts.setdefault(tuple(row[key] for key in keys), [0, 0])
+        sums[0] += row["files"] or 0
+        sums[1] += row["size_bytes"] or 0
+    found = [counts.get(key, [0, 0]) for key in table[keys].itertuples(index=False, name=None)]
+    table["files"] = pd.Series([sums[0] for sums in found], index=table.index, dtype="int64")
+    table["size_bytes"] = pd.Series([sums[1] for sums in found], index=table.index, dtype="int64")
     return table[columns]
 
 
-def _resource_frame(files: pd.DataFrame) -> pd.DataFrame:
-    if files.empty:
-        return frame((), RESOURCE_COLUMNS)
+def _resource_frame(files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
+    found: dict[tuple, dict] = {}
     keys = ["subject", "session", "scan", "resource"]
-    found = files.groupby(keys, sort=False).agg(
-        format=("format", "first"), files=("size_bytes", "count"), size_bytes=("size_bytes", "sum")
-    )
-    return found.reset_index()[list(RESOURCE_COLUMNS)]
+    for *key, form, size in files[[*keys, "format", "size_bytes"]].itertuples(index=False, name=None):
+        row = found.setdefault(
+            tuple(key), {**dict(zip(keys, key, strict=True)), "format": form, "files": 0, "size_bytes": 0}
+        )
+        row["files"] += 1
+        row["size_bytes"] += size
+    return frame([*found.values(), *(row for row in unlisted if row["resource"])], RESOURCE_COLUMNS)
 
 
 def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory:
