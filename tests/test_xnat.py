@@ -1,0 +1,352 @@
+"""The connection: credentials, retries, renewed log-ins, streams, quoting. No secret ever shows."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+import zipfile
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standin import PAGE, PASSWORD, USER, standing_in, table
+
+from xnbtransfer import _http, _rows
+from xnbtransfer.errors import (
+    InputError,
+    LoginError,
+    NotDataError,
+    NotFoundError,
+    RefusedError,
+    ServerError,
+    SessionExpiredError,
+    TransientError,
+)
+from xnbtransfer.xnat import Connection, connect
+
+ROWS = "/data/projects/P/subjects"
+OK = (200, {}, table([{"ID": "S1", "label": "001", "project": "P", "URI": "/data/subjects/S1"}]))
+WEB_PAGE = (200, {"Content-Type": "text/html"}, PAGE)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    """Short pauses, and none of this machine's credentials."""
+    monkeypatch.setattr(_http, "PAUSE_S", 0.001)
+    for side in ("", "SOURCE_", "DESTINATION_"):
+        for key in ("HOST", "USER", "PASS"):
+            monkeypatch.delenv(f"XNAT_{side}{key}", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture
+def standin():
+    with standing_in() as server:
+        yield server
+
+
+@pytest.fixture
+def connection(standin):
+    with connect(server=standin.url, user=USER, password=PASSWORD, prompt=False) as found:
+        yield found
+
+
+def zipped(names=("a.dcm",), size=100_000) -> bytes:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x" * size)
+    return raw.getvalue()
+
+
+# -- credentials -------------------------------------------------------------------------------------------------
+
+
+def test_environment_of_the_side_comes_before_the_common_one(standin, monkeypatch):
+    monkeypatch.setenv("XNAT_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("XNAT_USER", "nobody")
+    monkeypatch.setenv("XNAT_PASS", "wrong")
+    monkeypatch.setenv("XNAT_SOURCE_HOST", standin.url + "/")
+    monkeypatch.setenv("XNAT_SOURCE_USER", USER)
+    monkeypatch.setenv("XNAT_SOURCE_PASS", PASSWORD)
+    with connect("source") as found:
+        assert (found.server, found.user) == (standin.url, USER)
+
+
+def test_the_common_environment_serves_both_sides(standin, monkeypatch):
+    monkeypatch.setenv("XNAT_HOST", standin.url)
+    monkeypatch.setenv("XNAT_USER", USER)
+    monkeypatch.setenv("XNAT_PASS", PASSWORD)
+    with connect("destination") as found:
+        assert found.user == USER
+
+
+def test_netrc_is_used_last_and_a_password_is_not_mixed_with_another_user(standin, monkeypatch, tmp_path):
+    path = tmp_path / "netrc"
+    path.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    monkeypatch.setenv("XNAT_USER", "somebody-else")
+    monkeypatch.setenv("XNAT_PASS", "of-somebody-else")
+    with connect(server=standin.url, user=USER, prompt=False) as found:
+        assert found.user == USER
+
+
+def test_without_credentials_the_error_names_what_to_set(standin):
+    with pytest.raises(LoginError, match="XNAT_SOURCE_USER"):
+        connect("source", standin.url, prompt=False)
+
+
+def test_without_address_the_error_names_what_to_set():
+    with pytest.raises(InputError, match="XNAT_DESTINATION_HOST"):
+        connect("destination")
+
+
+def test_an_address_with_a_login_is_refused_and_not_repeated():
+    with pytest.raises(InputError) as caught:
+        connect(server="https://ada:hunter2@xnat.example.org")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_wrong_password_is_a_login_error_without_the_password(standin, caplog, capsys):
+    with pytest.raises(LoginError) as caught:
+        connect(server=standin.url, user=USER, password="not-the-word", prompt=False)
+    shown = f"{caught.value!r} {caught.value} {caplog.text} {capsys.readouterr()}"
+    assert "not-the-word" not in shown
+
+
+def test_an_unreachable_host_is_transient_and_named():
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9"):
+        connect(server="http://127.0.0.1:9", user=USER, password=PASSWORD, timeout_s=2)
+
+
+def test_the_connection_shows_no_secret_and_is_not_pickled(connection):
+    assert PASSWORD not in repr(connection) + repr(vars(connection)) + repr(vars(connection._http))
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(connection)
+
+
+# -- reads on a bad day ------------------------------------------------------------------------------------------
+
+
+def test_an_expired_login_is_renewed_once_for_all_threads(connection, standin):
+    standin.answers[ROWS] = [OK]
+    standin.expire()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(connection.subjects("P"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [rows[0]["subject"] for rows in found] == ["001"] * 8
+    assert standin.logins == 2
+
+
+def test_a_login_page_with_200_and_a_guest_cookie_renews_the_login(connection, standin):
+    standin.answers |= {ROWS: [OK], "page": []}
+    standin.expire()
+    assert connection.subjects("P")[0]["subject"] == "001"
+    assert standin.logins == 2
+
+
+def test_a_page_that_comes_again_is_never_data(connection, standin):
+    standin.answers[ROWS] = [WEB_PAGE]
+    with pytest.raises(NotDataError):
+        connection.subjects("P")
+
+
+def test_a_page_in_place_of_a_zip_or_a_file_is_never_data(connection, standin):
+    standin.answers["/data/experiments/E/scans/1/resources/DICOM/files"] = [WEB_PAGE]
+    standin.answers["/data/experiments/E/file.dcm"] = [WEB_PAGE]
+    with pytest.raises(NotDataError), connection.open_scan("E", "1", "DICOM") as chunks:
+        next(chunks)
+    with pytest.raises(NotDataError), connection.open_file("/data/experiments/E/file.dcm") as chunks:
+        next(chunks)
+
+
+def test_a_list_that_is_none_is_refused(connection, standin):
+    standin.answers[ROWS] = [(200, {}, b'{"items": []}')]
+    with pytest.raises(NotDataError, match="no list"):
+        connection.subjects("P")
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
+def test_passing_refusals_of_a_read_are_tried_again(connection, standin, status):
+    standin.answers[ROWS] = [(status, {"Retry-After": "0"}, b""), OK]
+    assert connection.subjects("P")
+    assert standin.sent(ROWS) == 2
+
+
+def test_retry_after_is_waited_for_but_not_for_ever(connection, standin, monkeypatch):
+    waits = []
+    monkeypatch.setattr(_http.time, "sleep", waits.append)
+    standin.answers[ROWS] = [(503, {"Retry-After": "7"}, b""), (503, {"Retry-After": "9999"}, b""), OK]
+    assert connection.subjects("P")
+    assert [wait for wait in waits if wait >= 1] == [7.0, _http.RETRY_AFTER_MAX_S]
+
+
+def test_a_read_gives_up_after_some_tries(connection, standin):
+    standin.answers[ROWS] = [(503, {"Retry-After": "0"}, b"<html><h3>Too busy</h3></html>")]
+    with pytest.raises(TransientError, match="Too busy") as caught:
+        connection.subjects("P")
+    assert caught.value.retry_after_s == 0
+    assert standin.sent(ROWS) == _http.READ_TRIES
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(403, RefusedError), (404, NotFoundError), (500, ServerError), (409, ServerError)]
+)
+def test_final_refusals_have_their_error(connection, standin, status, kind):
+    standin.answers[ROWS] = [(status, {}, b"<html><h3>Because &amp; why</h3></html>")]
+    with pytest.raises(kind, match="Because & why") as caught:
+        connection.subjects("P")
+    assert getattr(caught.value, "status", status) == status
+
+
+# -- streams -----------------------------------------------------------------------------------------------------
+
+ZIP = "/data/experiments/E/scans/1/resources/DICOM/files"
+
+
+def test_a_zip_arrives_whole(connection, standin):
+    whole = zipped(size=700_000)
+    standin.answers[ZIP] = [(200, {"Content-Type": "application/zip"}, whole)]
+    with connection.open_scan("E", "1", "DICOM") as chunks:
+        assert b"".join(chunks) == whole
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
+def test_a_zip_without_its_end_is_transient(connection, standin, keep):
+    whole = zipped(size=700_000)
+    standin.answers[ZIP] = [(200, {}, whole[: int(len(whole) * keep)])]
+    with pytest.raises(TransientError), connection.open_scan("E", "1", "DICOM") as chunks:
+        for _ in chunks:
+            pass
+
+
+def test_a_connection_cut_in_mid_body_is_transient(connection, standin):
+    standin.answers["/data/f.dcm"] = [(200, {"Content-Length": "900000"}, b"x" * 400_000)]
+    with pytest.raises(TransientError), connection.open_file("/data/f.dcm") as chunks:
+        for _ in chunks:
+            pass
+
+
+def test_an_empty_file_is_empty_and_not_an_error(connection, standin):
+    standin.answers["/data/f.txt"] = [(200, {}, b"")]
+    with connection.open_file("/data/f.txt") as chunks:
+        assert list(chunks) == []
+
+
+# -- writes ------------------------------------------------------------------------------------------------------
+
+IMPORT = "/data/services/import"
+
+
+def send(connection: Connection, body: bytes = b"PK", **more):
+    given_ = {"project": "P", "subject": "001", "session": "001_MR1", "size_bytes": len(body), "reason": "a test"}
+    return connection.import_zip(**{**given_, "body": lambda: [body], **more})
+
+
+def test_an_import_is_streamed_with_its_length_and_answers_addresses(connection, standin):
+    standin.answers[IMPORT] = [(200, {}, b"/data/prearchive/projects/P/20240102_030405123/001_MR1\r\n")]
+    before = connection.writes
+    assert send(connection, b"x" * 100_000) == ["/prearchive/projects/P/20240102_030405123/001_MR1"]
+    method, _, query, length = standin.log[-1]
+    assert (method, length, connection.writes - before) == ("POST", 100_000, 1)
+    assert query["SUBJECT_ID"] == ["001"] and query["event_reason"] == ["a test"]
+
+
+def test_an_import_that_stored_nothing_answers_nothing(connection, standin):
+    standin.answers[IMPORT] = [(200, {}, b"")]
+    assert send(connection) == []
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, TransientError), (500, ServerError), (403, RefusedError)])
+def test_a_write_is_never_sent_twice(connection, standin, status, kind):
+    standin.answers[IMPORT] = [(status, {"Retry-After": "3"}, b"")]
+    with pytest.raises(kind) as caught:
+        send(connection)
+    assert standin.sent(IMPORT) == 1
+    assert status != 503 or caught.value.retry_after_s == 3
+
+
+def test_a_write_after_the_login_ran_out_says_so_and_the_next_one_works(connection, standin):
+    standin.answers[IMPORT] = [(200, {}, b"/data/prearchive/projects/P/T/F\r\n")]
+    standin.expire()
+    with pytest.raises(SessionExpiredError):
+        send(connection)
+    assert send(connection) == ["/prearchive/projects/P/T/F"]
+
+
+def test_a_page_in_answer_to_a_write_is_no_answer(connection, standin):
+    standin.answers[IMPORT] = [WEB_PAGE]
+    with pytest.raises(SessionExpiredError):
+        send(connection)
+    with pytest.raises(NotDataError):
+        send(connection)
+
+
+def test_a_body_of_another_length_is_broken_off(connection, standin):
+    standin.answers[IMPORT] = [(200, {}, b"")]
+    with pytest.raises(ServerError, match="longer"):
+        send(connection, b"1234", size_bytes=2)
+
+
+def test_archive_reads_the_address_and_the_conflict(connection, standin):
+    where = "/data/archive/projects/P/subjects/S/experiments/E"
+    standin.answers["/data/services/archive"] = [
+        (200, {}, where.encode() + b"\r\n"),
+        (301, {"Content-Type": "text/plain"}, where.encode()),
+        (409, {}, b"<html><h3>Session already exists</h3></html>"),
+    ]
+    assert connection.archive("/prearchive/projects/P/T/F") == where
+    assert connection.archive("/prearchive/projects/P/T/F") == where
+    with pytest.raises(ServerError, match="already exists") as caught:
+        connection.archive("/prearchive/projects/P/T/F", overwrite="append")
+    assert caught.value.status == 409
+
+
+# -- names in addresses ------------------------------------------------------------------------------------------
+
+
+@given(parts=st.lists(st.text(min_size=1).filter(lambda text: text not in (".", "..")), min_size=1, max_size=4))
+def test_quoting_keeps_any_label(parts):
+    try:
+        path = "/data/" + _http.quoted(*parts)
+    except UnicodeEncodeError:
+        return  # half of a surrogate pair is no text
+    sent = requests.Request("GET", f"http://127.0.0.1{path}?a=b").prepare()
+    assert [unquote(part) for part in urlsplit(sent.url).path.split("/")[2:]] == parts
+    assert urlsplit(sent.url).query == "a=b"
+
+
+@given(scan=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_scan_id_is_never_read_as_a_list_or_a_path(scan):
+    segment = unquote(_rows.scan_segment(scan))
+    assert "," not in segment and "/" not in segment
+    assert segment.replace("[COMMA]", ",").replace("[SLASH]", "/") == scan.replace("[COMMA]", ",").replace(
+        "[SLASH]", "/"
+    )
+
+
+@given(path=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1), scan=st.text(min_size=1))
+@settings(max_examples=50)
+def test_file_addresses_are_read_back(path, scan):
+    try:
+        uri = f"/data/experiments/E1/scans/{_http.quoted(scan)}/resources/12/files/{_http.quoted(path)}"
+    except UnicodeEncodeError:
+        return
+    row = _rows.file_row({"URI": uri, "Name": "x", "Size": "12", "digest": "AB", "collection": "DICOM"}, "")
+    assert (row["session_id"], row["scan"], row["resource"], row["path"]) == ("E1", scan, "DICOM", path)
+    assert (row["size_bytes"], row["md5"]) == (12, "ab")
+
+
+def test_ids_are_cut_into_lists_that_keep_addresses_short():
+    ids = [f"XNAT_E{number:05d}" for number in range(1000)]
+    chunks = list(_rows.chunked(ids))
+    assert [one for chunk in chunks for one in chunk] == ids
+    assert len(chunks) <= 21
+    assert all(len(",".join(chunk)) < 4000 for chunk in _rows.chunked([one * 12 for one in ids]))
