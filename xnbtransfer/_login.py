@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import netrc
@@ -121,6 +122,19 @@ def keep_alive_quietly(session: xnat.session.BaseXNATSession, beat: Callable[[],
             pass
 
     session.heartbeat = safely
+
+
+def end_session(session: xnat.session.BaseXNATSession, server: str) -> None:
+    """End the login, its heart-beat and its connections; what the server says to that is of no interest.
+
+    xnatpy's own ``disconnect`` of a login that has run out raises and leaves the thread alive.
+    """
+    interface, session.heartbeat = session.interface, lambda: None
+    if interface is None:
+        return
+    with contextlib.suppress(requests.RequestException, OSError):
+        interface.delete(f"{server}/data/JSESSION", headers={"Connection": "close"}, timeout=10)
+    xnat.session.BaseXNATSession.disconnect(session)
 
 
 def _log_in(interface: requests.Session, server: str, user: str, password: str, timeout: tuple[float, float]) -> None:

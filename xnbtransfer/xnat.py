@@ -7,7 +7,6 @@ and from recordings of a live 1.6.4; where the two differ, both answers are unde
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, unquote, urlsplit
@@ -15,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 import requests
 
 from ._http import Http, SizedBody, quoted
-from ._login import address, credentials, keep_alive_quietly, open_session
+from ._login import address, credentials, end_session, keep_alive_quietly, open_session
 from ._rows import (
     accession,
     cell,
@@ -129,12 +128,7 @@ class Connection:
 
     def close(self) -> None:
         """End the login at the server and free its connections."""
-        interface, self._session.heartbeat = self._session.interface, lambda: None
-        if interface is None:
-            return
-        with contextlib.suppress(requests.RequestException, OSError):
-            interface.delete(f"{self.server}/data/JSESSION", headers={"Connection": "close"}, timeout=10)
-        self._session.disconnect()
+        end_session(self._session, self.server)
 
     @property
     def requests(self) -> int:
