@@ -5,6 +5,7 @@ Files cost one request per some dozens of sessions. Labels are text on every way
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
 import json
@@ -224,7 +225,11 @@ def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory
     if options.sessions:
         exact = {label for label in options.sessions if not label.startswith("~")}
         patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
-        keep &= [label in exact or any(pattern.search(label) for pattern in patterns) for label in sessions["session"]]
+        keep &= (
+            sessions["session"]
+            .map(lambda label: label in exact or any(pattern.search(label) for pattern in patterns))
+            .astype(bool)
+        )
     if options.modalities:
         keep &= sessions["modality"].isin(options.modalities)
     if options.date_from:
@@ -238,23 +243,38 @@ def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory
             "Widen the selection; 'xnbtransfer inventory' lists what is there.",
         )
     keys = set(zip(chosen["subject"], chosen["session"], strict=True))
-
-    def of_chosen(table: pd.DataFrame) -> pd.DataFrame:
-        return table[[key in keys for key in zip(table["subject"], table["session"], strict=True)]].reset_index(
-            drop=True
-        )
-
-    scans, files, resources = of_chosen(scans), of_chosen(inventory.files), of_chosen(inventory.resources)
+    scans, files, resources = (
+        _where(table, ["subject", "session"], keys.__contains__)
+        for table in (inventory.scans, inventory.files, inventory.resources)
+    )
     if options.scan_types:
         scans = scans[scans["type"].isin(options.scan_types)].reset_index(drop=True)
-        left = {(row.subject, row.session, row.scan) for row in scans.itertuples(index=False)}
-
-        def of_scans(table: pd.DataFrame) -> pd.DataFrame:
-            keys = zip(table["subject"], table["session"], table["scan"], strict=True)
-            return table[[key in left or not key[2] for key in keys]].reset_index(drop=True)
-
-        files, resources = of_scans(files), of_scans(resources)
+        if scans.empty:
+            raise InputError(
+                f"The chosen sessions in {where} hold no scan of type {', '.join(options.scan_types)}.",
+                "Scan types are compared exactly; 'xnbtransfer inventory' lists them.",
+            )
+        left = set(scans[["subject", "session", "scan"]].itertuples(index=False, name=None))
+        files, resources = (
+            _where(table, ["subject", "session", "scan"], lambda key: key in left or not key[2])
+            for table in (files, resources)
+        )
+        sums = scans.groupby(["subject", "session"], sort=False)[["files", "size_bytes"]].sum()
+        counts = scans.groupby(["subject", "session"], sort=False).size()
+        chosen = _where(chosen, ["subject", "session"], set(counts.index).__contains__)
+        rows = list(chosen[["subject", "session"]].itertuples(index=False, name=None))
+        chosen = chosen.assign(
+            scans=[int(counts[row]) for row in rows],
+            files=[int(sums["files"][row]) for row in rows],
+            size_bytes=[int(sums["size_bytes"][row]) for row in rows],
+        )
     return dataclasses.replace(inventory, sessions=chosen, scans=scans, files=files, resources=resources)
+
+
+def _where(table: pd.DataFrame, keys: list[str], wanted: Callable[[tuple], bool]) -> pd.DataFrame:
+    """The rows whose key columns are wanted, numbered anew."""
+    mask = [wanted(key) for key in table[keys].itertuples(index=False, name=None)]
+    return table[pd.Series(mask, index=table.index, dtype=bool)].reset_index(drop=True)
 
 
 def write_inventory(inventory: Inventory, folder: str | Path) -> Path:
@@ -262,7 +282,11 @@ def write_inventory(inventory: Inventory, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in _FRAMES:
-        getattr(inventory, name).to_csv(folder / f"{name}.csv", index=False)
+        table = getattr(inventory, name)
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table.columns)
+            writer.writerows(table.itertuples(index=False, name=None))
     rest = {
         "server": inventory.server,
         "project": inventory.project,
@@ -289,15 +313,8 @@ def read_inventory_files(folder: str | Path) -> Inventory:
         rest = json.loads((folder / "inventory.json").read_text(encoding="utf-8"))
         frames = {}
         for name, columns in _FRAMES.items():
-            table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False, na_values=[])
-            for column, kind in columns.items():
-                if kind is int:
-                    table[column] = table[column].astype("int64")
-                elif kind is bool:
-                    table[column] = table[column] == "True"
-                else:
-                    table[column] = table[column].astype(object)
-            frames[name] = table[list(columns)]
+            with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                frames[name] = frame(map(_typed, csv.DictReader(file)), columns)
         rest["settings"] = Settings(**rest["settings"])
         rest["notes"] = tuple(rest["notes"])
         return Inventory(**rest, **frames)
@@ -306,3 +323,7 @@ def read_inventory_files(folder: str | Path) -> Inventory:
             f"The folder {folder} holds no inventory that can be read ({type(problem).__name__}).",
             "Write it again with 'xnbtransfer inventory'.",
         ) from None
+
+
+def _typed(row: dict) -> dict:
+    return {**row, "shared": row.get("shared") == "True"}

@@ -1,0 +1,226 @@
+"""The inventory: few requests, nothing left out in silence, labels as text on every way."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from standin import PASSWORD, USER, standing_in, table
+
+from xnbtransfer.errors import InputError, NotFoundError
+from xnbtransfer.inventory import read_inventory, read_inventory_files, select_sessions, write_inventory
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.values import (
+    FILE_COLUMNS,
+    PREARCHIVE_COLUMNS,
+    RESOURCE_COLUMNS,
+    SCAN_COLUMNS,
+    SESSION_COLUMNS,
+    Inventory,
+    Settings,
+    frame,
+)
+from xnbtransfer.xnat import connect
+
+FRAMES = ("sessions", "scans", "resources", "files", "prearchive")
+
+
+@pytest.fixture
+def standin():
+    with standing_in() as server:
+        yield server
+
+
+@pytest.fixture
+def connection(standin):
+    with connect(server=standin.url, user=USER, password=PASSWORD, prompt=False) as found:
+        yield found
+
+
+def made(sessions: list[dict], **more) -> Inventory:
+    return Inventory(
+        server="https://xnat.example.org",
+        project="P",
+        user="ada",
+        read_at="2026-01-02T03:04:05+00:00",
+        settings=Settings(version="1.9.2", prearchive_code=0),
+        sessions=frame(sessions, SESSION_COLUMNS),
+        scans=frame(more.get("scans", ()), SCAN_COLUMNS),
+        resources=frame(more.get("resources", ()), RESOURCE_COLUMNS),
+        files=frame(more.get("files", ()), FILE_COLUMNS),
+        prearchive=frame(more.get("prearchive", ()), PREARCHIVE_COLUMNS),
+        requests=7,
+        notes=("a note",),
+    )
+
+
+def chosen(inventory: Inventory, **values) -> list[str]:
+    options = TransferOptions.from_mapping({"source_project": "P", "destination_project": "Q", **values})
+    return list(select_sessions(inventory, options).sessions["session"])
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+SESSIONS = [
+    {"ID": "X_E1", "label": "001", "subject_label": "0001", "project": "P", "xsiType": "xnat:mrSessionData"},
+    {"ID": "X_E2", "label": "1e5", "subject_label": "NA", "project": "P", "xsiType": "xnat:ctSessionData"},
+    {"ID": "X_E3", "label": "shared_here", "subject_label": "S3", "project": "P", "xsiType": "xnat:ctSessionData"},
+]
+PATH = "/data/projects/P/experiments"
+
+
+def script(standin, files: list[dict], counted: bool = True) -> None:
+    """A project of three sessions, the third one shared in; sessions 1 and 2 have a scan of two files each."""
+    named = [{**row, "URI": f"/data/experiments/{row['ID']}", "date": "2024-01-02"} for row in SESSIONS]
+    owners = ("P", "P", "OTHER")
+    detailed = [
+        {**row, "session_project": owner, "label": "label at home", "modality": "MR", "UID": f"1.2.{number}"}
+        for number, (row, owner) in enumerate(zip(named, owners, strict=True))
+    ]
+    scans = [
+        {"URI": row["URI"], "label": "label at home", "xnat:imagescandata/id": "1", "xnat:imagescandata/type": "T1"}
+        | {"xnat:imagescandata/file/label": "DICOM"}
+        | ({"xnat:imagescandata/file/file_count": "2", "xnat:imagescandata/file/file_size": "20"} if counted else {})
+        for row in named[:2]
+    ]
+    lists = [(200, {}, table(detailed)), (200, {}, table(named))]
+    lists += [(200, {}, table(scans))] if counted else [(500, {}, b""), (200, {}, table(scans))]
+    standin.answers[PATH] = lists
+    for ids in ("X_E1,X_E2,X_E3", "X_E2"):
+        standin.answers[f"/data/experiments/{ids}/scans/ALL/files"] = [(200, {}, table(files))]
+        standin.answers[f"/data/experiments/{ids}/files"] = [(200, {}, table([]))]
+    standin.answers["/data/prearchive/projects/P"] = [(403, {}, b"")]
+    standin.answers["/data/projects/P"] = [(200, {}, b'{"items": []}')]
+
+
+def listed(session: str, name: str) -> dict:
+    uri = f"/data/experiments/{session}/scans/1/resources/77/files/{name}"
+    return {"Name": name, "Size": "10", "URI": uri, "collection": "DICOM", "digest": "AA", "file_format": "DICOM"}
+
+
+def test_labels_are_those_of_this_project_and_keep_their_zeros(connection, standin):
+    script(standin, [listed("X_E1", "a.dcm"), listed("X_E1", "b.dcm"), listed("X_E2", "a.dcm"), listed("X_E2", "b")])
+    found = read_inventory(connection, "P")
+    assert list(found.sessions["session"]) == ["001", "1e5", "shared_here"]
+    assert list(found.sessions["subject"]) == ["0001", "NA", "S3"]
+    assert list(found.sessions["shared"]) == [False, False, True]
+    assert list(found.sessions["project"]) == ["P", "P", "OTHER"]
+    assert list(found.sessions["files"]) == [2, 2, 0]
+    assert list(found.sessions["size_bytes"]) == [20, 20, 0]
+    assert list(found.scans["session"]) == ["001", "1e5"]
+    assert list(found.scans["files"]) == [2, 2]
+    assert set(found.files["md5"]) == {"aa"}
+    assert found.notes == ("P: ada may not see its prearchive.",)
+
+
+def test_a_session_that_the_server_skips_in_silence_is_noted(connection, standin):
+    script(standin, [listed("X_E1", "a.dcm"), listed("X_E1", "b.dcm")])
+    notes = read_inventory(connection, "P", prearchive=False).notes
+    assert len(notes) == 1 and "NA/1e5" in notes[0] and "0001/001" not in notes[0]
+
+
+def test_a_session_that_is_listed_in_part_is_noted(connection, standin):
+    script(standin, [listed("X_E1", "a.dcm"), listed("X_E2", "a"), listed("X_E2", "b")])
+    notes = read_inventory(connection, "P", prearchive=False).notes
+    assert len(notes) == 1 and "0001/001" in notes[0] and "fewer" in notes[0]
+
+
+def test_a_server_without_counts_in_its_scan_list_is_asked_once_more(connection, standin):
+    script(standin, [listed("X_E1", "a.dcm")], counted=False)
+    found = read_inventory(connection, "P", prearchive=False)
+    assert standin.sent(PATH) == 4
+    assert list(found.scans["type"]) == ["T1", "T1"]
+    assert len(found.notes) == 1 and "NA/1e5" in found.notes[0]
+
+
+def test_select_limits_the_file_lists_only(connection, standin):
+    script(standin, [listed("X_E2", "a"), listed("X_E2", "b")])
+    found = read_inventory(connection, "P", select=lambda row: row["session"] == "1e5", prearchive=False)
+    assert list(found.sessions["session"]) == ["001", "1e5", "shared_here"]
+    assert set(found.files["session"]) == {"1e5"}
+    assert list(found.sessions["files"]) == [2, 2, 0]  # as the server counts, where no list was asked for
+    assert standin.sent("/data/experiments/X_E2/scans/ALL/files") == 1
+    assert found.notes == ()
+
+
+def test_an_unknown_project_is_an_input_error(connection):
+    with pytest.raises(NotFoundError, match="NO_SUCH"):
+        read_inventory(connection, "NO_SUCH")
+
+
+# -- choosing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three() -> Inventory:
+    return made(
+        [
+            {"subject": "001", "session": "001_MR1", "modality": "MR", "date": "2024-01-02", "session_id": "E1"},
+            {"subject": "1", "session": "1_CT1", "modality": "CT", "date": "2024-03-01", "session_id": "E2"},
+            {"subject": "001", "session": "001_MR2", "modality": "MR", "date": "", "session_id": "E3"},
+        ],
+        scans=[
+            {"subject": "001", "session": "001_MR1", "scan": "1", "type": "T1"},
+            {"subject": "001", "session": "001_MR1", "scan": "2", "type": "T2"},
+        ],
+        files=[
+            {"subject": "001", "session": "001_MR1", "scan": "1", "resource": "DICOM", "path": "a"},
+            {"subject": "001", "session": "001_MR1", "scan": "2", "resource": "DICOM", "path": "b"},
+        ],
+    )
+
+
+def test_choosing(three):
+    assert chosen(three) == ["001_MR1", "1_CT1", "001_MR2"]
+    assert chosen(three, subjects=["001"]) == ["001_MR1", "001_MR2"]
+    assert chosen(three, sessions=["1_CT1"]) == ["1_CT1"]
+    assert chosen(three, sessions=["~_MR[0-9]$"]) == ["001_MR1", "001_MR2"]
+    assert chosen(three, modalities=["CT"]) == ["1_CT1"]
+    assert chosen(three, date_from="2024-01-01", date_to="2024-02-01") == ["001_MR1"]
+
+
+def test_choosing_scan_types_takes_their_files_along(three):
+    options = TransferOptions.from_mapping({"source_project": "P", "destination_project": "Q", "scan_types": ["T2"]})
+    part = select_sessions(three, options)
+    assert list(part.scans["scan"]) == ["2"]
+    assert list(part.files["path"]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "values", [{"subjects": ["01"]}, {"sessions": ["001_mr1"]}, {"modalities": ["PT"]}, {"sessions": ["~^nothing"]}]
+)
+def test_a_choice_that_is_not_there_is_said(three, values):
+    with pytest.raises(InputError, match=r"There is no|leaves none"):
+        chosen(three, **values)
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+TEXT = st.one_of(
+    st.sampled_from(["001", "1e5", "NA", "nan", "", "None", "TRUE", "0x10", " 1", "1 ", "a,b", 'a"b', "a\nb", "a\rb"]),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(labels=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5), size=st.integers(0, 2**60))
+def test_an_inventory_comes_back_from_its_files_as_it_was(tmp_path, labels, size):
+    rows = [
+        {"subject": a, "session": b, "scan": a, "path": b, "size_bytes": size, "shared": bool(number % 2)}
+        for number, (a, b) in enumerate(labels)
+    ]
+    before = made(rows, scans=rows, files=rows, resources=rows, prearchive=rows)
+    after = read_inventory_files(write_inventory(before, tmp_path))
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
+    for field in dataclasses.fields(Inventory):
+        if field.name not in FRAMES:
+            assert getattr(before, field.name) == getattr(after, field.name)
+
+
+def test_a_folder_that_is_no_inventory_is_said(tmp_path):
+    with pytest.raises(InputError, match="holds no inventory"):
+        read_inventory_files(tmp_path)
