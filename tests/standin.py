@@ -100,6 +100,7 @@ def standing_in() -> Iterator[StandIn]:
     stand_in = StandIn()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stand_in))
     server.daemon_threads = True
+    server.handle_error = lambda request, address: None  # a client that hangs up is part of the play
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     stand_in.url = f"http://127.0.0.1:{server.server_port}"

@@ -344,6 +344,17 @@ def test_file_addresses_are_read_back(path, scan):
     assert (row["size_bytes"], row["md5"]) == (12, "ab")
 
 
+@pytest.mark.parametrize("name", ["files", "scans", "resources", "data", "experiments"])
+def test_names_that_look_like_parts_of_an_address(name):
+    uri = f"/data/experiments/E1/scans/{name}/resources/7/files/files/{name}/a.dcm"
+    row = _rows.file_row({"URI": uri, "collection": "R"}, "")
+    assert (row["session_id"], row["scan"], row["path"]) == ("E1", name, f"files/{name}/a.dcm")
+    row = f"/prearchive/projects/{name}/20240102_030405123/{name}"
+    assert _rows.without_data(row) == row
+    assert _rows.without_data(f"/data{row}\r\n") == row
+    assert _rows.without_data(f"https://xnat.example.org/context/data{row}") == row
+
+
 def test_ids_are_cut_into_lists_that_keep_addresses_short():
     ids = [f"XNAT_E{number:05d}" for number in range(1000)]
     chunks = list(_rows.chunked(ids))

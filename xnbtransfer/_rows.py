@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, unquote
 
@@ -67,9 +68,16 @@ def prearchive_path(uri: str) -> str:
 
 
 def without_data(uri: str) -> str:
+    """``/prearchive/projects/...`` of an address that may begin with a host, a context and ``/data``."""
     uri = unquote(uri.strip())
-    start = uri.find("/data/")
-    return uri[start + 5 :] if start >= 0 else uri
+    found = re.search(r"/(?:pre)?archive/projects/", uri)
+    return uri[found.start() :] if found else uri
+
+
+def path_in_resource(uri: str) -> tuple[str, str]:
+    """What stands before ``/files/`` of a file's address, and the decoded path behind it."""
+    found = re.match(r"(.*?/resources/[^/]+)/files/(.*)", uri, re.DOTALL)
+    return (found.group(1), unquote(found.group(2))) if found else (uri, "")
 
 
 def event(reason: str) -> dict[str, str]:
@@ -121,7 +129,7 @@ def scan_row(row: dict) -> dict:
 def file_row(row: dict, alone: str) -> dict:
     """A row of a file list; session, scan and path are read from its URI, which names all three."""
     uri = cell(row, "URI")
-    before, _, path = uri.partition("/files/")
+    before, path = path_in_resource(uri)
     parts = [unquote(part) for part in before.split("/")]
 
     def after(name: str) -> str:
@@ -132,7 +140,7 @@ def file_row(row: dict, alone: str) -> dict:
         "session_id": alone if not session_id or "," in session_id else session_id,
         "scan": after("scans"),
         "resource": cell(row, "collection") or after("resources"),
-        "path": unquote(path) or cell(row, "Name"),
+        "path": path or cell(row, "Name"),
         "size_bytes": integer(cell(row, "Size")) or 0,
         "md5": cell(row, "digest").lower(),
         "format": cell(row, "file_format"),

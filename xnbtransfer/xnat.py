@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -25,6 +25,7 @@ from ._rows import (
     integer,
     is_json,
     number,
+    path_in_resource,
     prearchive_path,
     prearchive_row,
     scan_row,
@@ -435,7 +436,7 @@ class Connection:
             return []
         return [
             {
-                "path": unquote(cell(row, "URI").partition("/files/")[2]) or cell(row, "Name"),
+                "path": path_in_resource(cell(row, "URI"))[1] or cell(row, "Name"),
                 "size_bytes": integer(cell(row, "Size")) or 0,
                 "uri": cell(row, "URI"),
             }
@@ -476,6 +477,8 @@ class Connection:
             alone = chunk[0] if len(chunk) == 1 else ""
             return [file_row(row, alone) for row in rows]
 
+        if len(chunks) < 2:
+            return [row for chunk in chunks for row in listed(chunk)]
         with ThreadPoolExecutor(_THREADS) as threads:
             return [row for rows in threads.map(listed, chunks) for row in rows]
 
