@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS users(login TEXT PRIMARY KEY, number INTEGER, salt TE
   last TEXT, email TEXT, admin INTEGER DEFAULT 0, enabled INTEGER DEFAULT 1);
 CREATE TABLE IF NOT EXISTS projects(id TEXT PRIMARY KEY, secondary_id TEXT, name TEXT, description TEXT,
   pi_first TEXT DEFAULT '', pi_last TEXT DEFAULT '', alias TEXT DEFAULT '', accessibility TEXT DEFAULT 'private',
-  prearchive_code INTEGER DEFAULT 4, quarantine_code INTEGER DEFAULT 0, anon_script TEXT, anon_enabled INTEGER DEFAULT 0,
+  prearchive_code INTEGER DEFAULT 4, quarantine_code INTEGER DEFAULT 0, anon_script TEXT,
+  anon_enabled INTEGER DEFAULT 0,
   insert_date TEXT, insert_user TEXT);
 CREATE TABLE IF NOT EXISTS members(project TEXT, login TEXT, role TEXT, PRIMARY KEY(project, login));
 CREATE TABLE IF NOT EXISTS subjects(id TEXT PRIMARY KEY, project TEXT, label TEXT, insert_date TEXT, insert_user TEXT,
@@ -43,9 +44,11 @@ CREATE TABLE IF NOT EXISTS scans(pk INTEGER PRIMARY KEY AUTOINCREMENT, experimen
 CREATE TABLE IF NOT EXISTS resources(pk INTEGER PRIMARY KEY AUTOINCREMENT, parent_kind TEXT, parent_id TEXT, label TEXT,
   format TEXT DEFAULT '', content TEXT DEFAULT '', description TEXT DEFAULT '', tags TEXT DEFAULT '',
   file_count INTEGER DEFAULT 0, file_size INTEGER DEFAULT 0, UNIQUE(parent_kind, parent_id, label));
-CREATE TABLE IF NOT EXISTS files(resource_pk INTEGER, path TEXT, size INTEGER, md5 TEXT DEFAULT '', format TEXT DEFAULT '',
+CREATE TABLE IF NOT EXISTS files(resource_pk INTEGER, path TEXT, size INTEGER, md5 TEXT DEFAULT '',
+  format TEXT DEFAULT '',
   content TEXT DEFAULT '', tags TEXT DEFAULT '', sop_uid TEXT DEFAULT '', PRIMARY KEY(resource_pk, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS shares(kind TEXT, item_id TEXT, project TEXT, label TEXT, PRIMARY KEY(kind, item_id, project));
+CREATE TABLE IF NOT EXISTS shares(kind TEXT, item_id TEXT, project TEXT, label TEXT,
+  PRIMARY KEY(kind, item_id, project));
 CREATE TABLE IF NOT EXISTS prearchive(pk INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT, timestamp TEXT, folder TEXT,
   name TEXT, subject TEXT, tag TEXT, status TEXT, lastmod TEXT, uploaded TEXT, scan_date TEXT DEFAULT '',
   scan_time TEXT DEFAULT '', autoarchive TEXT DEFAULT '', prevent_anon INTEGER DEFAULT 0,
@@ -58,7 +61,8 @@ CREATE TABLE IF NOT EXISTS prearchive_logs(pk INTEGER PRIMARY KEY AUTOINCREMENT,
 CREATE TABLE IF NOT EXISTS tokens(alias TEXT PRIMARY KEY, secret TEXT, login TEXT, created REAL);
 CREATE TABLE IF NOT EXISTS config(project TEXT, tool TEXT, path TEXT, version INTEGER, contents TEXT, status TEXT,
   user TEXT, date TEXT, PRIMARY KEY(project, tool, path, version));
-CREATE TABLE IF NOT EXISTS workflows(pk INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT, name TEXT, status TEXT, reason TEXT,
+CREATE TABLE IF NOT EXISTS workflows(pk INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT, name TEXT, status TEXT,
+  reason TEXT,
   comment TEXT, user TEXT, date TEXT, project TEXT DEFAULT '');
 """
 
@@ -239,7 +243,7 @@ class State:
             return accession
 
     def new_experiment(self, project: str, subject_id: str, label: str, xsi_type: str, user: str, **fields: Any) -> str:
-        """Returns the accession number; ``date``, ``time``, ``uid`` and ``modality`` go to columns, the rest to fields."""
+        """Returns the accession number; ``date``, ``time``, ``uid`` and ``modality`` are columns."""
         own = {name: fields.pop(name, "") or "" for name in ("date", "time", "uid", "modality")}
         with self.write() as db:
             accession = f"{self._site_prefix()}_E{self.number('experiment'):05d}"
@@ -258,7 +262,8 @@ class State:
         own = {name: str(fields.pop(name, "usable" if name == "quality" else "") or "") for name in names}
         with self.write() as db:
             return db.execute(
-                f"INSERT INTO scans(experiment_id, id, xsi_type, {', '.join(own)}, fields) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+                f"INSERT INTO scans(experiment_id, id, xsi_type, {', '.join(own)}, fields) "
+                "VALUES(?,?,?,?,?,?,?,?,?,?,?)",
                 (experiment_id, scan, xsi_type, *own.values(), json.dumps(fields)),
             ).lastrowid
 
@@ -374,7 +379,8 @@ class State:
         get = query.get if query is not None else lambda *_: ""
         with self.write() as db:
             db.execute(
-                "INSERT INTO workflows(item, name, status, reason, comment, user, date, project) VALUES(?,?,?,?,?,?,?,?)",
+                "INSERT INTO workflows(item, name, status, reason, comment, user, date, project) "
+                "VALUES(?,?,?,?,?,?,?,?)",
                 (
                     item,
                     get("event_action", "") or name,

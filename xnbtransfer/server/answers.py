@@ -1,0 +1,185 @@
+"""The shapes of XNAT's answers: tables, items, catalogues, texts and the status page of its errors.
+
+XNAT source: ``JSONTableRepresentation``, ``SecureResource``, ``CatalogUtils``; Restlet's default status page.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+NAMESPACES = (
+    'xmlns:arc="http://nrg.wustl.edu/arc" xmlns:cat="http://nrg.wustl.edu/catalog" '
+    'xmlns:xdat="http://nrg.wustl.edu/security" xmlns:xnat="http://nrg.wustl.edu/xnat" '
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+)
+
+
+class Refusal(Exception):
+    """An answer other than success: a status and the sentence that XNAT puts into its status page."""
+
+    def __init__(self, status: int, message: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.status, self.headers = status, dict(headers or {})
+        self.message = message or HTTPStatus(status).description or HTTPStatus(status).phrase
+        super().__init__(self.message)
+
+
+def status_page(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """Restlet's status page; clients read the sentence between ``<h3>`` and ``</h3>``."""
+    sentence = html.escape(message or Refusal(status).message, quote=False)
+    page = (
+        f"<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{sentence}</h3>"
+        '<p>Please continue your visit at our <a href="/">home page</a>.\n</p>\n</body>\n</html>\n'
+    )
+    return Response(page, status, headers=dict(headers or {}), media_type="text/html")
+
+
+def text(body: object = "", status: int = 200) -> Response:
+    return Response(str(body), status, media_type="text/plain")
+
+
+def as_json(body: object, status: int = 200) -> Response:
+    return Response(json.dumps(body), status, media_type="application/json")
+
+
+def flag(request: Request, name: str) -> bool:
+    """A flag of the query as XNAT reads it: given, and neither ``false`` nor ``0`` (XNAT source, SecureResource)."""
+    return request.query_params.get(name, "false").strip().lower() not in ("false", "0")
+
+
+def cell(value: object) -> str:
+    """A cell as XNAT prints it: text always, and nothing for NULL."""
+    if value is None:
+        return ""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def table(
+    request: Request,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    title: str = "",
+    *,
+    total: bool = True,
+    properties: Sequence[Mapping[str, str]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Response:
+    """A table as JSON, CSV or XML, whatever ``format=`` asks for; sorted by ``sortBy=``.
+
+    ``columns`` are those of the rows unless given; ``properties`` are those of columns, where a list has some, and
+    ``extra`` goes beside the rows of the JSON form.
+    """
+    names = list(columns if columns is not None else (rows[0] if rows else ()))
+    lines = [[cell(row.get(name)) for name in names] for row in rows]
+    for name in reversed([n for n in request.query_params.get("sortBy", "").split(",") if n in names]):
+        place = names.index(name)
+        lines.sort(key=lambda line: line[place], reverse=request.query_params.get("sortOrder", "").upper() == "DESC")
+    wanted = request.query_params.get("format", "json").lower()
+    if wanted == "csv":
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([names, *lines])
+        return Response(out.getvalue(), media_type="text/csv")
+    if wanted == "xml":
+        head = "".join(f"<column>{escape(name)}</column>" for name in names)
+        body = "".join("<row>" + "".join(f"<cell>{escape(c)}</cell>" for c in line) + "</row>" for line in lines)
+        xml = f'<ResultSet totalRecords="{len(lines)}"><results><columns>{head}</columns><rows>{body}</rows></results>'
+        return Response(f"{xml}</ResultSet>", media_type="text/xml")
+    found: dict[str, Any] = {"Columns": list(properties)} if properties else {}
+    found |= extra or {}
+    found["Result"] = [dict(zip(names, line, strict=True)) for line in lines]
+    if total:
+        found["totalRecords"] = str(len(lines))
+    if title:
+        found["title"] = title
+    return as_json({"ResultSet": found})
+
+
+def item(
+    xsi_type: str, fields: Mapping[str, Any], children: Mapping[str, Sequence[dict[str, Any]]] | None = None
+) -> dict[str, Any]:
+    """One item: its type, its fields that have a value, and its child lists by their names.
+
+    A field ``a/b[name=c]/d`` becomes a row of the list ``a/b``, and ``demographics/x`` belongs to an object of its own
+    (XNAT source, SecureResource; the keys are those of a PUT).
+    """
+    flat: dict[str, Any] = {}
+    lists = {name: list(rows) for name, rows in (children or {}).items()}
+    person: dict[str, Any] = {}
+    for name, value in fields.items():
+        custom = re.fullmatch(r"(\w+/\w+)\[name=(.*)\]/(\w+)", name)
+        if value in (None, ""):
+            continue
+        if custom:
+            row = item("xnat:fieldDefinition", {"name": custom[2], custom[3]: value})
+            lists.setdefault(custom[1], []).append(row)
+        elif name.startswith("demographics/"):
+            person[name.partition("/")[2]] = value
+        else:
+            flat[name] = value
+    if person:
+        lists["demographics"] = [item("xnat:demographicData", person)]
+    return {
+        "children": [{"field": name, "items": rows} for name, rows in lists.items() if rows],
+        "meta": {"xsi:type": xsi_type, "isHistory": False},
+        "data_fields": flat,
+    }
+
+
+def item_answer(request: Request, found: dict[str, Any]) -> Response:
+    """One item as JSON, or as XML for ``format=xml``."""
+    if request.query_params.get("format", "json").lower() == "xml":
+        return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{item_xml(found)}', media_type="text/xml")
+    return as_json({"items": [found]})
+
+
+def item_xml(found: dict[str, Any], element: str = "") -> str:
+    """An item as XNAT's XML, for ``format=xml``; the outermost element is named by its type."""
+    kind = found["meta"]["xsi:type"]
+    fields = {name: cell(value) for name, value in found["data_fields"].items() if "/" not in name}
+    attributes = {k: v for k, v in fields.items() if k in ("ID", "project", "label", "secondary_ID", "UID", "modality")}
+    head = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
+    if element:
+        head += f' xsi:type="{kind}"'
+    else:
+        short = kind.removeprefix("xnat:").removesuffix("Data")
+        stem = short.removesuffix("Session")
+        element = f"xnat:{stem.upper()}Session" if stem != short else f"xnat:{short[:1].upper()}{short[1:]}"
+        head += f" {NAMESPACES}"
+    body = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in fields.items() if k not in attributes)
+    for child in found["children"]:
+        wrapper, _, single = child["field"].partition("/")
+        inside = "".join(item_xml(row, f"xnat:{single or wrapper}") for row in child["items"])
+        body += f"<xnat:{wrapper}>{inside}</xnat:{wrapper}>" if single else inside
+    return f"<{element}{head}>{body}</{element}>"
+
+
+def catalog(label: str, key: str, files: Iterable[Mapping[str, Any]]) -> Response:
+    """The catalogue of a resource; xnatpy tells a resource from a file by its first two lines."""
+    rows = list(files)
+    dicom = any(row["sop_uid"] for row in rows)
+    root, kind = ("cat:DCMCatalog", "cat:dcmEntry") if dicom else ("cat:Catalog", "cat:entry")
+    lines = []
+    for row in rows:
+        named = {
+            "ID": row["path"],
+            "URI": row["path"],
+            "UID": row["sop_uid"],
+            "digest": row["md5"],
+            "format": row["format"],
+            "content": row["content"],
+        }
+        shown = " ".join(f"{name}={quoteattr(str(value))}" for name, value in named.items() if value)
+        lines.append(f'\t<cat:entry {shown} xsi:type="{kind}"/>')
+    body = "\n".join(["<cat:entries>", *lines, "</cat:entries>"])
+    head = f"<{root} ID={quoteattr(key)} name={quoteattr(label)} {NAMESPACES}>"
+    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{head}\n{body}\n</{root}>', media_type="text/xml")

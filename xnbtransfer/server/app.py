@@ -1,0 +1,172 @@
+"""The application: routes of all rooms behind log-in, faults and the request log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import answers, archiving, auth, ingest, listings, prearchive, projects, resources, site, subjects
+from .faults import Disconnect, FaultMiddleware, Faults
+from .state import State
+
+
+class RequestLog:
+    """One JSON line a request, in the data folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "a", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def write(self, **values: Any) -> None:
+        with self._lock:
+            self._file.write(json.dumps(values) + "\n")
+
+
+class Gate:
+    """Log-in, aliases of addresses, refusals as pages, and the log. Pure ASGI, so that streams stay streams."""
+
+    def __init__(self, app, log: RequestLog) -> None:
+        self.app, self.log = app, log
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.time()
+        seen = {"status": 0, "in": 0, "out": 0}
+        original = scope["path"]
+        scope["path"] = _alias(original)
+        scope["raw_path"] = _alias(scope.get("raw_path", original.encode()).decode("latin-1")).encode("latin-1")
+        request = Request(scope, receive)
+
+        async def counting_receive():
+            message = await receive()
+            seen["in"] += len(message.get("body", b""))
+            return message
+
+        async def counting_send(message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                response = Response()
+                response.raw_headers = list(message["headers"])
+                auth.cookies(request, response)
+                message = {**message, "headers": response.raw_headers}
+            else:
+                seen["out"] += len(message.get("body", b""))
+            await send(message)
+
+        cut = False
+        try:
+            refused = await auth.identify(request)
+            if refused is not None:
+                await refused(scope, counting_receive, counting_send)
+            else:
+                await self.app(scope, counting_receive, counting_send)
+        except Disconnect:
+            cut = True
+            raise
+        finally:
+            self.log.write(
+                time=round(started, 3),
+                method=scope["method"],
+                path=original,
+                query=scope["query_string"].decode("latin-1"),
+                user=getattr(request.state, "user", None),
+                status=seen["status"],
+                bytes_in=seen["in"],
+                bytes_out=seen["out"],
+                fault=scope.get("state", {}).get("faults", []),
+                cut=cut,
+                imitated=not scope.get("state", {}).get("unknown", False),
+                ms=round((time.time() - started) * 1000, 1),
+            )
+
+
+def _alias(path: str) -> str:
+    """``/REST/X`` and ``/data/archive/X`` are ``/data/X`` (XNAT source, XNATApplication)."""
+    if path.startswith("/REST/"):
+        path = "/data/" + path[len("/REST/") :]
+    if path.startswith("/data/archive/"):
+        path = "/data/" + path[len("/data/archive/") :]
+    return path if len(path) < 2 else path.rstrip("/")
+
+
+async def _refused(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, answers.Refusal)
+    return answers.status_page(problem.status, problem.message)
+
+
+async def _unknown(request: Request, problem: Exception) -> Response:
+    request.state.unknown = True
+    return answers.status_page(404)
+
+
+async def _not_allowed(request: Request, problem: Exception) -> Response:
+    return answers.status_page(405)
+
+
+async def _broken(request: Request, problem: Exception) -> Response:
+    return answers.status_page(500)
+
+
+async def _faults(request: Request) -> Response:
+    """Read or replace the rules while the server runs; from this machine only."""
+    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
+        raise answers.Refusal(403)
+    faults: Faults = request.app.state.xnat.faults
+    if request.method == "POST":
+        try:
+            faults.replace(await request.json())
+        except (ValueError, TypeError, KeyError) as problem:
+            return JSONResponse({"error": str(problem)}, 400)
+    return JSONResponse([rule.values | {"left": rule.left} for rule in faults.rules])
+
+
+def create_app(state: State, rules: list[dict[str, Any]] | None = None):
+    """The ASGI application over one state."""
+    state.faults = Faults(rules)
+    routes = [Route("/_faults", _faults, methods=["GET", "POST"])]
+    for room in (auth, site, ingest, prearchive, archiving, resources, projects, subjects, listings):
+        routes += room.routes
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        stop = threading.Event()
+        start = getattr(archiving, "start_background", None)
+        if start is not None:
+            start(state, stop)
+        yield
+        stop.set()
+
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={answers.Refusal: _refused, 404: _unknown, 405: _not_allowed, 500: _broken},
+    )
+    app.state.xnat = state
+    app.state.sessions = auth.Sessions()
+    gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
+    return FaultMiddleware(_WithApp(gate, app), state.faults)
+
+
+class _WithApp:
+    """Puts the Starlette application into the scope before the gate needs it."""
+
+    def __init__(self, gate, app) -> None:
+        self.gate, self.app = gate, app
+
+    async def __call__(self, scope, receive, send) -> None:
+        scope["app"] = self.app
+        if scope["type"] == "http":
+            await self.gate(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)

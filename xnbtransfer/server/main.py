@@ -1,0 +1,239 @@
+"""Start the server: in this process (:func:`serve`), or as one of its own (:func:`running`)."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ACCOUNTS = "accounts.json"
+_PEOPLE = {
+    "admin": ("admin", "Ada", "Admin"),
+    "owner": ("olga", "Olga", "Owner"),
+    "member": ("mia", "Mia", "Member"),
+    "collaborator": ("carl", "Carl", "Collaborator"),
+    "outsider": ("xena", "Xena", "Outsider"),
+}
+
+
+def _accounts(state) -> dict[str, list[str]]:
+    """The five people; their passwords are made once and kept in a file that only its owner reads."""
+    path = state.folder / ACCOUNTS
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    found = {}
+    for role, (login, first, last) in _PEOPLE.items():
+        password = secrets.token_urlsafe(12)
+        state.add_user(login, password, first, last, admin=role == "admin")
+        found[role] = [login, password]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(found, out)
+    return found
+
+
+class _Listening:
+    """Sockets that cut a connection without a word when a fault asks for it."""
+
+    @staticmethod
+    def protocol():
+        from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+        from .faults import Disconnect
+
+        class Cycle(RequestResponseCycle):
+            async def run_asgi(self, app) -> None:
+                async def cutting(scope, receive, send) -> None:
+                    try:
+                        await app(scope, receive, send)
+                    except Disconnect:
+                        self.disconnected = True
+                        self.transport.abort()
+
+                await super().run_asgi(cutting)
+
+        import uvicorn.protocols.http.h11_impl as h11_impl
+
+        h11_impl.RequestResponseCycle = Cycle
+        return H11Protocol
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    data: str | Path | None = None,
+    demo: bool = False,
+    faults: str | Path | None = None,
+) -> None:
+    """Run the server until it is stopped; prints one JSON line with its address and accounts when it is ready.
+
+    Parameters
+    ----------
+    port : int
+        0 takes a free one.
+    data : path, optional
+        Folder with the state; without it one that is removed at the end.
+    demo : bool
+        Fill an empty state with the demo content.
+    faults : path, optional
+        JSON file with fault rules.
+    """
+    import uvicorn
+
+    from . import demo as demo_content
+    from .app import create_app
+    from .faults import read_rules
+    from .state import State
+
+    rules = read_rules(str(faults)) if faults else []
+    folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
+    try:
+        state = State(folder)
+        accounts = _accounts(state)
+        if demo and not state.rows("SELECT id FROM projects"):
+            demo_content.populate(state, accounts)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}"
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        config = uvicorn.Config(
+            create_app(state, rules),
+            http=_Listening.protocol(),
+            log_level="critical",
+            access_log=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+
+        class Ready(uvicorn.Server):
+            async def startup(self, sockets=None) -> None:
+                await super().startup(sockets=sockets)
+                print(json.dumps({"url": url, "accounts": accounts}), flush=True)
+
+        Ready(config).run(sockets=[listener])
+    finally:
+        if not data:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class RunningServer:
+    """A server in a process of its own.
+
+    Attributes
+    ----------
+    url : str
+    accounts : dict
+        Role to (user, password): admin, owner, member, collaborator, outsider.
+    data : Path
+        Folder with the state.
+    """
+
+    def __init__(self, data: Path, demo: bool, faults: str | Path | None) -> None:
+        self.data, self._demo, self._faults = data, demo, faults
+        self._process: subprocess.Popen | None = None
+        self.start()
+
+    def start(self, port: int = 0) -> None:
+        """Start it (again, over the same data)."""
+        command = [sys.executable, "-m", "xnbtransfer.server", "--data", str(self.data), "--port", str(port)]
+        if self._demo:
+            command.append("--demo")
+        if self._faults:
+            command += ["--faults", str(self._faults)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the server did not start; what it said is above")
+        ready = json.loads(line)
+        self.url: str = ready["url"]
+        self.accounts = {role: tuple(pair) for role, pair in ready["accounts"].items()}
+
+    def log(self) -> list[dict[str, Any]]:
+        """All requests so far, the oldest first."""
+        path = self.data / "requests.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def faults(self, rules: list[dict[str, Any]]) -> None:
+        """Replace the fault rules while it runs."""
+        body = json.dumps(rules).encode()
+        request = urllib.request.Request(
+            self.url + "/_faults", body, {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+            self._process = None
+
+    def stop(self) -> None:
+        """End it in order; ends it anyway after ten seconds."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._process = None
+
+
+@contextlib.contextmanager
+def running(
+    demo: bool = False, data: str | Path | None = None, faults: str | Path | None = None
+) -> Iterator[RunningServer]:
+    """An XNAT-compatible server on a free port of this machine, for as long as the context lasts.
+
+    Examples
+    --------
+    >>> with running() as xnat:
+    ...     xnat.url.startswith("http://127.0.0.1:")
+    True
+    """
+    folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        server = RunningServer(folder, demo, faults)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        if not data:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(words: list[str] | None = None) -> None:
+    """The command line of ``python -m xnbtransfer.server``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m xnbtransfer.server", description="An embedded XNAT-compatible server."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--data", help="folder with the state; without it one that is removed at the end")
+    parser.add_argument("--demo", action="store_true", help="fill an empty state with the demo content")
+    parser.add_argument("--faults", help="JSON file with fault rules")
+    chosen = parser.parse_args(words)
+    serve(chosen.host, chosen.port, chosen.data, chosen.demo, chosen.faults)

@@ -1,0 +1,266 @@
+"""Projects: four lists, objects, settings, people (XNAT source: ProjectListResource, ProjectResource)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import find
+from .answers import Refusal, as_json, flag, item, item_answer, table, text
+from .state import GROUPS, State
+
+_PLAIN = ["ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI"]
+_RICH = ("accessible", "data", "owner", "member", "collaborator", "admin", "users", "favorite", "recent", "activeSince")
+
+
+def project_list(request: Request) -> Response:
+    """GET /data/projects: which list comes depends on the parameters."""
+    state: State = request.app.state.xnat
+    user, query = request.state.user, request.query_params
+    rows = state.rows("SELECT * FROM projects ORDER BY id")
+    if query.get("permissions"):
+        action = query["permissions"]
+        found = [row for row in rows if state.can(user, row["id"], action)]
+        return _ids(request, found, ["id", "secondary_id"])
+    if flag(request, "creatableTypes"):
+        found = [row for row in rows if state.can(user, row["id"], "create")]
+        return _ids(request, found, ["id", "secondary_id", "name", "description"])
+    readable = [row for row in rows if state.can(user, row["id"], "read", "project")]
+    if any(name in query for name in _RICH) or flag(request, "prearc_code"):
+        return _rich(request, readable)
+    if query.get("restrict") in ("edit", "delete"):
+        readable = [row for row in readable if state.can(user, row["id"], query["restrict"], "project")]
+    found = [
+        {
+            "ID": row["id"],
+            "secondary_ID": row["secondary_id"],
+            "name": row["name"],
+            "description": row["description"],
+            "pi_firstname": row["pi_first"],
+            "pi_lastname": row["pi_last"],
+            "URI": f"/data/projects/{row['id']}",
+        }
+        for row in readable
+        if all(query.get(name) in (None, row[column]) for name, column in (("ID", "id"), ("name", "name")))
+    ]
+    return table(request, found, _PLAIN)
+
+
+def _ids(request: Request, rows, columns: list[str]) -> Response:
+    return table(request, [{name: row[name] for name in columns} for row in rows], columns)
+
+
+def _rich(request: Request, rows) -> Response:
+    state: State = request.app.state.xnat
+    user, query = request.state.user, request.query_params
+    number = state.row("SELECT number FROM users WHERE login=?", user)["number"]
+    found = []
+    for row in rows:
+        role = state.role(user, row["id"])
+        everything = state.is_admin(user)
+        if query.get("accessible") == "false" and (role or everything):
+            continue
+        if query.get("data") == "writable" and role not in ("owner", "member") and not everything:
+            continue
+        if query.get("data") == "readable" and not role and row["accessibility"] != "public" and not everything:
+            continue
+        if any(flag(request, name) and role != name for name in ("owner", "member", "collaborator")):
+            continue
+        one: dict[str, Any] = {
+            "id": row["id"],
+            "secondary_id": row["secondary_id"],
+            "name": row["name"],
+            "description": row["description"],
+            "pi": " ".join(part for part in (row["pi_first"], row["pi_last"]) if part),
+            "project_invs": "",
+            "project_access": row["accessibility"],
+            "project_access_img": f"/images/globe-{row['accessibility']}.gif",
+            "insert_date": row["insert_date"],
+            "insert_user": row["insert_user"],
+            f"user_role_{number}": GROUPS.get(role, ""),
+            f"last_accessed_{number}": "",
+            "quarantine_status": "active",
+        }
+        if flag(request, "prearc_code"):
+            one |= {"proj_quarantine": row["quarantine_code"], "proj_prearchive_code": row["prearchive_code"]}
+        found.append(one)
+    return table(request, found, extra={"xdat_user_id": str(number)})
+
+
+def project(request: Request) -> Response:
+    """/data/projects/P."""
+    state: State = request.app.state.xnat
+    user, name, query = request.state.user, request.path_params["p"], request.query_params
+    if request.method == "GET":
+        row = find.project(state, user, name)
+        shown = {
+            "ID": row["id"],
+            "secondary_ID": row["secondary_id"],
+            "name": row["name"],
+            "description": row["description"],
+            "aliases": row["alias"],
+        }
+        return item_answer(request, item("xnat:projectData", shown))
+    if request.method == "DELETE":
+        row = find.project(state, user, name)
+        if not state.can(user, row["id"], "delete", "project"):
+            raise Refusal(403)
+        _remove(state, row["id"])
+        return text("")
+    given = {key.rpartition("/")[2].lower(): value for key, value in query.items()}
+    row = state.project(name)
+    if row is not None:
+        if not state.can(user, row["id"], "edit", "project"):
+            raise Refusal(403)
+        _update(state, row["id"], given)
+        return text(row["id"])
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise Refusal(417, "Invalid character in project ID.")
+    names = {
+        value.lower() for value in (name, given.get("name"), given.get("secondary_id"), given.get("alias")) if value
+    }
+    for other in state.rows("SELECT id, name, secondary_id, alias FROM projects"):
+        if names & {str(value).lower() for value in tuple(other) if value}:
+            raise Refusal(403, "Conflict: another project has that ID, name or alias.")
+    state.new_project(name, user)
+    _update(state, name, given)
+    return text(name)
+
+
+def _update(state: State, name: str, given: dict[str, str]) -> None:
+    columns = {
+        "name": "name",
+        "secondary_id": "secondary_id",
+        "description": "description",
+        "alias": "alias",
+        "accessibility": "accessibility",
+    }
+    with state.write() as db:
+        for key, column in columns.items():
+            if key in given:
+                db.execute(f"UPDATE projects SET {column}=? WHERE id=?", (given[key], name))
+
+
+def _remove(state: State, name: str) -> None:
+    from .subjects import _remove_session
+
+    for row in state.rows("SELECT id FROM experiments WHERE project=?", name):
+        _remove_session(state, row["id"])
+    with state.write() as db:
+        db.execute("DELETE FROM subjects WHERE project=?", (name,))
+        db.execute("DELETE FROM members WHERE project=?", (name,))
+        db.execute("DELETE FROM shares WHERE project=?", (name,))
+        db.execute("DELETE FROM projects WHERE id=?", (name,))
+
+
+_CODES = {"prearchive_code": "prearchive_code", "quarantine_code": "quarantine_code"}
+
+
+def setting(request: Request) -> Response:
+    """GET /data/projects/P/prearchive_code (quarantine_code, accessibility, current_arc)."""
+    row = find.project(request.app.state.xnat, request.state.user, request.path_params["p"])
+    name = request.path_params["setting"]
+    if name in _CODES:
+        return text(row[_CODES[name]])
+    if name == "accessibility":
+        return text(row["accessibility"])
+    if name == "current_arc":
+        return text("arc001")
+    raise Refusal(400)
+
+
+def set_setting(request: Request) -> Response:
+    """PUT /data/projects/P/prearchive_code/4, .../accessibility/private."""
+    state: State = request.app.state.xnat
+    user, name, value = request.state.user, request.path_params["setting"], request.path_params["value"]
+    row = find.project(state, user, request.path_params["p"])
+    if name in _CODES:
+        if not state.can(user, row["id"], "edit", "project"):
+            raise Refusal(403)
+        value = {"true": "1", "false": "0"}.get(value, value)
+        if not re.fullmatch(r"-?\d+", value):
+            raise Refusal(400)
+        column = _CODES[name]
+    elif name == "accessibility":
+        if not state.can(user, row["id"], "delete", "project"):
+            raise Refusal(403)
+        if value not in ("public", "protected", "private"):
+            raise Refusal(400)
+        column = "accessibility"
+    else:
+        raise Refusal(400)
+    with state.write() as db:
+        db.execute(f"UPDATE projects SET {column}=? WHERE id=?", (value, row["id"]))
+    return text("")
+
+
+def users(request: Request) -> Response:
+    """GET /data/projects/P/users, and PUT or DELETE of one of them."""
+    state: State = request.app.state.xnat
+    row = find.project(state, request.state.user, request.path_params["p"])
+    if request.method in ("PUT", "DELETE"):
+        if not state.can(request.state.user, row["id"], "delete", "project"):
+            raise Refusal(403)
+        group, login = request.path_params["group"], request.path_params["login"]
+        role = group.lower().removeprefix(row["id"].lower() + "_").removesuffix("s")
+        if role not in GROUPS or state.row("SELECT 1 FROM users WHERE login=?", login) is None:
+            raise Refusal(404)
+        with state.write() as db:
+            if request.method == "PUT":
+                db.execute("INSERT OR REPLACE INTO members VALUES(?,?,?)", (row["id"], login, role))
+            else:
+                db.execute("DELETE FROM members WHERE project=? AND login=?", (row["id"], login))
+    found = [
+        {
+            "GROUP_ID": f"{row['id']}_{one['role']}",
+            "displayname": GROUPS[one["role"]],
+            "login": one["login"],
+            "firstname": one["first"],
+            "lastname": one["last"],
+            "email": one["email"],
+        }
+        for one in state.rows(
+            "SELECT m.role, u.* FROM members m JOIN users u ON u.login=m.login WHERE m.project=? AND u.enabled=1 "
+            "ORDER BY m.role DESC",
+            row["id"],
+        )
+    ]
+    return table(request, found, ["GROUP_ID", "displayname", "login", "firstname", "lastname", "email"], "Projects")
+
+
+def access(request: Request) -> Response:
+    """GET /xapi/access/projects: own memberships only (XNAT source, RoleHolder)."""
+    state: State = request.app.state.xnat
+    rows = state.rows(
+        "SELECT p.*, m.role FROM members m JOIN projects p ON p.id=m.project WHERE m.login=? ORDER BY p.id",
+        request.state.user,
+    )
+    return as_json(
+        [
+            {
+                "ID": row["id"],
+                "secondary_ID": row["secondary_id"],
+                "name": row["name"],
+                "description": row["description"],
+                "role": GROUPS[row["role"]],
+                "group_id": f"{row['id']}_{row['role']}",
+                "URI": f"/data/projects/{row['id']}",
+            }
+            for row in rows
+        ]
+    )
+
+
+routes = [
+    Route("/data/projects", project_list),
+    Route("/data/projects/{p}", project, methods=["GET", "PUT", "POST", "DELETE"]),
+    Route("/data/projects/{p}/users", users),
+    Route("/data/projects/{p}/users/{group}/{login}", users, methods=["PUT", "DELETE"]),
+    Route("/data/projects/{p}/{setting:str}", setting),
+    Route("/data/projects/{p}/{setting:str}/{value:str}", set_setting, methods=["PUT"]),
+    Route("/xapi/access/projects", access),
+]

@@ -1,0 +1,276 @@
+"""What is asked of the site rather than of a project's data: version, preferences, scripts, schemas, people."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import find
+from .answers import Refusal, as_json, flag, table, text
+from .state import State, file_md5, now
+
+# XNAT source, site-config-access.yaml: what anybody, and what anybody logged in, may read.
+_PUBLIC = {"buildInfo", "siteHome", "siteId", "siteLogoPath", "siteUrl"}
+_READABLE = {
+    "checksums", "defaultProjectAutoArchiveSetting", "enableSitewideAnonymizationScript", "sitewideAnonymizationScript",
+    "enableSitewideSeriesImportFilter", "sitewideSeriesImportFilter", "sitewideSeriesImportFilterMode",
+    "projectAllowAutoArchive", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat", "siteId",
+    "uiAllowNonAdminProjectCreation", "zipExtensions", "sitewidePetTracers",
+}  # fmt: skip
+_DEFAULTS = {
+    "defaultProjectAutoArchiveSetting": "4",
+    "enableSitewideSeriesImportFilter": "false",
+    "sitewideSeriesImportFilter": "",
+    "sitewideSeriesImportFilterMode": "blacklist",
+    "projectAllowAutoArchive": "true",
+    "sessionXmlRebuilderRepeat": "60000",
+    "uiAllowNonAdminProjectCreation": "true",
+    "zipExtensions": "zip,jar,rar,ear,gar,mrb",
+    "sitewidePetTracers": "",
+}
+
+
+def build_info(request: Request) -> Response:
+    version = request.app.state.xnat.site("version")
+    return as_json({"version": version, "buildNumber": "1", "buildDate": "", "sha": "", "isDirty": "false"})
+
+
+def preference(request: Request) -> Response:
+    """GET /xapi/siteConfig/{name}; PUT by an administrator."""
+    state: State = request.app.state.xnat
+    user, name = request.state.user, request.path_params["name"]
+    if request.method == "PUT":
+        if not state.is_admin(user):
+            return Response(status_code=403)
+        state.set_site(name, request.query_params.get("value", ""))
+        return text("")
+    value = state.site(name)
+    value = _DEFAULTS.get(name) if value is None else value
+    if value is None:
+        return text("", 404 if state.is_admin(user) else 403)
+    if name not in _READABLE | _PUBLIC and not state.is_admin(user):
+        return Response(status_code=403)
+    return text(value)
+
+
+def preferences(request: Request) -> Response:
+    state: State = request.app.state.xnat
+    found = _DEFAULTS | {row["key"]: row["value"] for row in state.rows("SELECT key, value FROM site")}
+    admin = state.is_admin(request.state.user)
+    return as_json({key: value for key, value in found.items() if admin or key in _READABLE | _PUBLIC})
+
+
+def _script(state: State, project: str) -> tuple[str | None, bool]:
+    if project:
+        row = state.row("SELECT anon_script, anon_enabled FROM projects WHERE id=?", project)
+        return row["anon_script"], bool(row["anon_enabled"]) and row["anon_script"] is not None
+    from .anonymise import DEFAULT_SITE_SCRIPT
+
+    script = state.site("sitewideAnonymizationScript")
+    enabled = state.site("enableSitewideAnonymizationScript") == "true"
+    return DEFAULT_SITE_SCRIPT if script is None else script, enabled
+
+
+async def anonymize(request: Request) -> Response:
+    """/xapi/anonymize/site, /default, /projects/P and their /enabled (XNAT source, AnonymizeApi)."""
+    body = (await request.body()).decode("utf-8", "replace") if request.method == "PUT" else ""
+    return await run_in_threadpool(_anonymize, request, body)
+
+
+def _anonymize(request: Request, body: str) -> Response:
+    state: State = request.app.state.xnat
+    user = request.state.user
+    project = ""
+    if "p" in request.path_params:
+        project = find.project(state, user, request.path_params["p"])["id"]
+    switch = request.url.path.endswith("/enabled")
+    if request.method == "PUT":
+        allowed = state.can(user, project, "delete", "project") if project else state.is_admin(user)
+        if not allowed:
+            return Response(status_code=403)
+        if switch:
+            _set(state, project, None, flag(request, "enable"))
+        else:
+            from .anonymise import ScriptError, compile_script
+
+            try:
+                compile_script(body, "check")
+            except ScriptError as problem:
+                return text(str(problem), 400)
+            _set(state, project, body, True if project else None)
+        return text("")
+    script, enabled = _script(state, project)
+    if switch:
+        return as_json(enabled)
+    if script is None:
+        return Response(status_code=204)
+    return text(script)
+
+
+def _set(state: State, project: str, script: str | None, enabled: bool | None) -> None:
+    if not project:
+        if script is not None:
+            state.set_site("sitewideAnonymizationScript", script)
+        if enabled is not None:
+            state.set_site("enableSitewideAnonymizationScript", "true" if enabled else "false")
+        return
+    with state.write() as db:
+        if script is not None:
+            db.execute("UPDATE projects SET anon_script=? WHERE id=?", (script, project))
+        if enabled is not None:
+            db.execute("UPDATE projects SET anon_enabled=? WHERE id=?", (int(enabled), project))
+
+
+def schemas(request: Request) -> Response:
+    """The names of the schemas, or one of them."""
+    name = request.path_params.get("name", "")
+    if not name:
+        return as_json(["xnat", "xdat"])
+    short = name.removesuffix(".xsd").rpartition("/")[2]
+    if short not in ("xnat", "xdat"):
+        raise Refusal(404)
+    return Response((Path(__file__).parent / f"{short}.xsd").read_bytes(), media_type="application/xml")
+
+
+def elements(request: Request) -> Response:
+    """GET /data/search/elements: no stored searches are imitated, so there are no search fields."""
+    return table(request, [], ["ELEMENT_NAME"])
+
+
+def users(request: Request) -> Response:
+    state: State = request.app.state.xnat
+    rows = state.rows("SELECT * FROM users ORDER BY login")
+    found = [
+        {
+            "login": r["login"],
+            "firstname": r["first"],
+            "lastname": r["last"],
+            "email": r["email"],
+            "xdat_user_id": r["number"],
+        }
+        for r in rows
+    ]
+    return table(request, found)
+
+
+def plugins(request: Request) -> Response:
+    return as_json({})
+
+
+async def config(request: Request) -> Response:
+    """/data[/projects/P]/config/TOOL/PATH (XNAT source, ConfigResource)."""
+    body = (await request.body()).decode("utf-8", "replace") if request.method == "PUT" else ""
+    return await run_in_threadpool(_config, request, body)
+
+
+def _config(request: Request, body: str) -> Response:
+    state: State = request.app.state.xnat
+    user, words, query = request.state.user, request.path_params, request.query_params
+    project = find.project(state, user, words["p"])["id"] if "p" in words else ""
+    tool, path = words["tool"], words["path"]
+    rows = state.rows(
+        "SELECT * FROM config WHERE project=? AND tool=? AND path=? ORDER BY version DESC", project, tool, path
+    )
+    if request.method == "GET":
+        if query.get("version", "").isdigit():
+            rows = [row for row in rows if row["version"] == int(query["version"])]
+        if not rows or (flag(request, "contents") and rows[0]["status"] != "enabled"):
+            if flag(request, "accept-not-found"):
+                return Response(status_code=204)
+            raise Refusal(404)
+        if flag(request, "contents"):
+            return text(rows[0]["contents"])
+        return table(
+            request,
+            [
+                {
+                    "tool": row["tool"],
+                    "path": row["path"],
+                    "project": row["project"],
+                    "user": row["user"],
+                    "create_date": row["date"],
+                    "reason": "",
+                    "contents": row["contents"],
+                    "unversioned": "false",
+                    "version": row["version"],
+                    "status": row["status"],
+                }
+                for row in rows[:1]
+            ],
+        )
+    allowed = state.can(user, project, "delete", "project") if project else state.is_admin(user)
+    if not allowed:
+        raise Refusal(403)
+    status = query.get("status", "")
+    if status not in ("", "enabled", "disabled") or (not body and not status):
+        raise Refusal(400)
+    contents = body or (rows[0]["contents"] if rows else "")
+    with state.write() as db:
+        version = rows[0]["version"] + 1 if rows else 1
+        db.execute(
+            "INSERT INTO config VALUES(?,?,?,?,?,?,?,?)",
+            (project, tool, path, version, contents, status or "enabled", user, now()),
+        )
+    return text("", 200 if rows else 201)
+
+
+def refresh(request: Request) -> Response:
+    """POST /data/services/refresh/catalog: fills blank MD5s, counts files (XNAT source, RefreshCatalog)."""
+    state: State = request.app.state.xnat
+    for uri in request.query_params.getlist("resource"):
+        found = re.match(r"/?(?:data/)?(?:archive/)?(?:.*/)?experiments/([^/]+)", uri)
+        if not found:
+            raise Refusal(400)
+        session = find.experiment(state, request.state.user, found[1])
+        if not state.can(request.state.user, session["project"], "edit"):
+            raise Refusal(403)
+        for holder in state.rows(
+            "SELECT pk FROM resources WHERE (parent_kind='experiment' AND parent_id=?) OR (parent_kind='scan' AND "
+            "parent_id IN (SELECT CAST(pk AS TEXT) FROM scans WHERE experiment_id=?))",
+            session["id"],
+            session["id"],
+        ):
+            for row in state.rows("SELECT path FROM files WHERE resource_pk=? AND md5=''", holder["pk"]):
+                md5 = file_md5(state.file_path(holder["pk"], row["path"]))
+                with state.write() as db:
+                    db.execute(
+                        "UPDATE files SET md5=? WHERE resource_pk=? AND path=?", (md5, holder["pk"], row["path"])
+                    )
+            state.count_files(holder["pk"])
+    return text("")
+
+
+def workflows(request: Request) -> Response:
+    """GET <session>/history and /data/services/workflows: the audit entries."""
+    state: State = request.app.state.xnat
+    item = request.path_params["e"]
+    session = find.experiment(state, request.state.user, item, request.path_params.get("p", ""))
+    rows = state.rows("SELECT * FROM workflows WHERE item=? ORDER BY pk", session["id"])
+    return table(request, [dict(row) for row in rows])
+
+
+routes = [
+    Route("/xapi/siteConfig/buildInfo", build_info),
+    Route("/xapi/siteConfig", preferences),
+    Route("/xapi/siteConfig/{name}", preference, methods=["GET", "PUT"]),
+    Route("/xapi/anonymize/site", anonymize, methods=["GET", "PUT"]),
+    Route("/xapi/anonymize/default", anonymize),
+    Route("/xapi/anonymize/site/enabled", anonymize, methods=["GET", "PUT"]),
+    Route("/xapi/anonymize/projects/{p}", anonymize, methods=["GET", "PUT"]),
+    Route("/xapi/anonymize/projects/{p}/enabled", anonymize, methods=["GET", "PUT"]),
+    Route("/xapi/schemas", schemas),
+    Route("/xapi/schemas/{name:path}", schemas),
+    Route("/schemas/{name:path}", schemas),
+    Route("/xapi/plugins", plugins),
+    Route("/data/search/elements", elements),
+    Route("/data/users", users),
+    Route("/data/config/{tool}/{path:path}", config, methods=["GET", "PUT"]),
+    Route("/data/projects/{p}/config/{tool}/{path:path}", config, methods=["GET", "PUT"]),
+    Route("/data/services/refresh/catalog", refresh, methods=["POST"]),
+    Route("/data/experiments/{e}/history", workflows),
+]
