@@ -135,7 +135,7 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     """The ASGI application over one state."""
     state.faults = Faults(rules)
     routes = [Route("/_faults", _faults, methods=["GET", "POST"])]
-    for room in (auth, site, ingest, prearchive, archiving, resources, projects, subjects, listings):
+    for room in (auth, site, ingest, prearchive, archiving, resources, listings, subjects, projects):
         routes += room.routes
 
     @contextlib.asynccontextmanager

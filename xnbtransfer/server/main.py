@@ -125,7 +125,8 @@ def serve(
                 await super().startup(sockets=sockets)
                 print(json.dumps({"url": url, "accounts": accounts}), flush=True)
 
-        Ready(config).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):
+            Ready(config).run(sockets=[listener])
     finally:
         if not data:
             shutil.rmtree(folder, ignore_errors=True)
