@@ -1,0 +1,184 @@
+"""Keys and rows of lists (REST tests TestDynamicSearchProjects, ...SubjectAssessors, ...Subjects, ...Scans)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+DEFAULT = {"ID", "project", "xsiType", "date", "label", "insert_date", "URI"}
+SCAN = "xnat:imagescandata"
+
+
+def keys(rows: list[dict]) -> set[str]:
+    found = {frozenset(row) for row in rows}
+    assert len(found) == 1, "rows of one list have the same keys"
+    assert all(isinstance(value, str) for row in rows for value in row.values())
+    return set(found.pop())
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"columns": "ID"}, {"ID", "project", "xsiType", "URI"}),
+        (
+            {"columns": "xnat:experimentData/date,xnat:imageSessionData/modality,xnat:imageSessionData/UID"},
+            {"session_ID", "URI", "xsiType", "project", "date", "modality", "UID"},
+        ),
+        (
+            {"columns": "date,modality,UID"},
+            {"session_ID", "URI", "xsiType", "project", "date", "modality", "UID"},
+        ),
+        (
+            {"columns": "date,modality,UID", "xsiType": "xnat:mrSessionData"},
+            {"xnat:mrsessiondata/id", "URI", "date", "modality", "UID"},
+        ),
+        ({"columns": "label,nonsense"}, {"ID", "label", "project", "xsiType", "URI"}),
+    ],
+)
+def test_keys_of_sessions(seen, params, expected):
+    assert keys(seen.owner.rows("/data/experiments", project=seen.name, **params)) == expected
+
+
+def test_sessions_of_a_project_carry_the_key_of_their_root(seen):
+    assert keys(seen.owner.rows(f"{seen.path}/experiments")) == DEFAULT | {"xnat:subjectassessordata/id"}
+    asked = seen.owner.rows(f"{seen.path}/experiments", columns="ID,URI,label,xsiType")
+    assert {"ID", "label", "xsiType"} <= keys(asked)
+
+
+@pytest.mark.parametrize(
+    ("params", "labels"),
+    [
+        ({"UID": "1.2.*"}, {"S01_MR1", "S01_MR2"}),
+        ({"date": "07/01/2018-07/14/2018"}, {"S01_MR1", "S01_CT1"}),
+        ({"label": "S01_MR1,S01_CT1"}, {"S01_MR1", "S01_CT1"}),
+        ({"xsiType": "xnat:mrSessionData"}, {"S01_MR1", "S01_MR2"}),
+        ({"xsiType": "xnat:imageSessionData"}, {"S01_MR1", "S01_MR2", "S01_CT1"}),
+    ],
+)
+def test_filters(seen, params, labels):
+    rows = seen.owner.rows("/data/experiments", project=seen.name, columns="label", **params)
+    assert {row["label"] for row in rows} == labels
+
+
+def test_paging_leaves_the_total_out(seen):
+    answer = seen.owner.get(f"{seen.path}/experiments", params={"limit": "2", "offset": "2", "format": "json"}).json()
+    assert len(answer["ResultSet"]["Result"]) == 1
+    assert "totalRecords" not in answer["ResultSet"]
+    whole = seen.owner.get(f"{seen.path}/experiments", params={"format": "json"}).json()
+    assert whole["ResultSet"]["totalRecords"] == "3"
+
+
+def test_one_request_lists_every_scan_and_resource(seen):
+    asked = ["id", "uid", "type", "quality", "frames", "note", "series_description"]
+    files = ["label", "file_count", "file_size", "format", "content"]
+    columns = ["label", "subject_label"] + [f"{SCAN}/{name}" for name in asked + [f"file/{name}" for name in files]]
+    rows = seen.owner.rows(
+        "/data/experiments", project=seen.name, xsiType="xnat:imageSessionData", columns=",".join(columns)
+    )
+    assert keys(rows) == {*columns, "session_ID", "project", "xsiType", "URI"}
+    found = {
+        (row["label"], row[f"{SCAN}/id"], row[f"{SCAN}/file/label"], row[f"{SCAN}/file/file_count"]) for row in rows
+    }
+    assert found == {
+        ("S01_MR1", "1", "DICOM", "2"),
+        ("S01_MR1", "2", "DICOM", "1"),
+        ("S01_MR2", "1", "DICOM", "1"),
+        ("S01_CT1", "1", "", ""),
+    }
+    sizes = {row[f"{SCAN}/file/file_size"] for row in rows if row["label"] == "S01_MR2"}
+    assert sizes == {str(len(seen.content("S01_MR2", "a.dcm")))}
+
+
+def test_keys_of_subjects(seen):
+    rows = seen.owner.rows(f"{seen.path}/subjects")
+    assert keys(rows) == {"ID", "project", "label", "insert_date", "insert_user", "URI"}
+    assert rows[0]["insert_date"]
+
+
+def test_keys_of_scans(seen):
+    path = f"/data/experiments/{seen.ids['S01_MR1']}/scans"
+    expected = {"xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description", "URI"}
+    rows = seen.owner.rows(path)
+    assert keys(rows) == expected
+    assert rows[0]["URI"] == f"{path}/1"
+    assert keys(seen.owner.rows(path, columns="ID")) == {"xnat_imagescandata_id", "ID", "URI"}
+    typed = seen.owner.rows(path, xsiType="xnat:mrScanData")
+    assert keys(typed) == expected | {"xnat:mrscandata/xnat_imagescandata_id"}
+    assert not seen.owner.rows(path, xsiType="xnat:ctScanData")
+
+
+def test_keys_of_resources_and_files(seen):
+    path = f"{seen.path}/subjects/S01/experiments/S01_MR1/scans/1"
+    assert keys(seen.owner.rows(f"{path}/resources")) == {
+        "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc", "file_count",
+        "file_size", "tags", "content", "format",
+    }
+    rows = seen.owner.rows(f"{path}/files")
+    assert keys(rows) == {
+        "Name", "Size", "URI", "collection", "file_tags", "file_format", "file_content", "cat_ID", "digest"
+    }
+    assert rows[0]["URI"].startswith(f"/data/experiments/{seen.ids['S01_MR1']}/scans/1/resources/{rows[0]['cat_ID']}/")
+
+
+def test_the_four_lists_of_projects(seen, person):
+    owner = seen.owner
+
+    def mine(who, **params):
+        return [row for row in who.rows("/data/projects", **params) if seen.name in (row.get("ID"), row.get("id"))]
+
+    assert keys(mine(owner)) == {"ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI"}
+    accessible = mine(owner, accessible="true")[0]
+    role = next(key for key in accessible if key.startswith("user_role_"))
+    assert accessible[role] == "Owners"
+    assert accessible["project_access"] == "private"
+    assert mine(owner, prearc_code="true")[0]["proj_prearchive_code"] == "4"
+    for action, roles in {
+        "read": {"owner", "member", "collaborator"}, "create": {"owner", "member"}, "edit": {"owner", "member"},
+        "delete": {"owner"},
+    }.items():
+        for who in ("owner", "member", "collaborator", "outsider"):
+            rows = mine(person(who), permissions=action, dataType="xnat:mrSessionData")
+            assert bool(rows) == (who in roles), (action, who)
+            assert not rows or keys(rows) == {"id", "secondary_id"}
+    assert keys(mine(owner, creatableTypes="true")) == {"id", "secondary_id", "name", "description"}
+    assert not mine(person("member"), restrict="edit")
+    assert mine(owner, restrict="edit")
+
+
+def test_csv_has_the_same_columns(seen):
+    answer = seen.owner.get(f"{seen.path}/subjects", params={"format": "csv"})
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert set(answer.text.splitlines()[0].split(",")) == {
+        "ID", "project", "label", "insert_date", "insert_user", "URI"
+    }
+
+
+def test_twelve_thousand_scans_in_one_answer_take_no_time(tmp_path):
+    import requests
+
+    from xnbtransfer.server import running
+    from xnbtransfer.server.state import State
+
+    state = State(tmp_path)
+    with state.write():
+        state.new_project("BIG", "olga")
+        subject = state.new_subject("BIG", "S", "olga")
+        for number in range(600):
+            session = state.new_experiment("BIG", subject, f"E{number}", "xnat:mrSessionData", "olga", uid="1.2")
+            for scan in range(20):
+                pk = state.new_scan(session, str(scan), "xnat:mrScanData", type="T1")
+                state.add_resource("scan", pk, "DICOM", format="DICOM")
+    columns = ",".join(["label", "UID", f"{SCAN}/id", f"{SCAN}/type", f"{SCAN}/file/label", f"{SCAN}/file/file_count"])
+    with running(data=tmp_path) as server:
+        params = {"xsiType": "xnat:imageSessionData", "columns": columns, "format": "json"}
+        spent = []
+        for _ in range(3):
+            began = time.perf_counter()
+            answer = requests.get(
+                f"{server.url}/data/projects/BIG/experiments", params, auth=server.accounts["owner"], timeout=60
+            )
+            spent.append(time.perf_counter() - began)
+        assert answer.json()["ResultSet"]["totalRecords"] == "12000"
+    assert min(spent) < 1.5, "0.5 s on an idle machine"
