@@ -224,3 +224,29 @@ def test_an_inventory_comes_back_from_its_files_as_it_was(tmp_path, labels, size
 def test_a_folder_that_is_no_inventory_is_said(tmp_path):
     with pytest.raises(InputError, match="holds no inventory"):
         read_inventory_files(tmp_path)
+
+
+# -- the embedded server -----------------------------------------------------------------------------------------
+
+
+def as_(server, role: str = "member"):
+    user, password = server.accounts[role]
+    return connect(server=server.url, user=user, password=password, prompt=False)
+
+
+def test_the_demo_project_adds_up(demo_xnat):
+    with as_(demo_xnat) as connection:
+        found = read_inventory(connection, "DEMO_SOURCE")
+    assert found.sessions["files"].sum() == (found.files["scan"] != "").sum() > 0
+    assert found.sessions["size_bytes"].sum() == found.files[found.files["scan"] != ""]["size_bytes"].sum()
+    assert found.sessions["scans"].sum() == len(found.scans)
+    assert found.resources["files"].sum() == len(found.files)
+    assert found.requests < 30
+    assert any(label.startswith("0") for label in found.sessions["subject"])
+
+
+def test_requests_do_not_grow_with_the_sessions(demo_xnat):
+    with as_(demo_xnat) as connection:
+        one = read_inventory(connection, "DEMO_SOURCE", select=lambda row: False)
+        all_ = read_inventory(connection, "DEMO_SOURCE")
+    assert all_.requests - one.requests <= 2  # one list of scan files, one of session files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import threading
@@ -25,6 +26,7 @@ from xnbtransfer.errors import (
     SessionExpiredError,
     TransientError,
 )
+from xnbtransfer.server import running
 from xnbtransfer.xnat import Connection, connect
 
 ROWS = "/data/projects/P/subjects"
@@ -52,6 +54,19 @@ def standin():
 def connection(standin):
     with connect(server=standin.url, user=USER, password=PASSWORD, prompt=False) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def one_demo_xnat():
+    with running(demo=True) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_demo_xnat(one_demo_xnat):
+    """A demonstration of this module's own, for writes and faults; no fault outlives its test."""
+    yield one_demo_xnat
+    one_demo_xnat.faults([])
 
 
 def zipped(names=("a.dcm",), size=100_000) -> bytes:
@@ -361,3 +376,140 @@ def test_ids_are_cut_into_lists_that_keep_addresses_short():
     assert [one for chunk in chunks for one in chunk] == ids
     assert len(chunks) <= 21
     assert all(len(",".join(chunk)) < 4000 for chunk in _rows.chunked([one * 12 for one in ids]))
+
+
+# -- the embedded server -----------------------------------------------------------------------------------------
+
+SOURCE, DESTINATION = "DEMO_SOURCE", "DEMO_DESTINATION"
+
+
+def as_(server, role: str = "member") -> Connection:
+    user, password = server.accounts[role]
+    return connect(server=server.url, user=user, password=password, prompt=False)
+
+
+def test_every_session_is_listed_with_what_a_plan_needs(demo_xnat):
+    with as_(demo_xnat) as connection:
+        rows = connection.sessions(SOURCE)
+        assert len(rows) >= 5 and len({row["session_id"] for row in rows}) == len(rows)
+        for row in rows:
+            assert row["subject"] and row["session"] and row["xsi_type"].endswith("SessionData")
+            owner_is_here = row["project"] == SOURCE
+            assert row["shared"] is not owner_is_here
+        assert {row["session_id"] for row in connection.scans(SOURCE)} <= {row["session_id"] for row in rows}
+
+
+def test_sessions_are_found_by_label_and_study_exactly(demo_xnat):
+    with as_(demo_xnat) as connection:
+        row = next(row for row in connection.sessions(SOURCE) if row["StudyInstanceUID"] and not row["shared"])
+        found = connection.sessions_with_label(SOURCE, row["session"])
+        assert [(one["session_id"], one["StudyInstanceUID"]) for one in found] == [
+            (row["session_id"], row["StudyInstanceUID"])
+        ]
+        assert row["session_id"] in {one["session_id"] for one in connection.sessions_with_uid(row["StudyInstanceUID"])}
+        assert connection.sessions_with_label(SOURCE, row["session"][:-1]) == []
+        assert connection.sessions_with_label(SOURCE, "*") == []
+        assert connection.sessions_with_uid(row["StudyInstanceUID"][:-1]) == []
+
+
+def test_listed_files_are_those_of_the_zip_and_have_their_md5(demo_xnat):
+    with as_(demo_xnat) as connection:
+        row = next(row for row in connection.sessions(SOURCE) if not row["shared"])
+        files = [one for one in connection.files([row["session_id"]]) if one["resource"] == "DICOM"]
+        scan = files[0]["scan"]
+        with connection.open_scan(row["session_id"], scan, "DICOM") as chunks:
+            archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
+        sent = {name.partition("/files/")[2]: archive.read(name) for name in archive.namelist()}
+        listed = {one["path"]: one for one in files if one["scan"] == scan}
+        assert set(sent) == set(listed)
+        for path, data in sent.items():
+            assert listed[path]["size_bytes"] == len(data)
+            assert listed[path]["md5"] in ("", hashlib.md5(data).hexdigest())
+        with connection.open_file(files[0]["uri"]) as chunks:
+            assert b"".join(chunks) == sent[files[0]["path"]]
+
+
+def test_roles_and_settings_are_told(demo_xnat):
+    with as_(demo_xnat) as member, as_(demo_xnat, "collaborator") as reader, as_(demo_xnat, "outsider") as outsider:
+        told = member.settings(DESTINATION)
+        assert told.can_create and told.can_read and told.can_delete is False
+        assert told.version and told.prearchive_code is not None and told.site_script_on is not None
+        assert bool(told.site_script) is bool(told.site_script_on)
+        assert reader.can(SOURCE, "read") and not reader.can(SOURCE, "create")
+        with pytest.raises(NotFoundError):
+            outsider.settings(SOURCE)
+
+
+def test_an_import_waits_in_the_prearchive_until_it_is_archived(fresh_demo_xnat):
+    with as_(fresh_demo_xnat, "owner") as connection:
+        row = next(row for row in connection.sessions(SOURCE) if row["StudyInstanceUID"] and not row["shared"])
+        scan = next(one["scan"] for one in connection.files([row["session_id"]]) if one["resource"] == "DICOM")
+        with connection.open_scan(row["session_id"], scan, "DICOM") as chunks:
+            body = b"".join(chunks)
+        before = connection.writes
+        (uri,) = connection.import_zip(
+            project=DESTINATION,
+            subject="007",
+            session="007_X1",
+            size_bytes=len(body),
+            body=lambda: [body[:1000], body[1000:]],
+            reason="a test",
+        )
+        waiting = connection.prearchive_row(uri)
+        assert (waiting["subject"], waiting["session"], waiting["status"]) == ("007", "007_X1", "RECEIVING")
+        connection.build(uri)
+        assert connection.prearchive_row(uri)["status"] == "READY"
+        assert uri in {one["uri"] for one in connection.prearchive(DESTINATION)}
+        (there,) = connection.prearchive_resources(uri)
+        files = connection.prearchive_files(uri, there["scan"], there["resource"])
+        assert there["files"] == len(files) == len(zipfile.ZipFile(io.BytesIO(body)).namelist())
+        with connection.open_prearchive(uri) as chunks:
+            assert len(zipfile.ZipFile(io.BytesIO(b"".join(chunks))).namelist()) >= len(files)
+        with connection.open_prearchive_file(uri, there["scan"], there["resource"], files[0]["path"]) as chunks:
+            assert len(b"".join(chunks)) == files[0]["size_bytes"]
+        assert not [one for one in connection.validate_archive(uri) if one["type"] != "WARN"]
+        assert connection.archive(uri, reason="a test").endswith("/experiments/007_X1")
+        assert connection.prearchive_row(uri) is None
+        (found,) = connection.sessions_with_label(DESTINATION, "007_X1")
+        assert found["subject"] == "007"
+        assert connection.writes - before == 3
+
+
+@pytest.mark.parametrize("fault", ["401", "login-page", "503", "reset-before", "500-before", "429"])
+def test_a_listing_survives_the_faults_of_the_embedded_server(fresh_demo_xnat, fault):
+    with as_(fresh_demo_xnat) as connection:
+        expected = connection.sessions(SOURCE)
+        rule = {"fault": fault, "method": "GET", "path": "/data/projects/.*/experiments", "times": 1}
+        fresh_demo_xnat.faults([rule])
+        assert connection.sessions(SOURCE) == expected
+
+
+def test_sessions_that_expire_at_the_embedded_server_are_renewed(fresh_demo_xnat):
+    with as_(fresh_demo_xnat) as connection:
+        expected = connection.subjects(SOURCE)
+        fresh_demo_xnat.faults([{"fault": "expire-sessions", "times": 1}])
+        assert connection.subjects(SOURCE) == expected
+        assert connection.subjects(SOURCE) == expected
+
+
+@pytest.mark.parametrize("fault", ["truncated-zip", "reset-mid-body"])
+def test_a_broken_download_is_transient(fresh_demo_xnat, fault):
+    with as_(fresh_demo_xnat) as connection:
+        row = next(row for row in connection.sessions(SOURCE) if not row["shared"])
+        fresh_demo_xnat.faults([{"fault": fault, "method": "GET", "path": "/scans/ALL/files", "times": 1}])
+        with pytest.raises(TransientError), connection.open_session(row["session_id"]) as chunks:
+            for _ in chunks:
+                pass
+        with connection.open_session(row["session_id"]) as chunks:
+            assert zipfile.ZipFile(io.BytesIO(b"".join(chunks))).testzip() is None
+
+
+def test_an_alias_token_logs_in_and_is_not_shown(demo_xnat):
+    user, password = demo_xnat.accounts["member"]
+    token = requests.get(demo_xnat.url + "/data/services/tokens/issue", auth=(user, password), timeout=10).json()
+    with connect(server=demo_xnat.url, user=token["alias"], password=token["secret"], prompt=False) as connection:
+        assert connection.user == user
+        assert connection.subjects(SOURCE)
+        connection._http.interface.cookies.clear()
+        assert connection.subjects(SOURCE)
+        assert token["secret"] not in repr(vars(connection)) + repr(vars(connection._http))
