@@ -29,6 +29,7 @@ _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 # PS3.5 7.1.2: these value representations have a length of 32 bits behind two reserved bytes.
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 # PS3.5 6.2: how many bytes of a value swap together when its bytes are in big endian order (7.3).
 _WORDS = {b"US": 2, b"SS": 2, b"OW": 2, b"AT": 2}
 _WORDS |= dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), 4)
@@ -43,6 +44,7 @@ _WAVEFORM, _WAVEFORM_SEQUENCE = 0x54001010, "54000100["
 _TRAILING_PADDING = 0xFFFCFFFC
 _DEPTH = 64
 _INFLATED_BYTES = 4 << 30
+_COPIED_BYTES = 4 << 20
 
 _TEXT = {
     "sop_instance_uid": 0x00080018,
@@ -166,7 +168,7 @@ def read_content(data: bytes | memoryview, *, key: bytes = b"") -> Content:
         syntax, start = _meta(view)
         if syntax == _DEFLATED:
             view, start = memoryview(_inflate(view[start:])), 0
-        walker = _Walker(view, syntax, key)
+        walker = _Walker(view, start, syntax, key)
         end = walker.elements(start, len(view), "", 0, walker.main)
     except (struct.error, IndexError, zlib.error):
         raise DicomError("it is cut short or damaged inside an element") from None
@@ -205,9 +207,13 @@ def _meta(view: memoryview) -> tuple[str, int]:
         position += length
     if not syntax:
         # Not allowed by PS3.10, but seen: the two letters of a VR tell explicit from implicit.
-        letters = bytes(view[position + 4 : position + 6])
-        syntax = "1.2.840.10008.1.2.1" if letters.isalpha() and letters.isupper() else _IMPLICIT
+        syntax = "1.2.840.10008.1.2.1" if _letters(view[position + 4 : position + 6]) else _IMPLICIT
     return syntax, position
+
+
+def _letters(vr: bytes | memoryview) -> bool:
+    """Whether these are the two letters of a value representation, known or not."""
+    return len(vr) == 2 and 65 <= vr[0] <= 90 and 65 <= vr[1] <= 90
 
 
 class _Tag(NamedTuple):
@@ -223,7 +229,6 @@ class _Tag(NamedTuple):
 _PLAIN, _SEQUENCE, _UNKNOWN, _DROPPED, _BULKY, _END = range(6)
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _tag(number: int) -> _Tag:
     """The part of the dictionary that the walk needs (PS3.6).
 
@@ -252,19 +257,38 @@ def _tag(number: int) -> _Tag:
     return _Tag(number, name, _PLAIN, not binary, number in _WANTED)
 
 
+class _Tags(dict[int, _Tag]):
+    """What is known of tags, by the number that their four bytes make in one byte order."""
+
+    def __init__(self, big: bool) -> None:
+        super().__init__()
+        self.big = big
+
+    def __missing__(self, raw: int) -> _Tag:
+        number = raw if self.big else (raw & 0xFFFF) << 16 | raw >> 16
+        # In big endian order the four bytes are the tag; in little endian order its halves are swapped.
+        if len(self) >= 1 << 16:
+            self.clear()
+        known = self[raw] = _tag(number)
+        return known
+
+
 class _Order(NamedTuple):
     """How elements are encoded: explicit VR or not, in which byte order."""
 
     explicit: bool
     big: bool
+    tags: _Tags
     head: struct.Struct
     long: struct.Struct
     item: struct.Struct
 
 
 def _order(explicit: bool, sign: str) -> _Order:
-    head = struct.Struct(sign + ("HH2sH" if explicit else "HHL"))
-    return _Order(explicit, sign == ">", head, struct.Struct(sign + "L"), struct.Struct(sign + "HHL"))
+    head = struct.Struct(sign + ("L2sH" if explicit else "LL"))
+    return _Order(
+        explicit, sign == ">", _Tags(sign == ">"), head, struct.Struct(sign + "L"), struct.Struct(sign + "HHL")
+    )
 
 
 _EXPLICIT_LITTLE, _EXPLICIT_BIG, _IMPLICIT_LITTLE = _order(True, "<"), _order(True, ">"), _order(False, "<")
@@ -289,9 +313,14 @@ def _swapped(value: bytes | memoryview, size: int) -> bytes:
 class _Walker:
     """One pass over the element stream of one data set."""
 
-    def __init__(self, view: memoryview, syntax: str, key: bytes) -> None:
+    def __init__(self, view: memoryview, start: int, syntax: str, key: bytes) -> None:
         self.view, self.syntax, self.key = view, syntax, key
+        # A slice of bytes costs a quarter of one of a view, and a small file is copied in no time.
+        self.raw: bytes | memoryview = view if len(view) > _COPIED_BYTES else bytes(view)
         self.main = {_IMPLICIT: _IMPLICIT_LITTLE, _BIG_ENDIAN: _EXPLICIT_BIG}.get(syntax, _EXPLICIT_LITTLE)
+        if start + 8 <= len(view) and self.main.explicit != _letters(view[start + 4 : start + 6]):
+            # The meta information may promise one VR encoding and the data set have the other (seen in JPEG files).
+            self.main = _IMPLICIT_LITTLE if self.main.explicit else _EXPLICIT_LITTLE
         self.digests = _digests(key)
         self.found: dict[str, str] = {}
         self.values: dict[int, bytes] = {}
@@ -306,24 +335,26 @@ class _Walker:
         """
         if depth > _DEPTH:
             raise DicomError("its sequences are nested too deeply")
-        view, found, values, digests, big = self.view, self.found, self.values, self.digests, order.big
-        head, explicit, long, tag_of = order.head.unpack_from, order.explicit, order.long.unpack_from, _tag
+        view, raws, big = self.view, self.raw, order.big
+        found, values, digests = self.found, self.values, self.digests
+        head, explicit, long, tags = order.head.unpack_from, order.explicit, order.long.unpack_from, order.tags
         per_frame = depth and prefix.startswith(_FUNCTIONAL_GROUPS)
         memo = digests.get
         last = end - 8
         while at <= last:
             if explicit:
-                group, element, vr, length = head(view, at)
+                raw, vr, length = head(view, at)
                 start = at + 8
-                if vr in _LONG:
-                    (length,) = long(view, start)
-                    start += 4
-                elif group != 0xFFFE and not (vr.isalpha() and vr.isupper()):
-                    raise DicomError("it has an element that cannot be read")
+                if vr not in _SHORT:
+                    if vr in _LONG:
+                        (length,) = long(view, start)
+                        start += 4
+                    elif tags[raw].kind != _END and not _letters(vr):
+                        raise DicomError("it has an element that cannot be read")
             else:
-                group, element, length = head(view, at)
+                raw, length = head(view, at)
                 start, vr = at + 8, b""
-            number, name, kind, padded, wanted = tag_of(group << 16 | element)
+            number, name, kind, padded, wanted = tags[raw]
             if depth:
                 name = prefix + name
             if kind == _END:
@@ -362,7 +393,7 @@ class _Walker:
                     inner = _IMPLICIT_LITTLE if explicit else order
                     if self._perhaps_sequence(start, stop, name, depth, inner):
                         continue
-            value = bytes(view[start:stop])
+            value = bytes(raws[start:stop])
             if big and vr in _WORDS:
                 value = _swapped(value, _WORDS[vr])
             if padded:
