@@ -80,7 +80,7 @@ def table(
     ``extra`` goes beside the rows of the JSON form.
     """
     names = list(columns if columns is not None else (rows[0] if rows else ()))
-    lines = [[cell(row.get(name)) for name in names] for row in rows]
+    lines = [[v if type(v := row.get(name)) is str else cell(v) for name in names] for row in rows]
     for name in reversed([n for n in request.query_params.get("sortBy", "").split(",") if n in names]):
         place = names.index(name)
         lines.sort(key=lambda line: line[place], reverse=request.query_params.get("sortOrder", "").upper() == "DESC")

@@ -226,27 +226,22 @@ def _join_scans(state: State, rows, found, columns: list[str]) -> list[dict[str,
     fields = [(column.lower(), column.lower()[len(_SCAN) :]) for column in columns]
     with_files = any(field.startswith("file/") for _, field in fields)
     ids = {row["ID"] for row in rows}
-    sql = "SELECT s.*"
-    if with_files:
-        sql += (
-            ", r.label AS r_label, r.file_count AS r_file_count, r.file_size AS r_file_size, r.format AS r_format, "
-            "r.content AS r_content FROM scans s LEFT JOIN resources r ON r.parent_kind='scan' "
-            "AND r.parent_id=CAST(s.pk AS TEXT)"
-        )
-    else:
-        sql += " FROM scans s"
-    if len(ids) == 1:
-        scan_rows = state.rows(sql + " WHERE s.experiment_id=? ORDER BY s.pk", next(iter(ids)))
-    else:
-        scan_rows = state.rows(sql + " ORDER BY s.pk")
     picks = [
-        (key, f"r_{_FILE_FIELDS[field[5:]]}" if field.startswith("file/") else _SCAN_FIELDS[field])
+        (key, f"r.{_FILE_FIELDS[field[5:]]}" if field.startswith("file/") else f"s.{_SCAN_FIELDS[field]}")
         for key, field in fields
     ]
+    sql = f"SELECT s.experiment_id, {', '.join(column for _, column in picks)} FROM scans s"
+    if with_files:
+        sql += " LEFT JOIN resources r ON r.parent_kind='scan' AND r.parent_id=CAST(s.pk AS TEXT)"
+    if len(ids) == 1:
+        scan_rows = state.read().execute(sql + " WHERE s.experiment_id=? ORDER BY s.pk", tuple(ids)).fetchall()
+    else:
+        scan_rows = state.read().execute(sql + " ORDER BY s.pk").fetchall()
     by_session: dict[str, list[dict[str, Any]]] = {}
-    for scan in scan_rows:
-        if scan["experiment_id"] in ids:
-            by_session.setdefault(scan["experiment_id"], []).append({key: scan[name] for key, name in picks})
+    keys = [key for key, _ in picks]
+    for session, *cells in scan_rows:
+        if session in ids:
+            by_session.setdefault(session, []).append(dict(zip(keys, cells, strict=True)))
     nothing = {key: "" for key, _ in picks}
     return [
         base | cells for row, base in zip(rows, found, strict=True) for cells in by_session.get(row["ID"], [nothing])
