@@ -1,0 +1,517 @@
+"""Static twins: what a run found, as plain tables that any notebook viewer shows.
+
+JupyterLab strips ``<style>`` and SVG from a notebook it does not trust, so a table here is ``<table>`` with a caption,
+scoped headings, inline styles and ``bgcolor``, a status is a symbol and a word, and every text is escaped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from .errors import ExitCode
+from .values import Result, Verdict
+
+SHOWN = 200
+_CELL = "padding:3px 9px;border:1px solid #d0d7de;text-align:{align};vertical-align:top"
+_GREEN, _BLUE, _RED, _AMBER, _GREY = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
+
+# word -> (symbol, colour). The word always stands there: colour and symbol only help to find it.
+STATUS: dict[str, tuple[str, str]] = {
+    Verdict.EQUAL: ("=", _GREEN),
+    Verdict.EXPLAINED: ("≈", _BLUE),
+    Verdict.DIFFERENT: ("✗", _RED),
+    Verdict.NOT_PROVED: ("?", _AMBER),
+    "all proved": ("✓", _GREEN),
+    "ok": ("✓", _GREEN),
+    "archived": ("✓", _GREEN),
+    "in prearchive": ("✓", _GREEN),
+    "sealed": ("✓", _GREEN),
+    "failed": ("✗", _RED),
+    "unfinished": ("…", _AMBER),
+    "planned": ("…", _GREY),
+    "skipped": ("–", _GREY),
+    "copy": ("+", _GREEN),
+    "merge": ("+", _BLUE),
+    "replace": ("!", _AMBER),
+    "skip": ("–", _GREY),
+    "stop": ("✗", _RED),
+    "blocking": ("✗", _RED),
+    "warning": ("!", _AMBER),
+    "note": ("i", _GREY),
+    "same": ("=", _GREEN),
+    "only source": ("+", _BLUE),
+    "only destination": ("–", _GREY),
+    "differs": ("≠", _AMBER),
+    "conflict": ("✗", _RED),
+    "cannot tell": ("?", _AMBER),
+}
+_STATUS_COLUMNS = ("verdict", "state", "action", "severity", "status")
+_HEADINGS = {
+    "size_bytes": "size",
+    "not_proved": "cannot be proved",
+    "explained": "changed as explained",
+    "destination_subject": "subject there",
+    "destination_session": "session there",
+    "series_description": "series description",
+    "files_source": "files at source",
+    "files_destination": "files at destination",
+    "size_bytes_source": "size at source",
+    "size_bytes_destination": "size at destination",
+}
+WORDS = {
+    ExitCode.PROVED: "all proved",
+    ExitCode.ERROR: "error",
+    ExitCode.BAD_INPUT: "bad parameters",
+    ExitCode.DIFFERENCES: "differences or failed sessions",
+    ExitCode.CANNOT_BE_PROVED: "not everything can be proved",
+    ExitCode.REFUSED: "refused",
+    ExitCode.TRANSIENT: "not complete: run it again",
+}
+NEXT = {
+    ExitCode.PROVED: "Nothing needs to be done. Keep the record.",
+    ExitCode.DIFFERENCES: "Look at the rows marked 'different' or 'failed' and their reasons; delete nothing at the "
+    "source. What is already right is not sent again by another run.",
+    ExitCode.CANNOT_BE_PROVED: "Delete nothing at the source. Verify again with proof=all, or check the files named "
+    "below by hand.",
+    ExitCode.REFUSED: "Clear the blockers and run again; nothing was written at the destination.",
+    ExitCode.TRANSIENT: "Run the same command again: it goes on where it stopped, and what is done is not sent twice.",
+}
+
+
+class Html:
+    """A piece of HTML with its text: notebooks show the one, plain readers the other.
+
+    Parameters
+    ----------
+    markup, text : str
+        ``markup`` is shown as it is, so whatever came from outside is escaped before.
+    metadata : dict, optional
+        Kept with the output in the saved notebook, never shown.
+    """
+
+    def __init__(self, markup: str, text: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self.markup, self.text, self.metadata = markup, text, dict(metadata or {})
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.markup, "text/plain": self.text}, self.metadata
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __add__(self, other: Html) -> Html:
+        return Html(
+            self.markup + "\n" + other.markup, self.text + "\n\n" + other.text, {**self.metadata, **other.metadata}
+        )
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1.5 MB."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 1 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """SHA-256 of the CSV that :func:`csv_text` makes of a frame, hexadecimal."""
+    return hashlib.sha256(csv_text(frame).encode()).hexdigest()
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as the CSV of the records: UTF-8, no index, one line feed per row."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def table(
+    rows: pd.DataFrame | Iterable[Mapping[str, Any]],
+    caption: str,
+    columns: Sequence[str] | None = None,
+    *,
+    limit: int = SHOWN,
+    full: str = "",
+    empty: str = "none",
+) -> Html:
+    """A frame as a plain table; a column named like a status gets its symbol and colour.
+
+    Parameters
+    ----------
+    limit : int
+        Rows shown. Rows that need a look (a status that is neither equal nor skipped) are shown first and in any case.
+    full : str
+        Name of the CSV in the record that holds all rows; said with its SHA-256 where rows are left out.
+    empty : str
+        What stands in place of a table without rows.
+    """
+    whole = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=columns)
+    if whole.empty:
+        return Html(f"<p><b>{_escape(caption)}</b>: {_escape(empty)}</p>", f"{caption}: {empty}")
+    shown, left_out = _cut(whole, limit)
+    names = [name for name in (columns or list(whole.columns)) if name in whole.columns]
+    numbers = {name for name in names if pd.api.types.is_numeric_dtype(whole[name]) and whole[name].dtype != bool}
+    note = ""
+    if left_out:
+        note = f"{left_out} of {len(whole)} rows are not shown here."
+        if full:
+            note += f" All are in {full}, SHA-256 {digest(whole)}."
+    head = "".join(
+        f'<th scope="col" bgcolor="{_GREY}" style="{_style(name in numbers)};background-color:{_GREY};color:#1f2328">'
+        f"{_escape(_HEADINGS.get(name, name))}</th>"
+        for name in names
+    )
+    lines, texts = [], []
+    for row in shown[names].itertuples(index=False, name=None):
+        cells = [_shown(name, value) for name, value in zip(names, row, strict=True)]
+        drawn = [_cell(name, cell, name in numbers, name == names[0]) for name, cell in zip(names, cells, strict=True)]
+        lines.append(f"<tr>{''.join(drawn)}</tr>")
+        texts.append(" | ".join(_plain(name, cell) for name, cell in zip(names, cells, strict=True)))
+    markup = (
+        '<table style="border-collapse:collapse;margin:8px 0">'
+        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    )
+    if note:
+        markup += f"<p>{_escape(note)}</p>"
+    header = " | ".join(_HEADINGS.get(name, name) for name in names)
+    return Html(markup, "\n".join([caption, header, *texts, *([note] if note else [])]))
+
+
+def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | None = None) -> Html:
+    """Names and values, one a line."""
+    lines = "".join(
+        f'<tr><th scope="row" bgcolor="{_GREY}" style="{_style(False)};background-color:{_GREY};color:#1f2328">'
+        f'{_escape(name)}</th><td style="{_style(False)}">{_escape(value)}</td></tr>'
+        for name, value in rows.items()
+    )
+    markup = (
+        '<table style="border-collapse:collapse;margin:8px 0">'
+        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
+        f"<tbody>{lines}</tbody></table>"
+    )
+    text = "\n".join([caption, *(f"{name}: {value}" for name, value in rows.items())])
+    return Html(markup, text, metadata)
+
+
+def banner(word: str, sentence: str, colour: str, symbol: str) -> Html:
+    """One line that tells how it went, and what to do next."""
+    markup = (
+        f'<table width="100%" style="border-collapse:collapse;margin:8px 0;width:100%"><tr><td bgcolor="{colour}" '
+        f'style="background-color:{colour};color:#1f2328;padding:12px 16px;border:1px solid #d0d7de;text-align:left">'
+        f'<b style="font-size:120%">{symbol} {_escape(word)}</b><br>{_escape(sentence)}</td></tr></table>'
+    )
+    return Html(markup, f"{symbol} {word}\n{sentence}")
+
+
+def parameters_table(options: Any) -> Html:
+    """The parameters in force, defaults among them, with their help."""
+    rows = []
+    for name, about in type(options).model_fields.items():
+        value = getattr(options, name)
+        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        rows.append({"parameter": name, "value": shown or "(none)", "meaning": about.description or ""})
+    return table(rows, "Parameters in force", ["parameter", "value", "meaning"])
+
+
+def who_table(
+    workspace: Any, versions: Mapping[str, str], source: Any = None, destination: Any = None, reason: str = ""
+) -> Html:
+    """Who, when, from, to, why and with what. The users are those that the servers name."""
+    rows: dict[str, Any] = {"record": workspace.name, "begun": workspace.made_at}
+    if workspace.resumed:
+        rows["resumed"] = "yes: the run with these parameters was cut off, and goes on here"
+    for side, connection in (("source", source), ("destination", destination)):
+        if connection is not None:
+            rows[side] = f"{connection.server} (XNAT {connection.version() or 'of an unknown version'})"
+            rows[f"user at the {side}"] = connection.user
+    rows["reason"] = reason or "(none given)"
+    rows["made with"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    metadata = {"xnbtransfer": {"name": workspace.name, "record_root": str(workspace.parameters["record_root"])}}
+    return pairs(rows, "Who, when, from where, to where", metadata)
+
+
+def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str, int]) -> Html:
+    """What lies in the record beside this notebook."""
+    words = {
+        "plan.json": "the plan as it was carried out, with its fingerprint",
+        "journal.jsonl": "what was done, line by line, each chained to the one before",
+        "files.csv": "one row per file: digests on both sides, verdict, reason",
+        "sessions.csv": "one row per session",
+        "scans.csv": "one row per scan resource",
+        "extra.csv": "files at the destination that the plan does not name",
+        "crosswalk.csv": "labels at the source and labels at the destination",
+        "summary.json": "who, when, from, to, versions, parameters, counts, exit code",
+        "versions.txt": "every package that was installed",
+    }
+    rows = [
+        {"file": name, "size_bytes": count, "what it is": words.get(name, "")}
+        for name, count in sorted(files.items())
+        if not name.endswith((".ipynb", ".html", ".lock")) and name != "workspace.json"
+    ]
+    return table(rows, f"Record {workspace.name}: {summary['result']} (exit code {summary['exit_code']})")
+
+
+def summary_card(inventory: Any, title: str) -> Html:
+    """What a project holds, in numbers."""
+    sessions = inventory.sessions
+    kinds = sessions["modality"].replace("", "unknown").value_counts()
+    of_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if len(kinds) else ""
+    return pairs(
+        {
+            "project": f"{inventory.project} on {inventory.server}",
+            "read": f"{inventory.read_at} by {inventory.user}, {inventory.requests} requests",
+            "subjects": sessions["subject"].nunique(),
+            "sessions": f"{len(sessions)}{of_kind}",
+            "scans": int(sessions["scans"].sum()),
+            "files": f"{int(sessions['files'].sum())}, {size(int(sessions['size_bytes'].sum()))}",
+            "in the prearchive": len(inventory.prearchive),
+            **({"could not be read": " ".join(inventory.notes)} if inventory.notes else {}),
+        },
+        title,
+    )
+
+
+def sessions_table(inventory: Any, title: str, full: str = "") -> Html:
+    """One row per session of an inventory."""
+    columns = ["subject", "session", "modality", "date", "scans", "files", "size_bytes"]
+    return table(inventory.sessions, title, columns, full=full)
+
+
+def scans_table(inventory: Any) -> Html:
+    """One row per scan of an inventory."""
+    columns = ["subject", "session", "scan", "type", "series_description", "quality", "files", "size_bytes"]
+    return table(inventory.scans, f"Scans: {len(inventory.scans)}", columns, full="scans.csv")
+
+
+def other_resources_table(inventory: Any) -> Html:
+    """Resources that no import would carry: those of sessions, and scan resources that are not DICOM."""
+    rows = inventory.resources
+    dicom = rows["resource"].str.upper().isin(["DICOM", "SECONDARY"]) | (rows["format"].str.upper() == "DICOM")
+    rest = rows[~dicom | (rows["scan"] == "")]
+    columns = ["subject", "session", "scan", "resource", "format", "files", "size_bytes"]
+    return table(rest, f"Resources that are not DICOM scans: {len(rest)}", columns, full="resources.csv")
+
+
+def settings_table(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Html:
+    """The settings of both projects that decide how data is taken, side by side; script texts as yes or no."""
+    names = {
+        "version": "XNAT version",
+        "can_read": "may read",
+        "can_create": "may create sessions",
+        "can_edit": "may edit",
+        "can_delete": "may delete",
+        "prearchive_code": "prearchive code",
+        "quarantine_code": "quarantine code",
+        "site_script_on": "site-wide anonymisation",
+        "project_script_on": "project anonymisation",
+        "checksums": "keeps checksums",
+    }
+    rows = [
+        {"setting": words, "source": _told(source.get(name)), "destination": _told(destination.get(name))}
+        for name, words in names.items()
+    ]
+    return table(rows, "Settings that decide how data is taken", ["setting", "source", "destination"])
+
+
+def diff_table(differences: Any) -> Html:
+    """One row per session of either side, those that exist on one side only last."""
+    columns = ["subject", "session", "status", "because", "conflict", "files_source", "files_destination"]
+    counts = differences.sessions["status"].astype(str).value_counts() if len(differences.sessions) else {}
+    words = ", ".join(f"{n} {word}" for word, n in dict(counts).items())
+    return table(differences.sessions, f"Sessions side by side: {words or 'none'}", columns)
+
+
+def diff_scans_table(differences: Any) -> Html:
+    """One row per scan of either side that is not the same on both."""
+    rows = differences.scans[differences.scans["status"] != "same"]
+    columns = ["subject", "session", "scan", "status", "because", "files_source", "files_destination"]
+    return table(rows, f"Scans that are not the same: {len(rows)}", columns, full="diff-scans.csv")
+
+
+def earlier_table(record: Any) -> Html:
+    """What an earlier record says of itself."""
+    found = record.summary
+    return pairs(
+        {
+            "record": found["record"],
+            "checked": "every file of it is as it was sealed",
+            "closed": found["closed_at"],
+            "from": f"{found['source']['project']} on {found['source']['server']}",
+            "to": f"{found['destination']['project']} on {found['destination']['server']}",
+            "by": found["destination"]["user"],
+            "result": f"{found['result']} (exit code {found['exit_code']})",
+            "files by verdict": ", ".join(f"{count} {word}" for word, count in found.get("verdicts", {}).items()),
+        },
+        "The earlier record",
+    )
+
+
+def conflicts_table(plan: Any) -> Html:
+    """The sessions that meet something at the destination, and what is done about it."""
+    frame = plan.to_frame()
+    frame = frame[frame["conflict"] != ""]
+    columns = ["subject", "session", "conflict", "action", "because"]
+    return table(frame, f"Conflicts at the destination: {len(frame)}", columns, empty="no session meets a conflict")
+
+
+def plan_table(plan: Any) -> Html:
+    """What would be done, one row per session, with totals and the estimate."""
+    columns = ["subject", "session", "destination_subject", "destination_session", "action", "scans", "files"]
+    columns += ["size_bytes", "because"]
+    total, estimate = plan.totals, plan.estimate
+    caption = (
+        f"Plan: {total['sessions']} of {len(plan.sessions)} sessions, {total['scans']} scans, {total['files']} files, "
+        f"{size(total['size_bytes'])}; about {duration(estimate['seconds'])}, {estimate['requests']} requests, "
+        f"up to {size(estimate['temporary_bytes'])} of temporary files"
+    )
+    return table(plan.to_frame(), caption, columns, full="sessions.csv")
+
+
+def findings_table(plan: Any) -> Html:
+    """What is worth knowing before the start, the blockers first."""
+    order = {"blocking": 0, "warning": 1, "note": 2}
+    rows = [finding.model_dump() for finding in sorted(plan.findings, key=lambda one: order[one.severity])]
+    columns = ["severity", "rule", "where", "sentence", "remedy"]
+    return table(rows, f"Findings before the start: {len(rows)}", columns, limit=1000)
+
+
+def left_behind_table(plan: Any) -> Html:
+    """Resources that are not carried, with advice."""
+    rows = [row.model_dump() for row in plan.left_behind]
+    columns = ["subject", "session", "scan", "resource", "files", "size_bytes", "advice"]
+    return table(rows, f"Left behind: {len(rows)} resources are not carried", columns)
+
+
+def verdict_banner(plan: Any, result: Result | None) -> Html:
+    """How it went in one line, and what to do next."""
+    if result is None:
+        if plan.blockers:
+            sentence = f"{' '.join(plan.blockers)} {NEXT[ExitCode.REFUSED]}"
+            return banner("dry run: there are blockers", sentence, _RED, "✗")
+        sentence = "Nothing was written at the destination. Review the plan, then run again with dry_run=False."
+        return banner("dry run: this is the plan", sentence, _BLUE, "i")
+    code = ExitCode(result.exit_code)
+    counts = result.counts
+    total = sum(counts.values())
+    sentence = f"{', '.join(f'{n} {word}' for word, n in counts.items())}; together {total} files."
+    if code == ExitCode.PROVED and not total:
+        return banner("nothing to send", "No session of the plan needed to be sent. See the plan for why.", _GREY, "–")
+    done = result.sessions["state"].value_counts()
+    sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
+    colour = {ExitCode.PROVED: _GREEN, ExitCode.CANNOT_BE_PROVED: _AMBER, ExitCode.TRANSIENT: _AMBER}.get(code, _RED)
+    symbol = {ExitCode.PROVED: "✓", ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…"}.get(code, "✗")
+    follow = NEXT.get(code, "")
+    if code == ExitCode.PROVED and done.get("in prearchive"):
+        follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
+    return banner(WORDS[code], f"{sentence} Next: {follow}", colour, symbol)
+
+
+def verdict_table(result: Result) -> Html:
+    """Files by verdict, then one row per session."""
+    total = sum(result.counts.values())
+    counted = [{"verdict": word, "files": count} for word, count in result.counts.items()]
+    counted.append({"verdict": "together", "files": total})
+    first = table(counted, "Files by verdict", ["verdict", "files"])
+    columns = ["subject", "session", "destination_subject", "destination_session", "state", "files", "equal"]
+    columns += ["explained", "different", "not_proved", "extra", "because"]
+    return first + table(result.sessions, "Sessions", columns, full="sessions.csv")
+
+
+def files_table(result: Result) -> Html:
+    """The files that are neither equal nor explained, and which header elements changed in the others."""
+    bad = result.files[~result.files["verdict"].isin([Verdict.EQUAL, Verdict.EXPLAINED])]
+    columns = ["subject", "session", "scan", "resource", "path", "verdict", "because", "changed"]
+    shown = table(
+        bad,
+        f"Files that need a look: {len(bad)}",
+        columns,
+        empty=f"none; all {len(result.files)} files are in files.csv, SHA-256 {digest(result.files)}",
+        full="files.csv",
+    )
+    changed: dict[tuple[str, str], int] = {}
+    for verdict, elements in result.files[["verdict", "changed"]].itertuples(index=False, name=None):
+        for element in str(elements).split():
+            changed[(element, verdict)] = changed.get((element, verdict), 0) + 1
+    rows = [
+        {"element": element, "verdict": verdict, "files": count}
+        for (element, verdict), count in sorted(changed.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if rows:
+        shown += table(rows, "Header elements that changed (values are never shown)", ["element", "verdict", "files"])
+    if len(result.extra):
+        columns = ["subject", "session", "scan", "resource", "path", "size_bytes"]
+        shown += table(result.extra, "Files at the destination that the plan does not name", columns, full="extra.csv")
+    return shown
+
+
+def verdict(plan: Any, result: Result | None) -> Html:
+    """The banner, then verdicts, sessions and the files that need a look."""
+    shown = verdict_banner(plan, result)
+    return shown if result is None else shown + verdict_table(result) + files_table(result)
+
+
+def _cut(frame: pd.DataFrame, limit: int) -> tuple[pd.DataFrame, int]:
+    if len(frame) <= limit:
+        return frame, 0
+    quiet = {Verdict.EQUAL, Verdict.EXPLAINED, "skipped", "skip", "copy", "same", "note", "archived", "in prearchive"}
+    column = next((name for name in _STATUS_COLUMNS if name in frame.columns), None)
+    if column is None:
+        return frame.head(limit), len(frame) - limit
+    loud = ~frame[column].isin(quiet)
+    # All that needs a look, unless that alone would make a notebook nobody can open.
+    first = frame[loud].head(10 * limit)
+    shown = pd.concat([first, frame[~loud].head(limit)])
+    return shown, len(frame) - len(shown)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.startswith("size_bytes"):
+        return size(int(value))
+    return "" if value is None else str(value)
+
+
+def _told(value: Any) -> str:
+    if value is None or value == "":
+        return "not told"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _plain(name: str, cell: str) -> str:
+    symbol, _ = STATUS.get(cell, ("", "")) if name in _STATUS_COLUMNS else ("", "")
+    return f"{symbol} {cell}".strip().replace("\n", " ")
+
+
+def _cell(name: str, cell: str, number: bool, first: bool) -> str:
+    if name in _STATUS_COLUMNS and cell in STATUS:
+        _, colour = STATUS[cell]
+        style = f"{_style(number)};background-color:{colour};color:#1f2328;white-space:nowrap"
+        return f'<td bgcolor="{colour}" style="{style}">{_escape(_plain(name, cell))}</td>'
+    if first and not number:
+        return f'<th scope="row" style="{_style(False)};font-weight:normal">{_escape(cell)}</th>'
+    return f'<td style="{_style(number)}">{_escape(cell)}</td>'
+
+
+def _style(number: bool) -> str:
+    return _CELL.format(align="right" if number else "left")
+
+
+def _escape(value: Any) -> str:
+    return html.escape(str(value), quote=True)

@@ -1,0 +1,255 @@
+"""Find a template, run it with papermill, and keep the executed notebook as the record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from . import errors
+from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
+from .html import NEXT, Html, record_table
+from .options import TransferOptions
+from .plan import Plan
+from .progress import Lines, follow
+from .record import (
+    NOTEBOOK,
+    SUMMARY,
+    WORKSPACE,
+    Record,
+    Workspace,
+    close_record,
+    list_records,
+    open_record,
+    open_workspace,
+    read_about,
+    seal,
+)
+from .values import Result
+from .xnat import Connection, connect
+
+
+class InventoryOptions(TransferOptions):
+    """Parameters of ``templates/inventory.ipynb``: those of a transfer that have to do with its source."""
+
+    destination_project: str = Field("", description="not used")
+
+
+class VerifyOptions(TransferOptions):
+    """Parameters of ``templates/verify.ipynb``: the record to prove again, and how."""
+
+    source_project: str = Field("", description="not used")
+    destination_project: str = Field("", description="not used")
+    record: str = Field("", description="folder of the record to prove again; empty: the newest below record_root")
+    with_source: bool = Field(True, description="read the source again where a header changed since")
+
+
+OPTIONS: dict[str, type[TransferOptions]] = {
+    "transfer": TransferOptions,
+    "compare": TransferOptions,
+    "inventory": InventoryOptions,
+    "verify": VerifyOptions,
+}
+
+
+def find_template(name: str) -> Path:
+    """The template of that name, in the checkout or in the installed package.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_templates", here.parent / "templates"):
+        if (found := folder / f"{name}.ipynb").exists():
+            return found
+    raise InputError(f"There is no template {name!r}.", f"The templates are {', '.join(OPTIONS)}.")
+
+
+def parameters_of(template: Path) -> dict[str, dict[str, str]]:
+    """The parameters that a template offers, as papermill reads them: name to default, type and help."""
+    import papermill
+
+    with _quiet_papermill():
+        return papermill.inspect_notebook(str(template))
+
+
+def run_template(
+    name: str, options: TransferOptions, *, env: Mapping[str, str] | None = None, aloud: bool = False
+) -> Path:
+    """Run a template with papermill and seal its record, clean or not.
+
+    Parameters
+    ----------
+    name : str
+        ``transfer``, ``inventory``, ``compare`` or ``verify``.
+    env : mapping, optional
+        Environment variables for the notebook's kernel only, e.g. the credentials.
+    aloud : bool
+        Repeat the notebook's quiet lines on the standard error.
+
+    Returns
+    -------
+    Path
+        The record. Its ``summary.json`` holds the exit code.
+
+    Raises
+    ------
+    XnbTransferError
+        What stopped the notebook; it stays readable in the unfinished folder, which the message names.
+    TransientError
+        If the run is not complete: running it again goes on from there.
+    """
+    template = find_template(name)
+    offered = parameters_of(template)
+    values = options.model_dump(mode="json")
+    parameters = {key: value for key, value in values.items() if key in offered}
+    workspace = open_workspace(options, name)
+    executed = workspace.folder / NOTEBOOK
+    (workspace.folder / SUMMARY).unlink(missing_ok=True)
+    hidden = [value for key, value in (env or {}).items() if key.startswith("XNAT_") and key.endswith("PASS")]
+    try:
+        problem = _execute(template, executed, parameters, {**(env or {}), WORKSPACE: str(workspace.folder)}, aloud)
+        summary = read_about(workspace.folder, SUMMARY)
+        code = summary.get("exit_code")
+        where = f"The notebook that says so is {executed}."
+        if code == ExitCode.TRANSIENT:
+            reasons = " ".join(summary.get("problems", [])[:3])
+            raise TransientError(f"The transfer is not complete. {reasons}", f"{NEXT[ExitCode.TRANSIENT]} {where}")
+        if problem is not None and not (problem[0] == IncompleteError.__name__ and summary):
+            raise _as_ours(*problem, where)
+        return seal(workspace, executed, hidden=hidden)
+    finally:
+        workspace.close()
+
+
+def carry_out(workspace: Workspace, plan: Plan, source: Connection, destination: Connection) -> Result | None:
+    """Carry out the plan with quiet lines below the cell; None on a dry run.
+
+    Raises
+    ------
+    RefusedError
+        If there are blockers, or the world changed since the plan: this workspace is then given up.
+    """
+    if workspace.parameters.get("dry_run"):
+        print("Dry run: nothing is sent.")
+        return None
+    try:
+        return follow(plan, source, destination, workspace.folder, Lines())
+    except RefusedError as problem:
+        workspace.give_up(str(problem), problem.exit_code)
+        raise
+
+
+def earlier_record(options: VerifyOptions) -> Record:
+    """The record to prove again, checked offline.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it was changed after it was sealed.
+    """
+    if options.record:
+        return open_record(options.record)
+    found = list_records(options.record_root)
+    found = found[(found["template"] == "transfer") & (found["state"] == "sealed") & (found["files"] > 0)]
+    if found.empty:
+        raise InputError(f"There is no record of a transfer below {options.record_root}.", "Name one with 'record'.")
+    return open_record(Path(options.record_root) / found.iloc[0]["record"])
+
+
+def connect_again(plan: Plan, options: VerifyOptions) -> tuple[Connection | None, Connection]:
+    """Log in to the servers of a plan, or to those that the parameters name; no source where it is not wanted."""
+    source = connect("source", options.source_server or plan.source.server) if options.with_source else None
+    return source, connect("destination", options.destination_server or plan.destination.server)
+
+
+def close(workspace: Workspace, *things: Any, **named: Any) -> Html:
+    """Write the record's files and show what they are."""
+    summary = close_record(workspace, *things, **named)
+    files = {path.name: path.stat().st_size for path in workspace.folder.iterdir() if path.is_file()}
+    return record_table(workspace, summary, files)
+
+
+def end(workspace: Workspace) -> str:
+    """The last cell: says where the record lies, or that the result is not clean.
+
+    Raises
+    ------
+    IncompleteError
+        One line, with the exit code of the result, so that papermill and what started it see it.
+    """
+    summary = read_about(workspace.folder, SUMMARY)
+    workspace.close()
+    code = ExitCode(summary["exit_code"])
+    if code != ExitCode.PROVED:
+        raise IncompleteError(f"{summary['result']} (exit code {int(code)}).".capitalize(), NEXT.get(code, ""), code)
+    if os.environ.get(WORKSPACE):
+        return f"The record is {workspace.name}."
+    return f"The record {workspace.name} is complete but for this notebook: save it, then run 'xnbtransfer seal' on it."
+
+
+def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str, str], aloud: bool):
+    """Run it; returns (ename, evalue) of the cell that stopped it, or None."""
+    import papermill
+
+    try:
+        with _quiet_papermill(), _environment(env):
+            papermill.execute_notebook(
+                str(template),
+                str(executed),
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                coalesce_streams=True,
+                autosave_cell_every=10,
+                cwd=str(Path.cwd()),
+                stdout_file=sys.stderr if aloud else None,
+            )
+    except papermill.PapermillExecutionError as problem:
+        return problem.ename, problem.evalue
+    return None
+
+
+def _as_ours(name: str, text: str, where: str) -> XnbTransferError:
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, XnbTransferError):
+        return kind(text, where)
+    return XnbTransferError(f"The notebook stopped with {name}: {str(text).splitlines()[0] if text else ''}", where)
+
+
+@contextlib.contextmanager
+def _environment(env: Mapping[str, str]) -> Iterator[None]:
+    """Variables that the kernel inherits; this process gives them back."""
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet_papermill() -> Iterator[None]:
+    import logging
+    import warnings
+
+    logger = logging.getLogger("papermill")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,186 @@
+"""Both sides read, a plan carried out with somebody watching: what the command line and the templates share."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from .html import duration, size
+from .inventory import read_inventory, select_sessions
+from .keys import SessionKey
+from .labels import LabelMap, read_label_map
+from .options import TransferOptions
+from .plan import Plan
+from .transfer import run
+from .values import Event, Inventory, Result
+from .xnat import Connection
+
+_MANY = 60
+_EVERY_S = 30.0
+
+
+class Sides(NamedTuple):
+    """The selected part of the source, the destination with what could be met, and the labels between them."""
+
+    source: Inventory
+    destination: Inventory
+    labels: LabelMap
+
+
+def read_selected(connection: Connection, project: str, options: TransferOptions) -> Inventory:
+    """The selected sessions of a project; files are listed for them only."""
+    chooses = options.subjects or options.sessions or options.modalities or options.date_from or options.date_to
+    if not chooses:
+        return select_sessions(read_inventory(connection, project), options)
+    listed = read_inventory(connection, project, files=False, prearchive=False, settings=False)
+    chosen = select_sessions(listed, options.model_copy(update={"scan_types": ()}))
+    ids = set(chosen.sessions["session_id"])
+    return select_sessions(read_inventory(connection, project, select=lambda row: row["session_id"] in ids), options)
+
+
+def read_sides(source: Connection, destination: Connection, options: TransferOptions) -> Sides:
+    """Read what a plan needs to know of both projects.
+
+    Raises
+    ------
+    InputError
+        If the label map cannot be used, or the selection names something that is not there.
+    """
+    labels = read_label_map(options.label_map) if options.label_map else LabelMap({})
+    here = read_selected(source, options.source_project, options)
+    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    wanted = {labels(key).session for key in keys}
+    uids = set(here.sessions["StudyInstanceUID"]) - {""}
+    there = read_inventory(
+        destination,
+        options.destination_project,
+        select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids,
+    )
+    return Sides(here, there, labels)
+
+
+class Watcher(Protocol):
+    """Is told what happens in a run, always from the main thread."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """Quiet lines for logs and notebooks: one per finished session, or one every half minute where there are many."""
+
+    def __init__(self, write: Callable[[str], None] = print) -> None:
+        self._write = write
+        self._files = self._bytes = self._all_files = self._all_bytes = self._sessions = 0
+        self._many = False
+        self._begun = self._last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if (event.kind, event.name) == ("run", "started"):
+            self._all_files, self._all_bytes = event.files, event.size_bytes
+            self._many = event.files > 100 * _MANY
+            self._say(event, f"begins: {event.files} files, {size(event.size_bytes)} to send")
+        elif (event.kind, event.name) == ("scan", "sent"):
+            self._files += event.files
+            self._bytes += event.size_bytes
+            if time.monotonic() - self._last > _EVERY_S:
+                self._say(event, self._so_far())
+        elif event.name == "failed":
+            self._say(event, f"{event.where} failed: {event.text}")
+        elif (event.kind, event.name) == ("session", "proved"):
+            self._sessions += 1
+            if not self._many or self._sessions <= _MANY:
+                self._say(event, f"{event.where} compared, {event.text}: {event.files} files")
+        elif (event.kind, event.name) == ("run", "finished"):
+            self._say(event, f"ended after {duration(time.monotonic() - self._begun)}: {self._so_far()}")
+        elif event.kind == "message":
+            self._say(event, event.text)
+
+    def close(self) -> None:
+        pass
+
+    def _so_far(self) -> str:
+        sent = f"{self._files} of {self._all_files} files, {size(self._bytes)} of {size(self._all_bytes)} sent"
+        return f"{sent}, {self._sessions} sessions compared"
+
+    def _say(self, event: Event, text: str) -> None:
+        self._last = time.monotonic()
+        self._write(f"{event.at[11:19]}  {text}")
+
+
+class Bar:
+    """A tqdm bar over the bytes to send, for terminals."""
+
+    def __init__(self) -> None:
+        self._bar = None
+
+    def __call__(self, event: Event) -> None:
+        from tqdm import tqdm
+
+        if (event.kind, event.name) == ("run", "started"):
+            self._bar = tqdm(total=event.size_bytes, unit="B", unit_scale=True, file=sys.stderr, mininterval=0.5)
+        elif self._bar is None:
+            return
+        elif (event.kind, event.name) == ("scan", "sent"):
+            self._bar.update(event.size_bytes)
+        elif event.kind == "session":
+            self._bar.set_postfix_str(f"{event.where} {event.name}", refresh=False)
+            if event.name == "failed":
+                self._bar.write(f"{event.where} failed: {event.text}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def follow(plan: Plan, source: Connection, destination: Connection, folder: str | Path, watcher: Watcher) -> Result:
+    """Carry out a plan in a thread of its own and tell ``watcher`` from this one.
+
+    An interrupt (Ctrl-C) ends the run after the scans in flight, with all that was done in the journal.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the run has come to its end in order.
+    """
+    events: queue.Queue[Event | None] = queue.Queue()
+    stop = threading.Event()
+    end: dict[str, Result | BaseException] = {}
+
+    def work() -> None:
+        try:
+            end["result"] = run(plan, source, destination, folder=folder, on_event=events.put, stop=stop)
+        except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked
+            end["problem"] = problem
+        finally:
+            events.put(None)
+
+    thread = threading.Thread(target=work, name="xnbtransfer-run", daemon=True)
+    thread.start()
+    interrupted = False
+    try:
+        while True:
+            try:
+                event = events.get()
+                if event is None:
+                    break
+                watcher(event)
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                stop.set()
+    finally:
+        watcher.close()
+    thread.join()
+    if interrupted:
+        raise KeyboardInterrupt
+    if "problem" in end:
+        raise end["problem"]
+    return end["result"]

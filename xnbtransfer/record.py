@@ -1,0 +1,527 @@
+"""The record of a run: a BagIt bag with the executed notebook, its HTML copy, plan, journal and a manifest per file.
+
+A run works in ``<record_root>/<name>.unfinished``. Killed, it is picked up again by the same parameters; sealed, it
+becomes ``<name>``, read-only, and anybody's BagIt tool can check it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from . import __version__
+from .errors import DiskFullError, ExitCode, InputError, RefusedError
+from .html import WORDS, csv_text
+from .plan import Plan
+from .values import Result, frame
+
+WORKSPACE = "XNBTRANSFER_WORKSPACE"  # set for the notebook by a parent that holds the lock
+UNFINISHED = ".unfinished"
+NOTEBOOK, PAGE = "notebook.ipynb", "record.html"
+PLAN, JOURNAL, SUMMARY, ABOUT = "plan.json", "journal.jsonl", "summary.json", "workspace.json"
+_PACKAGES = ("xnat", "pydicom", "pandas", "pydantic", "papermill", "nbclient", "nbconvert", "bagit", "requests")
+_RECORD_COLUMNS = {
+    "record": str,
+    "made_at": str,
+    "template": str,
+    "source": str,
+    "destination": str,
+    "user": str,
+    "files": int,
+    "state": str,
+    "result": str,
+    "exit_code": str,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """The folder of one unfinished run."""
+
+    folder: Path
+    template: str
+    parameters: Mapping[str, Any]
+    made_at: str
+    resumed: bool = False
+    lock: FileLock | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name that the record will have."""
+        return self.folder.name.removesuffix(UNFINISHED)
+
+    def kept_plan(self) -> Plan | None:
+        """The plan of the run that was cut off here, or None where nothing was begun."""
+        journal = self.folder / JOURNAL
+        if journal.exists() and journal.stat().st_size and (self.folder / PLAN).exists():
+            return Plan.load(self.folder / PLAN)
+        return None
+
+    def keep(self, plan: Plan) -> Plan:
+        """Write the plan down before anything is done."""
+        plan.save(self.folder / PLAN)
+        return plan
+
+    def give_up(self, reason: str, exit_code: int) -> None:
+        """Say why this run cannot go on, so that the next one begins anew."""
+        _write_json(self.folder / "given-up.json", {"reason": reason, "exit_code": int(exit_code), "at": _now()})
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self.lock is not None:
+            self.lock.release()
+            with contextlib.suppress(OSError):
+                os.unlink(self.lock.lock_file)
+
+
+def open_workspace(options: Any, template: str) -> Workspace:
+    """A folder for a run, or the one in which a run with the same parameters was cut off.
+
+    Parameters
+    ----------
+    options : TransferOptions or another model with ``record_root``
+        All parameters count: a run is resumed by exactly the same ones.
+    template : str
+        Name of the template or command; part of the record's name.
+
+    Raises
+    ------
+    InputError
+        If the record root cannot be written.
+    """
+    values = options.model_dump(mode="json")
+    same = hashlib.sha256(json.dumps([template, values], sort_keys=True).encode()).hexdigest()
+    given = os.environ.get(WORKSPACE)
+    if given and (about := read_about(Path(given))).get("digest") == same:
+        return Workspace(Path(given), template, values, about["made_at"], resumed=(Path(given) / JOURNAL).exists())
+    root = Path(options.record_root).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in sorted(root.glob(f"*{UNFINISHED}"), reverse=True):
+            about = read_about(folder)
+            if about.get("digest") == same and not (folder / "given-up.json").exists() and (lock := _lock(folder)):
+                return Workspace(folder, template, values, about["made_at"], (folder / JOURNAL).exists(), lock)
+        folder = root / f"{_new_name(template, values)}{UNFINISHED}"
+        folder.mkdir(mode=0o700)
+    except OSError as problem:
+        raise InputError(
+            f"The record root {root} cannot be written: {problem.strerror}.", "Name another folder with --record-root."
+        ) from None
+    lock = _lock(folder)
+    made_at = _now()
+    _write_json(folder / ABOUT, {"digest": same, "template": template, "parameters": values, "made_at": made_at})
+    return Workspace(folder, template, values, made_at, lock=lock)
+
+
+def close_record(
+    workspace: Workspace,
+    plan: Plan | None = None,
+    result: Result | None = None,
+    *,
+    inventory: Any = None,
+    differences: Any = None,
+) -> dict[str, Any]:
+    """Write everything but the notebook into the workspace; returns the summary.
+
+    ``summary.json`` says who, when, from where, to where, with what, and how it ended.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room.
+    """
+    folder = workspace.folder
+    code = ExitCode.PROVED
+    if result is not None:
+        code = ExitCode(result.exit_code)
+    elif plan is not None and plan.blockers:
+        code = ExitCode.REFUSED
+    sides = {}
+    for name in ("source", "destination"):
+        side = getattr(plan, name, None) or (inventory if name == "source" else None)
+        if side is not None:
+            settings = side.settings if isinstance(side.settings, Mapping) else side.settings.as_dict()
+            sides[name] = {
+                "server": side.server,
+                "project": side.project,
+                "user": side.user,
+                "read_at": side.read_at,
+                "version": str(settings.get("version") or ""),
+            }
+    summary: dict[str, Any] = {
+        "format": 1,
+        "record": workspace.name,
+        "template": workspace.template,
+        "made_at": workspace.made_at,
+        "closed_at": _now(),
+        "resumed": workspace.resumed,
+        "exit_code": int(code),
+        "result": result_word(plan, result),
+        **sides,
+        "reason": workspace.parameters.get("reason", ""),
+        "parameters": dict(workspace.parameters),
+        "versions": versions(),
+    }
+    if plan is not None:
+        summary |= {
+            "plan": {"fingerprint": plan.fingerprint, "made_at": plan.made_at, "totals": plan.totals},
+            "blockers": list(plan.blockers),
+            "left_behind": len(plan.left_behind),
+        }
+    if result is not None:
+        summary |= {
+            "verdicts": result.counts,
+            "sessions": {str(k): int(v) for k, v in result.sessions["state"].value_counts().items()},
+            "extra": len(result.extra),
+            "started_at": result.started_at,
+            "finished_at": result.finished_at,
+            "seconds": result.seconds,
+            "requests": result.requests,
+            "writes": result.writes,
+            "problems": list(result.problems),
+            "messages": list(result.messages),
+        }
+    tables: dict[str, pd.DataFrame] = {}
+    if plan is not None:
+        plan.save(folder / PLAN)
+        tables["crosswalk.csv"] = pd.DataFrame(
+            [(s.subject, s.session, s.destination_subject, s.destination_session) for s in plan.sessions],
+            columns=["subject", "session", "to_subject", "to_session"],
+            dtype=object,
+        )
+        tables["scans.csv"] = plan.scans_frame()
+        tables["sessions.csv"] = plan.to_frame() if result is None else result.sessions
+    if result is not None:
+        tables |= {"files.csv": result.files, "extra.csv": result.extra}
+    if inventory is not None:
+        tables |= {f"{name}.csv": getattr(inventory, name) for name in ("sessions", "scans", "resources", "files")}
+    if differences is not None:
+        tables |= {f"diff-{name}.csv": getattr(differences, name) for name in ("sessions", "scans", "files")}
+    try:
+        for name, rows in tables.items():
+            (folder / name).write_text(csv_text(rows), encoding="utf-8")
+        lines = [f"{name} {version}" for name, version in sorted(_installed().items())]
+        (folder / "versions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_json(folder / SUMMARY, summary)
+    except OSError as problem:
+        raise DiskFullError(f"The record cannot be written to {folder}: {problem.strerror}.") from None
+    return summary
+
+
+def result_word(plan: Plan | None, result: Result | None) -> str:
+    """How it ended, in words."""
+    if result is not None:
+        if result.exit_code == ExitCode.PROVED and not len(result.files):
+            return "nothing to send"
+        return WORDS[ExitCode(result.exit_code)]
+    if plan is None:
+        return "read"
+    return "plan with blockers" if plan.blockers else "plan only (dry run)"
+
+
+def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, hidden: Iterable[str] = ()) -> Path:
+    """Make the record final: notebook tidied, HTML copy, bag, read-only. Returns its folder.
+
+    Parameters
+    ----------
+    where : Workspace or path
+        The unfinished folder.
+    executed : path, optional
+        The executed notebook; without it the one in the folder, if there is one.
+    hidden : iterable of str
+        Further secrets that must not occur; those of the environment are known.
+
+    Raises
+    ------
+    RefusedError
+        If a password or token in use occurs in a file of the record, or a record of this name is there.
+    InputError
+        If the folder is not one that :func:`close_record` has finished.
+    """
+    from .pages import tidy_notebook, write_page
+
+    folder = where.folder if isinstance(where, Workspace) else Path(where)
+    if not (folder / SUMMARY).exists():
+        raise InputError(
+            f"The run in {folder} did not end, so there is nothing to seal.", "Run it again with the same parameters."
+        )
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    final = folder.parent / summary["record"]
+    if final.exists():
+        raise RefusedError(f"The record {final} is there already; a record is never overwritten.", "Look at that one.")
+    staging = folder.parent / f".{summary['record']}.sealing"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        shutil.copytree(folder, staging, ignore=shutil.ignore_patterns(ABOUT, "*.lock", "*.part", NOTEBOOK, PAGE))
+        notebook = Path(executed) if executed else folder / NOTEBOOK
+        if notebook.exists():
+            tidy_notebook(notebook, staging / NOTEBOOK)
+            write_page(staging / NOTEBOOK, staging / PAGE, summary["record"])
+        _refuse_secrets(staging, [*secrets_in_use(), *hidden])
+        _make_bag(staging, summary)
+        os.replace(staging, final)
+    except OSError as problem:
+        raise DiskFullError(f"The record {final.name} cannot be written: {problem.strerror}.") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(where, Workspace):
+        where.close()
+    return final
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A sealed record that was found whole."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def journal(self) -> Path:
+        return self.data / JOURNAL
+
+    @property
+    def notebook(self) -> Path:
+        return self.data / NOTEBOOK
+
+    @property
+    def page(self) -> Path:
+        return self.data / PAGE
+
+    def plan(self) -> Plan:
+        """The plan, its fingerprint checked."""
+        return Plan.load(self.data / PLAN)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the CSV files, e.g. ``files``; labels stay text."""
+        return read_csv(self.data / f"{name}.csv")
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A CSV of a record; text stays text, counts and bytes become integers."""
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in found.columns:
+        if name.startswith("size_bytes") or name in ("files", "scans"):
+            found[name] = found[name].astype("int64")
+    return found
+
+
+def open_record(path: str | Path) -> Record:
+    """Read a record after checking it without any network: every digest, nothing added, nothing lost.
+
+    Raises
+    ------
+    InputError
+        If it is no record, or was changed after it was sealed.
+    """
+    import bagit
+
+    path = Path(path)
+    if path.name.endswith(UNFINISHED):
+        raise InputError(f"{path} is of a run that did not end.", "Run it again with the same parameters.")
+    advice = "Take the copy from your backup, and ask who opened this one."
+    try:
+        bag = bagit.Bag(str(path))
+        bag.validate()
+    except bagit.BagValidationError as problem:
+        found = [_detail(one) for one in problem.details] or [str(problem)]
+        raise InputError(
+            f"The record {path.name} was changed after it was sealed: {'; '.join(found)}.", advice
+        ) from None
+    except (bagit.BagError, OSError):
+        raise InputError(f"{path} is no record.", "Name the folder that holds bagit.txt.") from None
+    try:
+        summary = json.loads((path / "data" / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"The record {path.name} has no summary.", advice) from None
+    return Record(path, summary)
+
+
+def list_records(root: str | Path) -> pd.DataFrame:
+    """The records below a folder, sealed and unfinished, newest first; their bags are not checked here."""
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"There is no folder {root}.", "Name the folder given as --record-root.")
+    rows = []
+    for folder in sorted((one for one in root.iterdir() if one.is_dir() and one.name[:1] != "."), reverse=True):
+        sealed = (folder / "bagit.txt").exists()
+        about = read_about(folder, SUMMARY) or read_about(folder / "data", SUMMARY) or read_about(folder)
+        given_up = read_about(folder, "given-up.json")
+        if not about:
+            continue
+        rows.append(
+            {
+                "record": folder.name,
+                "made_at": about.get("made_at"),
+                "template": about.get("template"),
+                "source": about.get("source", {}).get("project") or about["parameters"].get("source_project"),
+                "destination": about.get("destination", {}).get("project")
+                or about["parameters"].get("destination_project"),
+                "user": about.get("destination", about.get("source", {})).get("user"),
+                "files": sum(about.get("verdicts", {}).values()),
+                "state": "sealed" if sealed else ("given up" if given_up else "unfinished"),
+                "result": given_up.get("reason") or about.get("result"),
+                "exit_code": about.get("exit_code"),
+            }
+        )
+    return frame(rows, _RECORD_COLUMNS)
+
+
+def secrets_in_use(environment: Mapping[str, str] | None = None) -> list[str]:
+    """The passwords and token secrets that the environment holds for us, and the names of alias tokens."""
+    known = os.environ if environment is None else environment
+    found = []
+    for name, value in known.items():
+        if re.fullmatch(r"XNAT_(\w+_)?PASS", name) and value:
+            user = known.get(name.removesuffix("PASS") + "USER", "")
+            # Where password and user name are one word, finding it tells nothing.
+            if value != user:
+                found.append(value)
+                pair = f"{user}:{value}".encode()
+                found.append(base64.b64encode(pair).decode())
+        if re.fullmatch(r"XNAT_(\w+_)?USER", name) and re.fullmatch(r"[0-9a-fA-F-]{36}", value):
+            found.append(value)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """What made the record."""
+    found = {"python": platform.python_version(), "xnbtransfer": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _installed() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for one in importlib.metadata.distributions():
+        found[str(one.metadata["Name"])] = one.version
+    return found
+
+
+def _refuse_secrets(folder: Path, hidden: Iterable[str]) -> None:
+    forms = set()
+    for secret in hidden:
+        if len(secret) >= 4:
+            forms |= {secret, urllib.parse.quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    patterns = [
+        re.compile((re.escape(form) if len(form) >= 8 else rf"(?<!\w){re.escape(form)}(?!\w)").encode())
+        for form in forms
+    ]
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        data = path.read_bytes()
+        if any(pattern.search(data) for pattern in patterns):
+            raise RefusedError(
+                f"The record is not sealed: {path.name} holds a password or token that is in use.",
+                "Change that password, take it out of what was entered, and run again.",
+            )
+
+
+def _make_bag(folder: Path, summary: Mapping[str, Any]) -> None:
+    import bagit
+
+    def side(name: str) -> str:
+        found = summary.get(name)
+        return f"{found['project']} on {found['server']}" if found else "none"
+
+    people = {found["user"] for name in ("source", "destination") if (found := summary.get(name))}
+    about = {
+        "External-Identifier": summary["record"],
+        "External-Description": f"xnbtransfer {summary['template']}: {side('source')} to {side('destination')}",
+        "Transfer-Source": side("source"),
+        "Transfer-Destination": side("destination"),
+        "Transfer-By": ", ".join(sorted(people)) or "unknown",
+        "Transfer-When": summary["closed_at"],
+        "Transfer-Result": f"{summary['result']} (exit code {summary['exit_code']})",
+    }
+    with _quiet_bagit():
+        bagit.make_bag(str(folder), bag_info=about, checksums=["sha256"])
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(stat.S_IRUSR | stat.S_IRGRP)
+
+
+@contextlib.contextmanager
+def _quiet_bagit() -> Iterator[None]:
+    import logging
+
+    logger = logging.getLogger("bagit")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _detail(problem: Exception) -> str:
+    path = getattr(problem, "path", "") or str(problem)
+    words = {
+        "ChecksumMismatch": "has another content",
+        "FileMissing": "is missing",
+        "UnexpectedFile": "was added",
+    }
+    return f"{path} {words.get(type(problem).__name__, 'does not fit')}"
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """The lock of an unfinished folder, beside it; None where another run has it."""
+    lock = FileLock(str(folder.parent / f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def read_about(folder: Path, name: str = ABOUT) -> dict[str, Any]:
+    """A JSON file of a record's folder; empty where there is none."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _new_name(template: str, values: Mapping[str, Any]) -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    ends = [
+        re.sub(r"[^A-Za-z0-9_]", "_", values[key])
+        for key in ("source_project", "destination_project")
+        if values.get(key)
+    ]
+    return "_".join([now, template, *(["-".join(ends)] if ends else []), secrets.token_hex(3)])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(part, path)
