@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from .keys import SessionKey
@@ -45,7 +46,7 @@ def _dicom_files(inventory: Inventory) -> pd.DataFrame:
         bool(scan) and is_dicom(resource, kind)
         for scan, resource, kind in zip(files["scan"], files["resource"], files["format"], strict=True)
     ]
-    return files[keep]
+    return files[np.array(keep, dtype=bool)]  # an empty list would choose no columns
 
 
 def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = None) -> Diff:
@@ -78,52 +79,59 @@ def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = No
     }
     files = _files(here, there, to)
     scans = _scans(files)
-    return Diff(_sessions(source, destination, to, scans, files), scans, files)
+    return Diff(_sessions(source, destination, to, scans), scans, files)
+
+
+_WHERE = ["destination_session", "scan", "resource"]
 
 
 def _files(here: pd.DataFrame, there: pd.DataFrame, to) -> pd.DataFrame:
     columns = ["scan", "resource", "path", "size_bytes", "md5"]
     left = here[["subject", "session", *columns]].copy()
-    keys = list(zip(left["subject"], left["session"], strict=True))
-    left["destination_session"] = [to.get(key, SessionKey(*key)).session for key in keys]
-    right = there[["session", *columns]].rename(columns={"session": "destination_session"}).copy()
-    # An import renames files, so files meet by MD5 first, then by path.
-    left["meet"] = left["path"]
-    right["meet"] = right["path"]
-    by_md5 = {
-        (row[0], row[1], row[2]): row[3]
-        for row in left[left["md5"] != ""][["destination_session", "scan", "md5", "path"]].itertuples(
-            index=False, name=None
-        )
-    }
-    right["meet"] = [
-        by_md5.get((session, scan, md5), path)
-        for session, scan, md5, path in zip(
-            right["destination_session"], right["scan"], right["md5"], right["path"], strict=True
-        )
-    ]
-    on = ["destination_session", "scan", "resource", "meet"]
-    merged = left.merge(right, how="outer", on=on, suffixes=("_source", "_destination"), indicator=True)
-    merged["path"] = merged["path_source"].fillna(merged["path_destination"]) if len(merged) else []
-    for column in ("subject", "session", "md5_source", "md5_destination"):
-        merged[column] = merged[column].astype(object).fillna("")
-    for column in ("size_bytes_source", "size_bytes_destination"):
-        merged[column] = merged[column].fillna(0).astype("int64")
-    merged["status"] = [
-        _file_status(side, a, b)
-        for side, a, b in zip(merged["_merge"], merged["md5_source"], merged["md5_destination"], strict=True)
-    ]
+    labels = [to.get(key, SessionKey(*key)).session for key in zip(left["subject"], left["session"], strict=True)]
+    left["destination_session"] = pd.Series(labels, index=left.index, dtype=object)
+    right = there[["session", *columns]].rename(columns={"session": "destination_session"})
+    left = left.sort_values([*_WHERE, "path"], kind="stable", ignore_index=True)
+    right = right.sort_values([*_WHERE, "path"], kind="stable", ignore_index=True)
+    # An import renames files, so a file meets its like by path and MD5, then by MD5 alone, then by path alone; each
+    # meets one at most, also where a scan holds the same bytes twice.
+    pairs, rest, other = [], left, right
+    for on, hashed in ((["path", "md5"], True), (["md5"], True), (["path"], False)):
+        met = _meet(rest, other, [*_WHERE, *on], hashed)
+        pairs.append(met)
+        rest, other = rest.drop(met["left"]), other.drop(met["right"])
+    pairs += [pd.DataFrame({"left": rest.index, "right": -1}), pd.DataFrame({"left": -1, "right": other.index})]
+    met = pd.concat([pair for pair in pairs if len(pair)] or pairs[:1], ignore_index=True).astype("int64")
+    with_left, with_right = met["left"].to_numpy() >= 0, met["right"].to_numpy() >= 0
+    left, right = left.reindex(met["left"].to_numpy()), right.reindex(met["right"].to_numpy())
+    found = pd.DataFrame(index=met.index)
+    for name in ("subject", "session"):
+        found[name] = left[name].fillna("").to_numpy(dtype=object)
+    for name in (*_WHERE, "path"):
+        found[name] = left[name].astype(object).where(with_left, right[name].to_numpy(dtype=object)).to_numpy()
+    for side, table in (("source", left), ("destination", right)):
+        found[f"size_bytes_{side}"] = table["size_bytes"].fillna(0).to_numpy(dtype="int64")
+        found[f"md5_{side}"] = table["md5"].fillna("").to_numpy(dtype=object)
+    found["status"] = str(Status.CANNOT_TELL)
+    equal = (found["md5_source"] == found["md5_destination"]) & (found["md5_source"] != "")
+    for mask, status in (
+        (equal, Status.SAME),
+        (~with_right, Status.ONLY_SOURCE),
+        (~with_left, Status.ONLY_DESTINATION),
+    ):
+        found.loc[mask, "status"] = str(status)
     kept = ["subject", "session", "destination_session", "scan", "resource", "path", "status"]
     kept += ["size_bytes_source", "size_bytes_destination", "md5_source", "md5_destination"]
-    return merged[kept].reset_index(drop=True)
+    return found[kept].sort_values([*_WHERE, "path"], kind="stable", ignore_index=True)
 
 
-def _file_status(side: str, here: str, there: str) -> str:
-    if side == "left_only":
-        return Status.ONLY_SOURCE
-    if side == "right_only":
-        return Status.ONLY_DESTINATION
-    return Status.SAME if here and here == there else Status.CANNOT_TELL
+def _meet(left: pd.DataFrame, right: pd.DataFrame, on: list[str], hashed: bool) -> pd.DataFrame:
+    """Pairs of row numbers with equal ``on``: the first with the first, the second with the second."""
+    sides = []
+    for name, table in (("left", left), ("right", right)):
+        table = table[table["md5"] != ""] if hashed else table
+        sides.append(table[on].assign(turn=table.groupby(on, sort=False).cumcount(), **{name: table.index}))
+    return sides[0].merge(sides[1], on=[*on, "turn"])[["left", "right"]]
 
 
 def _scans(files: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +152,7 @@ def _scans(files: pd.DataFrame) -> pd.DataFrame:
         named[["destination_session", "scan", "subject", "session"]], on=["destination_session", "scan"]
     )
     judged = [_scan_status(a, b, same) for a, b, same in found[["files_source", "files_destination", "same"]].values]
-    found["status"] = [status for status, _ in judged]
+    found["status"] = [str(status) for status, _ in judged]
     found["because"] = [because for _, because in judged]
     return found[columns]
 
@@ -161,7 +169,7 @@ def _scan_status(here: int, there: int, same: int) -> tuple[str, str]:
     return Status.CANNOT_TELL, f"{here} files on both sides; the import rewrote them, only a read-back can tell"
 
 
-def _sessions(source: Inventory, destination: Inventory, to, scans: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+def _sessions(source: Inventory, destination: Inventory, to, scans: pd.DataFrame) -> pd.DataFrame:
     by_label = {row.session: row for row in destination.sessions.itertuples(index=False)}
     by_uid: dict[str, list] = {}
     for row in destination.sessions.itertuples(index=False):
@@ -172,11 +180,9 @@ def _sessions(source: Inventory, destination: Inventory, to, scans: pd.DataFrame
     goes: dict[str, list[SessionKey]] = {}
     for key, new in to.items():
         goes.setdefault(new.session, []).append(key)
-    statuses: dict[tuple[str, str, str], list] = {}
-    for row in scans[["subject", "session", "destination_session", "status"]].itertuples(index=False, name=None):
-        statuses.setdefault(row[:3], []).append(row[3])
-        if row[1]:
-            statuses.setdefault(("", "", row[2]), [])
+    statuses: dict[str, list[str]] = {}
+    for label, status in zip(scans["destination_session"], scans["status"], strict=True):
+        statuses.setdefault(label, []).append(status)
     rows, met = [], set()
     for row in source.sessions.itertuples(index=False):
         key = SessionKey(row.subject, row.session)
@@ -190,7 +196,7 @@ def _sessions(source: Inventory, destination: Inventory, to, scans: pd.DataFrame
             because = f"{len(goes[new.session])} sessions go to {new.session}"
         elif there is not None:
             met.add(new.session)
-            status, conflict, because = _against(row, new, there, destination.project, statuses, key)
+            status, conflict, because = _against(row, new, there, statuses.get(new.session, []))
         elif elsewhere:
             status, conflict = Status.CONFLICT, "same study under another label"
             because = f"the same study is at the destination as {elsewhere[0].session}"
@@ -227,19 +233,21 @@ def _row(here, there_only, key, new, there, status, conflict, because) -> dict:
     }
 
 
-def _against(row, new: SessionKey, there, project: str, statuses, key: SessionKey) -> tuple[str, str, str]:
+def _against(row, new: SessionKey, there, found: list[str]) -> tuple[str, str, str]:
     if there.shared:
         return (
             Status.CONFLICT,
             "label: shared from another project",
             f"the label is taken by a share from {there.project}",
         )
-    if there.StudyInstanceUID != row.StudyInstanceUID:
+    if there.StudyInstanceUID != row.StudyInstanceUID or not row.StudyInstanceUID:
         word = "label: other study"
         if there.subject.casefold() != new.subject.casefold():
             word = "label: other subject"
         elif there.modality != row.modality:
             word = "label: other modality"
+        if not (there.StudyInstanceUID and row.StudyInstanceUID):
+            return Status.CONFLICT, word, f"the label {new.session} is taken, and the study behind it is not listed"
         return Status.CONFLICT, word, f"the label {new.session} is taken by another study"
     if there.subject.casefold() != new.subject.casefold():
         return (
@@ -247,14 +255,11 @@ def _against(row, new: SessionKey, there, project: str, statuses, key: SessionKe
             "label: other subject",
             f"the same study is there under the subject {there.subject}",
         )
-    found = statuses.get((key.subject, key.session, new.session), [])
-    only_there = [
-        s for (subject, session, label), all_ in statuses.items() if label == new.session and not session for s in all_
-    ]
-    found = [*found, *only_there]
-    if found and all(status == Status.SAME for status in found):
+    if not found:
+        return Status.CANNOT_TELL, "", "the same study is there, and no DICOM file is listed on either side"
+    if all(status == Status.SAME for status in found):
         return Status.SAME, "", "the same study is there, and every MD5 is equal"
-    if found and all(status in (Status.SAME, Status.CANNOT_TELL) for status in found):
+    if all(status in (Status.SAME, Status.CANNOT_TELL) for status in found):
         return (
             Status.CANNOT_TELL,
             "",

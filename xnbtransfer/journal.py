@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import hashlib
@@ -17,13 +18,18 @@ from filelock import FileLock, Timeout
 from .errors import DiskFullError, JournalError
 
 _FIRST = "0" * 64
+_HEAD, _MIDDLE, _TAIL = b'{"link": "', b'", "entry": ', b"}"
 
 
 def _line(previous: str, kind: str, values: dict[str, Any]) -> tuple[bytes, str]:
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     body = json.dumps({"kind": kind, "at": at, **values}, ensure_ascii=True, sort_keys=True, default=str)
     link = hashlib.sha256((previous + body).encode()).hexdigest()
-    return f'{{"link": "{link}", "entry": {body}}}\n'.encode(), link
+    return _wrap(body.encode(), link) + b"\n", link
+
+
+def _wrap(body: bytes, link: str) -> bytes:
+    return _HEAD + link.encode() + _MIDDLE + body + _TAIL
 
 
 def _parse(path: Path) -> tuple[list[dict], str, int]:
@@ -35,24 +41,17 @@ def _parse(path: Path) -> tuple[list[dict], str, int]:
     entries, previous, whole = [], _FIRST, 0
     lines = data.split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
-        entry, link = _read_line(line)
-        body = line[len(b'{"link": "') + 64 + len(b'", "entry": ') : -1]
-        if entry is None or hashlib.sha256(previous.encode() + body).hexdigest() != link:
+        body = line[len(_HEAD) + 64 + len(_MIDDLE) : -len(_TAIL)]
+        link = hashlib.sha256(previous.encode() + body).hexdigest()
+        # compared with the line as we would write it, so that even a changed blank between the fields is seen
+        if _wrap(body, link) != line:
             raise JournalError(
                 f"The journal {path} was changed or damaged in line {number}.",
                 "Keep it for the administrator, and start again with a new plan in a new folder.",
             )
-        entries.append(entry)
+        entries.append(json.loads(body))
         previous, whole = link, whole + len(line) + 1
     return entries, previous, whole
-
-
-def _read_line(line: bytes) -> tuple[dict | None, str]:
-    try:
-        found = json.loads(line)
-        return found["entry"], found["link"]
-    except (ValueError, KeyError, TypeError):
-        return None, ""
 
 
 def read_journal(path: str | Path) -> list[dict]:
@@ -71,11 +70,15 @@ class Journal:
 
     def __init__(self, path: Path, lock: FileLock, entries: list[dict], link: str, length: int) -> None:
         self._path, self._lock, self._link = path, lock, link
-        self._entries = entries
+        self._entries, self._length = entries, length
         self._guard = threading.Lock()
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.ftruncate(self._file, length)
-        os.lseek(self._file, 0, os.SEEK_END)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._cut()
+
+    def _cut(self) -> None:
+        """Take away whatever stands after the last whole line."""
+        os.ftruncate(self._file, self._length)
+        os.lseek(self._file, self._length, os.SEEK_SET)
 
     @classmethod
     def open(cls, path: str | Path, plan_fingerprint: str) -> Journal:
@@ -91,8 +94,11 @@ class Journal:
         path = Path(path)
         lock = FileLock(str(path) + ".lock")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-        except Timeout:
+        except OSError as problem:  # Timeout is one too
+            if not isinstance(problem, Timeout):
+                raise JournalError(f"The journal {path} cannot be written: {problem.strerror}.") from None
             raise JournalError(
                 f"The journal {path} is in use by another run.", "Wait for that run to end, or stop it, then run again."
             ) from None
@@ -103,7 +109,10 @@ class Journal:
                     f"The journal {path} is of another plan.",
                     "Run the plan it belongs to, or give this plan a folder of its own.",
                 )
-            journal = cls(path, lock, entries, link, length)
+            try:
+                journal = cls(path, lock, entries, link, length)
+            except OSError as problem:
+                raise JournalError(f"The journal {path} cannot be written: {problem.strerror}.") from None
             if not entries:
                 journal.write("journal", plan=plan_fingerprint, format=1)
             return journal
@@ -127,10 +136,13 @@ class Journal:
                     done += os.write(self._file, line[done:])
                 os.fsync(self._file)
             except OSError as problem:
+                # without this cut the next entry would follow half a line, and the chain would be broken there
+                with contextlib.suppress(OSError):
+                    self._cut()
                 if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise DiskFullError(f"The disk with the journal {self._path} is full.") from None
                 raise JournalError(f"The journal {self._path} cannot be written: {problem.strerror}.") from None
-            self._link = link
+            self._link, self._length = link, self._length + len(line)
             self._entries.append(json.loads(line)["entry"])
 
     def entries(self) -> Iterator[dict]:
@@ -147,6 +159,7 @@ class Journal:
         return None
 
     def close(self) -> None:
+        """Close the file and let the next writer in; a second call does nothing."""
         with self._guard:
             if self._file >= 0:
                 os.close(self._file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class LabelMap:
     table: Mapping[SessionKey, SessionKey] = field(default_factory=dict)
 
     def __call__(self, key: SessionKey) -> SessionKey:
+        """The labels of ``key`` at the destination."""
         return self.table.get(key, key)
 
 
@@ -36,21 +38,30 @@ def read_label_map(path: str | Path) -> LabelMap:
     InputError
         If the file cannot be read, lacks a column, has an empty cell, or names a session twice.
     """
+    # csv and not pandas: nothing can turn 001 into a number or NA into nothing, and a row too long is seen
+    columns = f"Give it the columns {', '.join(COLUMNS)}, separated by commas."
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            rows = [(reader.line_num, row) for row in reader if row]
     except OSError as problem:
         raise InputError(f"The label map {path} cannot be read: {problem.strerror}.") from None
-    except (ValueError, UnicodeDecodeError):
-        raise InputError(
-            f"The label map {path} is not a CSV table.", f"Give it the columns {', '.join(COLUMNS)}."
-        ) from None
-    lacking = [column for column in COLUMNS if column not in table.columns]
+    except (csv.Error, ValueError):
+        raise InputError(f"The label map {path} is not a CSV table.", columns) from None
+    header = rows[0][1] if rows else []
+    lacking = [column for column in COLUMNS if header.count(column) != 1]
     if lacking:
-        raise InputError(
-            f"The label map {path} lacks the column {lacking[0]}.", f"Give it the columns {', '.join(COLUMNS)}."
-        )
+        many = "has more than one column" if lacking[0] in header else "lacks the column"
+        raise InputError(f"The label map {path} {many} {lacking[0]}.", columns)
+    places = [header.index(column) for column in COLUMNS]
     found: dict[SessionKey, SessionKey] = {}
-    for number, row in enumerate(table[COLUMNS].itertuples(index=False, name=None), 2):
+    for number, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise InputError(
+                f"The label map {path} has {len(cells)} cells in line {number} and {len(header)} columns.",
+                "Give every line as many cells as the first line.",
+            )
+        row = [cells[place] for place in places]
         if not all(row):
             raise InputError(
                 f"The label map {path} has an empty cell in line {number}.", "Fill it or take the line out."
@@ -82,13 +93,13 @@ def check_labels(
     Returns
     -------
     list of str
-        Sentences on labels that differ from another only by case.
+        Sentences on labels that differ from another only by case, and on lines of the map that no selected session
+        has: a misspelt line would otherwise leave a session its old label without a word.
 
     Raises
     ------
     InputError
-        If a label has a character XNAT does not take or is too long, if two sessions go to one label, or if the map
-        names sessions that are not selected.
+        If a label has a character XNAT does not take or is too long, or if two sessions go to one label.
     """
     keys = list(keys)
     to = {key: labels(key) for key in keys}
@@ -125,6 +136,12 @@ def check_labels(
             for _, group in sorted(groups.items())
             if len(group) > 1 and group & new
         ]
+    idle = sorted(set(labels.table) - set(to))
+    if idle:
+        sentences.append(
+            f"The label map names {len(idle)} sessions that are not selected: {', '.join(map(str, idle[:3]))}"
+            f"{' and others' if len(idle) > 3 else ''}."
+        )
     return sentences
 
 
