@@ -112,6 +112,7 @@ class Importer:
         self._pending: dict[int, list[Received]] = {}
         self._script = None if order.prevent_anon else site_script(state)
         self._projects: dict[tuple[str, ...], str] = {}
+        self._incoming: dict[int, Path] = {}
 
     def take_upload(self, stream: BinaryIO, name: str) -> None:
         """Take every object of an uploaded archive, or the one object when it is no archive.
@@ -152,11 +153,16 @@ class Importer:
         row = self._row_for(found)
         if self._script:
             self._script.apply(header, anonymise.Labels(project=row.project, subject=row.subject, session=row.name))
-        incoming = self.waiting.folder(row) / ".incoming"
-        incoming.mkdir(parents=True, exist_ok=True)
-        path = incoming / uuid.uuid4().hex
-        with open(path, "wb", buffering=0) as out:
-            size = header.write(out)
+        if row.id not in self._incoming:
+            self._incoming[row.id] = self.waiting.folder(row) / ".incoming"
+            self._incoming[row.id].mkdir(parents=True, exist_ok=True)
+        path = self._incoming[row.id] / uuid.uuid4().hex
+        try:
+            with open(path, "wb", buffering=0) as out:
+                size = header.write(out)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         if self.order.rename or self.order.handler == "gradual-DICOM":
             name = template_name(found, header.text(0x00200013))
         pending = self._pending.setdefault(row.id, [])

@@ -6,6 +6,7 @@ imports of one session meet in one row, also in one that a conflict left behind 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -335,6 +336,8 @@ class Waiting:
             db.execute("DELETE FROM prearchive_files WHERE row_pk=?", (row.id,))
             db.execute("DELETE FROM prearchive_logs WHERE row_pk=?", (row.id,))
         shutil.rmtree(self.folder(row), ignore_errors=True)
+        with contextlib.suppress(OSError):  # another session may share the time
+            self.folder(row).parent.rmdir()
 
     def delete_scan(self, row: Row, scan: str) -> None:
         """Remove one scan of ``row``."""
