@@ -1,0 +1,173 @@
+"""A copy beside a bare loop that reads back and hashes, too: seconds, requests a scan and peak memory, in one run.
+
+    python benchmarks/transfer.py [--small 5x12] [--large-mb 1000] [--latencies 0,50] [--workers 4]
+
+The bare loop lists, sends one zip per scan (the first scan of a session first, its others side by side), commits and
+reads back each session once, with the same number of workers and no check at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+
+from xnbtransfer import server as embedded
+
+
+def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, workers: int) -> int:
+    """The loop a good script has; returns the number of requests."""
+    session = requests.Session()
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=workers * 2)
+    session.mount("http://", adapter)
+    count = 0
+
+    def ask(method: str, path: str, **more):
+        nonlocal count
+        count += 1
+        answer = session.request(method, url + path, allow_redirects=False, **more)
+        if answer.status_code >= 400:
+            answer.raise_for_status()
+        return answer
+
+    session.cookies.set("JSESSIONID", ask("POST", "/data/JSESSION", auth=login).text)
+    rows = ask(
+        "GET", f"/data/experiments?project={source}&xsiType=xnat:imageSessionData&columns=label,subject_label,"
+        "xnat:imagescandata/id&format=json"
+    ).json()["ResultSet"]["Result"]  # fmt: skip
+    sessions: dict[str, tuple[str, str, list[str]]] = {}
+    for row in rows:
+        key = row["URI"].rsplit("/", 1)[-1]
+        sessions.setdefault(key, (row["subject_label"], row["label"], []))[2].append(row["xnat:imagescandata/id"])
+
+    def send(key: str, scan: str) -> str:
+        subject, label, _ = sessions[key]
+        with tempfile.TemporaryFile() as spool:
+            got = ask("GET", f"/data/experiments/{key}/scans/{scan}/files?format=zip", stream=True)
+            for piece in got.iter_content(1 << 18):
+                spool.write(piece)
+            size = spool.tell()
+            spool.seek(0)
+            answer = ask(
+                "POST",
+                f"/data/services/import?import-handler=DICOM-zip&PROJECT_ID={destination}&SUBJECT_ID={subject}"
+                f"&EXPT_LABEL={label}&prevent_auto_commit=true&SOURCE=uploader&inbody=true",
+                data=spool,
+                headers={"Content-Type": "application/zip", "Content-Length": str(size)},
+            )
+            return answer.text.split()[0]
+
+    def one_session(key: str, pool: ThreadPoolExecutor) -> None:
+        scans = sessions[key][2]
+        uri = send(key, scans[0])
+        list(pool.map(lambda scan: send(key, scan), scans[1:]))
+        path = uri.removeprefix("/data")
+        done = ask("POST", f"/data{path}?action=commit&AA=true").text.strip().removeprefix("/data/archive")
+        with tempfile.TemporaryFile() as back:
+            got = ask("GET", f"/data{done}/scans/ALL/files?format=zip", stream=True)
+            for piece in got.iter_content(1 << 18):
+                back.write(piece)
+            with zipfile.ZipFile(back) as found:
+                for name in found.namelist():
+                    with found.open(name) as member:
+                        hashlib.file_digest(member, "sha256")
+
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(max(1, workers // 2)) as outer:
+        list(outer.map(lambda key: one_session(key, pool), sessions))
+    return count
+
+
+def ours(url: str, login: tuple[str, str], source: str, destination: str, workers: int, folder: str) -> int:
+    """The same by `plan()` and `run()`; returns the number of requests."""
+    from xnbtransfer.inventory import read_inventory
+    from xnbtransfer.options import TransferOptions
+    from xnbtransfer.plan import plan
+    from xnbtransfer.transfer import run
+    from xnbtransfer.xnat import connect
+
+    options = TransferOptions.from_mapping(
+        {"source_project": source, "destination_project": destination, "archive": True, "workers": workers}
+    )
+    with (
+        connect(server=url, user=login[0], password=login[1]) as one,
+        connect(server=url, user=login[0], password=login[1]) as two,
+    ):
+        made = plan(read_inventory(one, source, prearchive=False), read_inventory(two, destination), options)
+        result = run(made, one, two, folder=folder)
+        if int(result.exit_code):
+            raise SystemExit(f"the copy was not proved: {result.counts} {result.problems}")
+        return one.requests + two.requests
+
+
+def child(words: list[str]) -> None:
+    """One measured run in a process of its own; prints its figures as JSON."""
+    who, url, user, password, source, destination, workers = words
+    started = time.perf_counter()
+    if who == "bare":
+        count = bare_loop(url, (user, password), source, destination, int(workers))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            count = ours(url, (user, password), source, destination, int(workers), folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": time.perf_counter() - started, "requests": count, "peak_mb": peak}))
+
+
+def measure(who: str, sessions: int, scans: int, files: int, size: int, latency_ms: int, workers: int) -> dict:
+    """Figures of one way over fresh content."""
+    from xnbtransfer.server.demo import bulk
+    from xnbtransfer.server.state import State
+
+    with tempfile.TemporaryDirectory() as data, embedded.running(data=data) as server:
+        state = State(Path(data))
+        owner = server.accounts["owner"][0]
+        bulk(state, "BENCH", sessions, scans, files, size, user=owner)
+        state.new_project("BENCH_TO", owner, prearchive_code=0)
+        if latency_ms:
+            server.faults([{"fault": "latency", "delay_s": latency_ms / 1000}])
+        words = [who, server.url, *server.accounts["owner"], "BENCH", "BENCH_TO", str(workers)]
+        done = subprocess.run([sys.executable, __file__, "--child", *words], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr[-3000:] or done.stdout[-3000:])
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", default="5x12", help="sessions x scans of 10 files of 28 kB")
+    parser.add_argument("--large-mb", type=int, default=1000, help="one session of 4 scans of 0.5 MB files")
+    parser.add_argument("--latencies", default="0,50", help="milliseconds added to every request")
+    parser.add_argument("--workers", type=int, default=4)
+    chosen = parser.parse_args()
+    sessions, scans = (int(word) for word in chosen.small.split("x"))
+    cases = [(f"{sessions * scans} small scans", sessions, scans, 10, 28_000)]
+    if chosen.large_mb:
+        cases.append((f"one session of {chosen.large_mb} MB", 1, 4, chosen.large_mb // 2, 500_000))
+    print(f"{'case':28} {'latency':>8} {'way':>6} {'seconds':>8} {'requests/scan':>14} {'peak MB':>8} {'ratio':>6}")
+    for latency in (int(word) for word in chosen.latencies.split(",")):
+        for name, many, each, files, size in cases:
+            found = {who: measure(who, many, each, files, size, latency, chosen.workers) for who in ("bare", "ours")}
+            for who, one in found.items():
+                ratio = one["seconds"] / found["bare"]["seconds"]
+                each_scan = one["requests"] / (many * each)
+                print(
+                    f"{name:28} {latency:>5} ms {who:>6} {one['seconds']:>8.2f} {each_scan:>14.2f} "
+                    f"{one['peak_mb']:>8.0f} {ratio:>6.2f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2:])
+    else:
+        main()
