@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _TAG = r"\(\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)"
-_ANY_TAG = re.compile(_TAG)
+# DicomEdit 6 writes an X for any digit of a tag; "@" and "#", any even and any odd digit, are read as any, too.
+_ANY_TAG = re.compile(r"\(\s*([0-9A-Fa-fXx@#]{4})\s*,\s*(?:\{[^}]*\}\s*)?([0-9A-Fa-fXx@#]{2,4})\s*\)")
 _ASSIGN = re.compile(rf'^{_TAG}\s*:=\s*(?:"([^"]*)"|(project|subject|session)|hashUID\s*\[\s*{_TAG}\s*\])\s*$')
-_DELETE = re.compile(rf"^-\s*{_TAG}\s*$")
+_DELETE = re.compile(r"^-\s*\(\s*([0-9A-Fa-fXx]{4})\s*,\s*([0-9A-Fa-fXx]{4})\s*\)\s*$")
 _UNLESS_UNASSIGNED = re.compile(r'^project\s*!=\s*"Unassigned"\s*\?\s*(.*)$', re.IGNORECASE)
 # Each script that runs adds an item here (XNAT source, DicomEdit; DICOM PS3.15 E.1).
 _STAMP = ("00120064", "00120063")
@@ -24,7 +25,8 @@ class Expectation:
     """What may change between source and destination, and how.
 
     ``values`` maps an element path to the text it must have after, ``hashed`` are UIDs replaced by ``hashUID`` of
-    their own value, ``removed`` are deleted, and ``named`` change in a way that cannot be foretold.
+    their own value, ``removed`` are deleted, and ``named`` change in a way that cannot be foretold. In the last two an
+    X stands for any digit.
     """
 
     site_script: bool = False
@@ -34,7 +36,7 @@ class Expectation:
     removed: frozenset[str] = frozenset()
     named: frozenset[str] = frozenset()
 
-    def explain(self, path: str, source_digest: str, destination_digest: str, *, key: bytes = b"") -> str:
+    def explain(self, path: str, source_digest: str, destination_digest: str, *, key: bytes) -> str:
         """Why an element changed, as a sentence, or "" where nothing explains it.
 
         ``source_digest`` and ``destination_digest`` are element digests made with ``key``; "" where it is absent.
@@ -42,20 +44,31 @@ class Expectation:
         from .dicom import value_digest
 
         top = path[:8]
-        if top in _STAMP and (self.site_script or self.project_script):
-            return "the stamp of an anonymisation script"
         if top in self.values:
             expected = self.values[top]
             if destination_digest == value_digest(expected, key=key) or (not expected and not destination_digest):
                 return "set by the destination's script"
             return ""
-        if top in self.removed:
-            return "" if destination_digest else "removed by the destination's script"
-        if top in self.hashed:
+        if _one_of(self.removed, top) and not destination_digest:
+            return "removed by the destination's script"
+        if top in self.hashed and source_digest and destination_digest:
             return "hashed by the destination's script"
-        if top in self.named:
+        if any(_one_of(self.named, part[:8]) for part in path.split(".")):
             return "named in the destination's script"
+        # An item is appended: those before it stay, and only their number changes.
+        appended = destination_digest and (not source_digest or path in _STAMP)
+        if top in _STAMP and appended and (self.site_script or self.project_script):
+            return "the stamp of an anonymisation script"
         return ""
+
+
+def _one_of(paths: frozenset[str], tag: str) -> bool:
+    """Whether a tag is among paths, in which an X stands for any digit (DicomEdit's ``(50XX,XXXX)``)."""
+    if tag in paths:
+        return True
+    return any(
+        "X" in path and all(mask in ("X", digit) for mask, digit in zip(path, tag, strict=True)) for path in paths
+    )
 
 
 def expectation(
@@ -67,6 +80,20 @@ def expectation(
     ----------
     site_script, project_script : str or None
         Texts of the scripts that run; None where one does not. The project's runs after the site's.
+    project, subject, session : str
+        The labels at the destination: what the words of the script stand for.
+
+    Returns
+    -------
+    Expectation
+        Statements are read in order; the last one about an element counts. One that is not understood puts every tag
+        in it into ``named``.
+
+    Notes
+    -----
+    DicomEdit 4 and 6 as the XNAT documentation shows them; one statement stands on one line. The default site script
+    sets StudyDescription to the project, unless that is Unassigned, PatientName to the subject and PatientID to the
+    session. A script that edits pixels changes bulk data, which is never explained here.
     """
     values: dict[str, str] = {}
     hashed: set[str] = set()
@@ -78,6 +105,8 @@ def expectation(
             statement = _without_comment(line).strip()
             unless = _UNLESS_UNASSIGNED.match(statement)
             if unless:
+                if project == "Unassigned":
+                    continue
                 statement = unless.group(1).strip()
             if not statement or statement.lower().startswith("version"):
                 continue
@@ -98,9 +127,14 @@ def expectation(
             elif delete:
                 path = (delete[1] + delete[2]).upper()
                 values.pop(path, None)
+                hashed.discard(path)
                 removed.add(path)
             else:
-                named |= {(group + element).upper() for group, element in _ANY_TAG.findall(statement)}
+                for group, element in _ANY_TAG.findall(statement):
+                    path = re.sub("[@#]", "X", (group + element.rjust(4, "X")).upper())
+                    named.add(path)
+                    # What was set before may have been changed by this statement, so it is no longer foretold.
+                    values.pop(path, None)
     return Expectation(
         site_script=site_script is not None,
         project_script=project_script is not None,

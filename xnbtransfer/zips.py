@@ -7,6 +7,8 @@ it. So they are known before the first byte, and stand in the local header; the 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ _END64 = struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _UTF8 = 0x0800
 _MOST = 0xFFFFFFFF
+_TELL = "Tell its administrator."
 _DOS_DATE = 0x0021  # 1980-01-01: the time of a file is no business of a copy
 
 
@@ -64,7 +67,8 @@ def write_zip(members: Sequence[ZipMember], read: Callable[[ZipMember], Iterable
     Raises
     ------
     ValueError
-        If ``read`` gives another number of bytes than the member says.
+        If ``read`` gives other bytes than the size and CRC of the member say: the file changed meanwhile. What was
+        yielded until then is no whole zip, so no reader takes it for one.
     """
     offset = 0
     offsets = []
@@ -78,12 +82,17 @@ def write_zip(members: Sequence[ZipMember], read: Callable[[ZipMember], Iterable
             b"PK\x03\x04", version, _UTF8, 0, 0, _DOS_DATE, member.crc32, size, size, len(name), len(extra)
         )
         yield header + name + extra
-        sent = 0
+        sent, crc = 0, 0
         for chunk in read(member):
             sent += len(chunk)
+            if sent > member.size_bytes:
+                raise ValueError(f"a member of {member.size_bytes} bytes gave more")
+            crc = zlib.crc32(chunk, crc)
             yield chunk
         if sent != member.size_bytes:
             raise ValueError(f"a member of {member.size_bytes} bytes gave {sent}")
+        if crc != member.crc32:
+            raise ValueError("the bytes of a member changed after their CRC was taken")
         offsets.append(offset)
         offset += len(header) + len(name) + len(extra) + sent
     start = offset
@@ -139,50 +148,106 @@ def read_zip(chunks: Iterable[bytes], limits: Limits | None = None) -> Iterator[
     NotDataError
         If what comes is no zip: a web page, or nothing.
     ServerError
-        If it holds one name twice, or more than ``limits`` allow.
+        If it holds one name twice, more than ``limits`` allow, or what cannot be read as a stream.
+
+    Notes
+    -----
+    Directories are passed over. Bytes after the end of the zip count for nothing. Names that are not UTF-8 get
+    replacement characters; nothing else of a name is changed, so it may well be absolute or climb up: never open it.
     """
     from stream_unzip import UnzipError, stream_unzip
 
     limits = limits or Limits()
     names: set[str] = set()
     total = 0
+    tail = _Tail(_zip_only(chunks))
     try:
-        for raw, _, data in stream_unzip(_zip_only(chunks), chunk_size=1 << 18):
+        for raw, _, data in stream_unzip(tail, chunk_size=1 << 18):
             name = raw.decode("utf-8", "replace")
-            if name.endswith("/"):
-                for _ in data:
-                    pass
-                continue
             if name in names:
-                raise ServerError("A zip from the server holds one name twice.", "Tell its administrator.")
+                raise ServerError("A zip from the server holds one name twice.", _TELL)
             names.add(name)
             if len(names) > limits.members:
-                raise ServerError(f"A zip from the server holds more than {limits.members} files.")
-            counted = _Counted(data, limits.member_bytes)
-            yield name, counted
+                raise ServerError(f"A zip from the server holds more than {limits.members} files.", _TELL)
+            counted = _Counted(data, limits.member_bytes, limits.total_bytes - total)
+            if not name.endswith("/"):
+                yield name, counted
             for _ in counted:
                 pass
             total += counted.size
-            if total > limits.total_bytes:
-                raise ServerError(f"A zip from the server holds more than {limits.total_bytes} bytes.")
     except UnzipError as problem:
-        raise TransientError(f"A zip from the server is cut short or damaged ({type(problem).__name__}).") from None
+        raise _translated(problem) from None
+    tail.check(len(names))
 
 
-class _Counted:
-    """Chunks of one member, counted while they pass."""
+def _translated(problem: Exception) -> ServerError | TransientError:
+    from stream_unzip import EncryptionMechanismNotAllowed, PasswordError, UnsupportedFeatureError
 
-    def __init__(self, data: Iterable[bytes], limit: int) -> None:
-        self._data, self._limit, self.size = iter(data), limit, 0
+    kind = type(problem).__name__
+    if isinstance(problem, (UnsupportedFeatureError, PasswordError, EncryptionMechanismNotAllowed)):
+        return ServerError(f"A zip from the server cannot be read as a stream ({kind}).", _TELL)
+    return TransientError(f"A zip from the server is cut short or damaged ({kind}).")
+
+
+class _Tail:
+    """Chunks that pass, of which the last ones are kept: they hold the end record (PKWARE APPNOTE 4.3.16).
+
+    A reader of a stream has every member before the central directory, and would not miss a directory that is cut.
+    """
+
+    _KEPT = _END.size + 0xFFFF
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._last, self._size = chunks, deque[bytes](), 0
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        chunk = next(self._data)
+        chunk = next(self._chunks)
+        self._last.append(chunk)
+        self._size += len(chunk)
+        while self._size - len(self._last[0]) >= self._KEPT:
+            self._size -= len(self._last.popleft())
+        return chunk
+
+    def check(self, members: int) -> None:
+        """Raise TransientError unless the zip has its end record, and that knows of ``members``."""
+        for _ in self:
+            pass
+        last = b"".join(self._last)[-self._KEPT :]
+        at = last.rfind(b"PK\x05\x06")
+        if at < 0 or len(last) - at < _END.size:
+            raise TransientError("A zip from the server is cut short: it has no end.")
+        _, _, _, _, count, _, _, comment = _END.unpack_from(last, at)
+        if len(last) - at - _END.size < comment:
+            raise TransientError("A zip from the server is cut short inside its end.")
+        # Zip64 writes 65535; some writers the last 16 bits.
+        if count != min(members, 0xFFFF) and count != members & 0xFFFF:
+            raise TransientError(f"A zip from the server lists {count} files at its end and holds {members}.")
+
+
+class _Counted:
+    """Chunks of one member, counted while they pass."""
+
+    def __init__(self, data: Iterable[bytes], limit: int, left: int) -> None:
+        self._data, self._limit, self._left, self.size = iter(data), limit, left, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        from stream_unzip import UnzipError
+
+        try:
+            chunk = next(self._data)
+        except UnzipError as problem:
+            raise _translated(problem) from None
         self.size += len(chunk)
         if self.size > self._limit:
-            raise ServerError(f"A file in a zip from the server is larger than {self._limit} bytes.")
+            raise ServerError(f"A file in a zip from the server is larger than {self._limit} bytes.", _TELL)
+        if self.size > self._left:
+            raise ServerError("A zip from the server holds more bytes than it may.", _TELL)
         return chunk
 
 
