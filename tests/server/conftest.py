@@ -54,9 +54,9 @@ class Study:
         answer = self.owner.put(f"{self.path}/experiments/{session}/scans/{scan}", params=given)
         assert answer.status_code == 200, answer.text
 
-    def upload(self, path: str, content: bytes, who=None, **params: str):
+    def upload(self, path: str, stored: bytes, who=None, **params: str):
         headers = {"Content-Type": "application/octet-stream"}
-        return (who or self.owner).put(f"{self.path}/{path}", data=content, headers=headers, params=params)
+        return (who or self.owner).put(f"{self.path}/{path}", data=stored, headers=headers, params=params)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_reset_in_the_middle_of_a_body(faulty):
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         _ = faulty.owner.get(faulty.scan_files, params=ZIP).content
     assert faulty.owner.get(f"{faulty.scan_files}/big.dcm").content == faulty.big
-    assert [line["fault"] for line in faulty.owner.server.log()][-3:-1] == [["reset-mid-body"]] * 2
+    assert [line["fault"] for line in faulty.owner.server.log()].count(["reset-mid-body"]) == 2
 
 
 def test_a_zip_that_ends_too_early_without_a_word(faulty):

@@ -147,6 +147,61 @@ def test_the_four_lists_of_projects(seen, person):
     assert mine(owner, restrict="edit")
 
 
+def test_columns_of_assessors_are_empty_without_any(seen):
+    columns = "xnat:imageAssessorData/id,xnat:imageAssessorData/label"
+    rows = seen.owner.rows("/data/experiments", project=seen.name, xsiType="xnat:imageSessionData", columns=columns)
+    assert len(rows) == 3
+    assert {row["xnat:imageassessordata/id"] for row in rows} == {""}
+
+
+def test_subjects_joined_with_their_scans(seen):
+    columns = "xnat:mrSessionData/label,xnat:mrScanData/id"
+    rows = seen.owner.rows(f"{seen.path}/subjects", columns=columns)
+    assert keys(rows) == {"ID", "URI", "xnat:mrsessiondata/label", "xnat:mrscandata/id"}
+    found = sorted((row["xnat:mrsessiondata/label"], row["xnat:mrscandata/id"]) for row in rows)
+    assert found == [("S01_MR1", "1"), ("S01_MR1", "2"), ("S01_MR2", "1")]
+
+
+def test_a_concrete_type_of_scan_restricts_to_it(seen):
+    rows = seen.owner.rows("/data/experiments", project=seen.name, columns="label,xnat:ctScanData/id")
+    assert {row["label"]: row["xnat:ctscandata/id"] for row in rows} == {"S01_MR1": "", "S01_MR2": "", "S01_CT1": "1"}
+
+
+def test_an_unknown_field_of_a_scan_is_500(seen):
+    params = {"columns": f"label,{SCAN}/nonsense", "format": "json"}
+    assert seen.owner.get("/data/experiments", params=params).status_code == 500
+
+
+def test_shared_items_show_the_view_of_the_project_asked(tmp_path):
+    import requests
+
+    from xnbtransfer.server import running
+    from xnbtransfer.server.state import State
+
+    state = State(tmp_path)
+    state.new_project("SRC", "olga")
+    state.new_project("DST", "mia")
+    subject = state.new_subject("SRC", "S01", "olga")
+    session = state.new_experiment("SRC", subject, "E01", "xnat:mrSessionData", "olga")
+    with state.write() as db:
+        db.execute("INSERT INTO shares VALUES('subject',?,'DST','T01')", (subject,))
+        db.execute("INSERT INTO shares VALUES('experiment',?,'DST','F01')", (session,))
+    with running(data=tmp_path) as server, requests.Session() as mia:
+        mia.auth = server.accounts["member"]
+
+        def rows(path: str) -> list[dict]:
+            return mia.get(f"{server.url}/data/{path}", timeout=30).json()["ResultSet"]["Result"]
+
+        (one,) = rows("projects/DST/experiments?columns=label,project,subject_label,session_project")
+        assert (one["label"], one["project"], one["subject_label"]) == ("F01", "DST", "T01")
+        assert one["session_project"] == "SRC"
+        (one,) = rows("projects/DST/subjects")
+        assert (one["label"], one["project"]) == ("T01", "SRC")
+        assert [row["ID"] for row in rows(f"experiments/{session}/projects")] == ["SRC", "DST"]
+        for path, status in {"DST/subjects/T01": 200, "DST/experiments/F01": 200, "SRC/subjects/S01": 404}.items():
+            assert mia.get(f"{server.url}/data/projects/{path}", timeout=30).status_code == status
+
+
 def test_csv_has_the_same_columns(seen):
     answer = seen.owner.get(f"{seen.path}/subjects", params={"format": "csv"})
     assert answer.headers["Content-Type"].startswith("text/csv")

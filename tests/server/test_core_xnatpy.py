@@ -59,8 +59,12 @@ def test_things_are_made_and_files_uploaded(study, connected, tmp_path):
     connected.clearcache()
     assert connected.projects[study.name].experiments["S02_MR1"].note == "seen"
     assert connected.projects[study.name].subjects["S02"].fields["colour"] == "blue"
-    session.delete()
-    assert study.owner.get(f"{study.path}/experiments/S02_MR1").status_code == 404
+
+
+def test_a_session_is_deleted(study, connected):
+    connected.projects[study.name].experiments["S01_MR2"].delete()
+    assert study.owner.get(f"{study.path}/experiments/S01_MR2").status_code == 404
+    assert study.owner.get(f"/data/experiments/{study.ids['S01_MR1']}").status_code == 200
 
 
 def test_without_a_model_four_requests_are_enough(study):

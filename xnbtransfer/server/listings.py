@@ -9,7 +9,9 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,14 +47,18 @@ _PATHS = {
     },
     "xnat:subjectassessordata/": {"subject_id"},
 }
-_SCAN = "xnat:imagescandata/"
+_SCAN = re.compile(r"xnat:(\w+)scandata/(.+)|xnat:(\w+)sessiondata/scans/scan/(.+)")
 _SCAN_FIELDS = {
     "id": "id", "uid": "uid", "type": "type", "quality": "quality", "frames": "frames", "note": "note",
-    "series_description": "series_description", "modality": "modality", "xnat_imagescandata_id": "pk",
+    "series_description": "series_description", "modality": "modality", "xsitype": "xsi_type",
+    "xnat_imagescandata_id": "pk",
 }  # fmt: skip
 _FILE_FIELDS = {
     "label": "label", "file_count": "file_count", "file_size": "file_size", "format": "format", "content": "content",
 }  # fmt: skip
+_SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "group", "src", "dob", "yob", "age", "gender",
+            "handedness", "URI")  # fmt: skip
+_BELOW = re.compile(r"xnat:(\w+(session|scan)data|experimentdata)/")
 _CONTROL = {"columns", "format", "xsitype", "sortby", "sortorder", "limit", "offset", "xnat_csrf", "recent"}
 
 
@@ -67,6 +73,30 @@ def shortcut(column: str) -> str:
         if lower.startswith(prefix) and lower[len(prefix) :] in names:
             return _EXPERIMENT[lower[len(prefix) :]]
     return ""
+
+
+@dataclass(frozen=True)
+class ScanColumn:
+    """A column of the scans of a session: the key of its cells, where they come from, and the type it asks for."""
+
+    key: str
+    sql: str
+    kind: str
+
+    @classmethod
+    def of(cls, column: str) -> ScanColumn | None:
+        """None for what is no scan's; an unknown field of a scan is refused with 500, as a live server does."""
+        found = _SCAN.fullmatch(column.lower())
+        if found is None:
+            return None
+        field, kind = found[2] or found[4], f"xnat:{found[1]}scandata" if found[2] else ""
+        if field in _SCAN_FIELDS:
+            sql = f"s.{_SCAN_FIELDS[field]}"
+        elif field.startswith("file/") and field[5:] in _FILE_FIELDS:
+            sql = f"r.{_FILE_FIELDS[field[5:]]}"
+        else:
+            raise Refusal(500)
+        return cls(column.lower(), sql, "" if kind == "xnat:imagescandata" else kind)
 
 
 def matches(pattern: str, value: str) -> bool:
@@ -103,8 +133,8 @@ def experiments(request: Request) -> Response:
         rows = [row for row in rows if row["xsiType"].endswith("SessionData")]
     rows = _filtered(request, rows)
     names = [(column, shortcut(column)) for column in asked]
-    scans = [column for column in asked if column.lower().startswith(_SCAN)]
-    _known(asked)
+    scans = _scan_columns(asked)
+    others = _others(asked)
     session_level = any(s.lower() in _SESSION_LEVEL for _, s in names if s) or bool(scans)
     concrete = bool(kind) and kind not in ("xnat:imageSessionData", "xnat:experimentData", "xnat:subjectAssessorData")
     if concrete:
@@ -123,23 +153,29 @@ def experiments(request: Request) -> Response:
         pairs += [(short, short) for _, short in names if short and short not in (root, *always, "ID")]
         if root == "ID" and "ID" not in dict(pairs):
             pairs.insert(0, ("ID", "ID"))
+    for key in others:
+        stem, _, field = key.partition("/")
+        pairs.append((key, _EXPERIMENT.get(field, key) if stem.endswith("sessiondata") else key))
     found = [{key: row.get(value, "") for key, value in pairs} for row in rows]
     if scans:
-        found = _join_scans(state, rows, found, scans)
-    return _paged(request, found)
+        found = _join_scans(state, [row["ID"] for row in rows], found, scans)
+    return _paged(request, found, [key for key, _ in pairs] + [column.key for column in scans])
 
 
-def _known(asked: list[str]) -> None:
+def _scan_columns(asked: list[str]) -> list[ScanColumn]:
+    found = [ScanColumn.of(column) for column in dict.fromkeys(column.lower() for column in asked)]
+    return [column for column in found if column is not None]
+
+
+def _others(asked: list[str]) -> list[str]:
+    """Paths of columns that have no shortcut and are no scan's, as keys; what is no path at all is ignored."""
+    found = []
     for column in asked:
-        lower = column.lower()
-        if "/" not in column or shortcut(column):
-            continue
-        field = lower.removeprefix(_SCAN)
-        known = field in _SCAN_FIELDS or (field.startswith("file/") and field[5:] in _FILE_FIELDS)
-        if lower.startswith(_SCAN) and not known:
-            raise Refusal(500)
-        if not lower.startswith(_SCAN) and not lower.startswith("xnat:"):
-            raise Refusal(500)
+        if "/" in column and not shortcut(column) and not _SCAN.fullmatch(column.lower()):
+            if not column.lower().startswith("xnat:"):
+                raise Refusal(500)
+            found.append(column.lower())
+    return found
 
 
 def _visible(request: Request, project: str | None, subject: str | None) -> list[dict[str, Any]]:
@@ -177,6 +213,7 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
         if row["project"] not in readable and not readable & shared.keys():
             continue
         one = _session(row)
+        one["sharing"] = ",".join(shared)
         if project and row["project"] != project:
             # XNAT source, ProjSubExptList: label, subject_label and project become the view of the project asked.
             one["label"] = shared.get(project) or one["label"]
@@ -188,7 +225,9 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
 
 def _session(row) -> dict[str, Any]:
     fields = json.loads(row["fields"] or "{}")
+    stem = row["xsi_type"].lower()
     return {
+        **{f"{stem}/{name.lower()}": value for name, value in fields.items()},
         **{shortcut(name) or name: value for name, value in fields.items()},
         "ID": row["id"],
         "label": row["label"],
@@ -214,6 +253,8 @@ def _session(row) -> dict[str, Any]:
 def _filtered(request: Request, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for name, pattern in request.query_params.items():
         short = shortcut(name)
+        if name.lower().endswith("/sharing/share/project"):
+            rows = [row for row in rows if set(pattern.split(",")) & set(row["sharing"].split(","))]
         if name.lower() in _CONTROL or not short or not pattern:
             continue
         owner = "session_project" if short == "project" else short
@@ -221,42 +262,46 @@ def _filtered(request: Request, rows: list[dict[str, Any]]) -> list[dict[str, An
     return rows
 
 
-def _join_scans(state: State, rows, found, columns: list[str]) -> list[dict[str, Any]]:
-    """One row per session, scan and scan resource; a session without scans has one row with empty cells."""
-    fields = [(column.lower(), column.lower()[len(_SCAN) :]) for column in columns]
-    with_files = any(field.startswith("file/") for _, field in fields)
-    ids = {row["ID"] for row in rows}
-    picks = [
-        (key, f"r.{_FILE_FIELDS[field[5:]]}" if field.startswith("file/") else f"s.{_SCAN_FIELDS[field]}")
-        for key, field in fields
-    ]
-    sql = f"SELECT s.experiment_id, {', '.join(column for _, column in picks)} FROM scans s"
-    if with_files:
+def _join_scans(state: State, sessions: list[str], found, columns: list[ScanColumn]) -> list[dict[str, Any]]:
+    """One row per session, scan and scan resource; a session without scans has one row with empty cells.
+
+    ``sessions`` are the accession numbers of the rows ``found``.
+    """
+    ids = set(sessions)
+    sql = f"SELECT s.experiment_id, {', '.join(column.sql for column in columns)} FROM scans s"
+    if any(column.sql.startswith("r.") for column in columns):
         sql += " LEFT JOIN resources r ON r.parent_kind='scan' AND r.parent_id=CAST(s.pk AS TEXT)"
+    conditions, values = [], []
+    kinds = {column.kind for column in columns if column.kind}
+    if kinds:
+        conditions.append(f"lower(s.xsi_type) IN ({','.join('?' * len(kinds))})")
+        values += kinds
     if len(ids) == 1:
-        scan_rows = state.read().execute(sql + " WHERE s.experiment_id=? ORDER BY s.pk", tuple(ids)).fetchall()
-    else:
-        scan_rows = state.read().execute(sql + " ORDER BY s.pk").fetchall()
+        conditions.append("s.experiment_id=?")
+        values += ids
+    sql += f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY s.pk"
+    keys = [column.key for column in columns]
     by_session: dict[str, list[dict[str, Any]]] = {}
-    keys = [key for key, _ in picks]
-    for session, *cells in scan_rows:
+    for session, *cells in state.read().execute(sql, values):
         if session in ids:
             by_session.setdefault(session, []).append(dict(zip(keys, cells, strict=True)))
-    nothing = {key: "" for key, _ in picks}
+    nothing = dict.fromkeys(keys, "")
     return [
-        base | cells for row, base in zip(rows, found, strict=True) for cells in by_session.get(row["ID"], [nothing])
+        base | cells
+        for session, base in zip(sessions, found, strict=True)
+        for cells in by_session.get(session, [nothing])
     ]
 
 
-def _paged(request: Request, rows: list[dict[str, Any]]) -> Response:
+def _paged(request: Request, rows: list[dict[str, Any]], columns: list[str]) -> Response:
     limit, offset = request.query_params.get("limit"), request.query_params.get("offset")
     if limit is None and offset is None:
-        return table(request, rows)
+        return table(request, rows, columns)
     start = int(offset) if offset and offset.isdigit() else 0
     if limit == "*":
-        return table(request, rows[start:], total=False)
+        return table(request, rows[start:], columns, total=False)
     count = int(limit) if limit and limit.isdigit() else 100
-    return table(request, rows[start : start + count], total=False)
+    return table(request, rows[start : start + count], columns, total=False)
 
 
 def subjects(request: Request) -> Response:
@@ -297,13 +342,35 @@ def subjects(request: Request) -> Response:
         if key and pattern:
             found = [row for row in found if matches(pattern, str(row.get(key, "")))]
     asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
+    names = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
+    below = [column for column in asked if _BELOW.match(column.lower())]
     if asked:
-        names = ["ID", *(column.rpartition("/")[2] if "/" in column else column for column in asked), "URI"]
-    else:
-        names = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
-    known = {name.lower(): name for row in found for name in row}
-    names = list(dict.fromkeys(known.get(name.lower(), name) for name in names))
-    return _paged(request, [{name: row.get(name, "") for name in names} for row in found])
+        own = [column for column in asked if column not in below]
+        names = ["ID", *(re.sub("^xnat:subjectdata/", "", column, flags=re.IGNORECASE) for column in own), "URI"]
+    known = {name.lower(): name for name in (*_SUBJECT, *(name for row in found for name in row))}
+    names = list(dict.fromkeys(known[name.lower()] for name in names if name.lower() in known))
+    rows = [{name: row.get(name, "") for name in names} for row in found]
+    if below:
+        rows = _join_sessions(request, project, rows, below)
+        names += [column.lower() for column in below]
+    return _paged(request, rows, names)
+
+
+def _join_sessions(request: Request, project: str | None, rows, below: list[str]) -> list[dict[str, Any]]:
+    """One row per subject and session, and per scan if columns of scans are asked for."""
+    scans = _scan_columns(below)
+    plain = [(column.lower(), shortcut(re.sub(".*/", "", column))) for column in below if not ScanColumn.of(column)]
+    kinds = {key.partition("/")[0] for key, _ in plain} - {"xnat:imagesessiondata", "xnat:experimentdata"}
+    by_subject: dict[str, list[dict[str, Any]]] = {}
+    for session in _visible(request, project, None):
+        if not kinds or session["xsiType"].lower() in kinds:
+            by_subject.setdefault(session["subject_ID"], []).append(session)
+    sessions, found = [], []
+    for row in rows:
+        for session in by_subject.get(row["ID"], [{"ID": ""}]):
+            sessions.append(session["ID"])
+            found.append(row | {key: session.get(name, "") for key, name in plain})
+    return _join_scans(request.app.state.xnat, sessions, found, scans) if scans else found
 
 
 def scans(request: Request) -> Response:
@@ -324,7 +391,7 @@ def scans(request: Request) -> Response:
             "xsiType": row["xsi_type"],
             "note": row["note"],
             "series_description": row["series_description"],
-            "URI": f"/data/experiments/{session['id']}/scans/{row['id']}",
+            "URI": f"/data/experiments/{session['id']}/scans/{quote(row['id'], safe='')}",
         }
         extra = {"UID": row["uid"], "frames": row["frames"], "modality": row["modality"]}
         if asked:

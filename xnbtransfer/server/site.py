@@ -22,6 +22,11 @@ _READABLE = {
     "projectAllowAutoArchive", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat", "siteId",
     "uiAllowNonAdminProjectCreation", "zipExtensions", "sitewidePetTracers",
 }  # fmt: skip
+_ADMIN_ONLY = {
+    "sessionTimeout", "aliasTokenTimeout", "preventCrossModalityMerge", "requireChangeJustification",
+    "backupDeletedToCache", "maintainFileHistory", "sessionArchiveTimeoutInterval", "receivedFileUser", "requireLogin",
+    "passwordComplexityMessage",
+}  # fmt: skip
 _DEFAULTS = {
     "defaultProjectAutoArchiveSetting": "4",
     "enableSitewideSeriesImportFilter": "false",
@@ -35,9 +40,20 @@ _DEFAULTS = {
 }
 
 
+def _values(state: State) -> dict[str, str]:
+    found = _DEFAULTS | {row["key"]: row["value"] for row in state.rows("SELECT key, value FROM site")}
+    script, _ = _script(state, "")
+    return found | {"sitewideAnonymizationScript": script or ""}
+
+
 def build_info(request: Request) -> Response:
+    """GET /xapi/siteConfig/buildInfo[/PROPERTY] (XNAT source, XnatAppInfo)."""
     version = request.app.state.xnat.site("version")
-    return as_json({"version": version, "buildNumber": "1", "buildDate": "", "sha": "", "isDirty": "false"})
+    found = {"version": version, "buildNumber": "1", "buildDate": "", "sha": "", "isDirty": "false"}
+    name = request.path_params.get("name")
+    if name is None:
+        return as_json(found)
+    return text(found[name]) if name in found else Response(status_code=404)
 
 
 def preference(request: Request) -> Response:
@@ -49,18 +65,25 @@ def preference(request: Request) -> Response:
             return Response(status_code=403)
         state.set_site(name, request.query_params.get("value", ""))
         return text("")
-    value = state.site(name)
-    value = _DEFAULTS.get(name) if value is None else value
-    if value is None:
-        return text("", 404 if state.is_admin(user) else 403)
     if name not in _READABLE | _PUBLIC and not state.is_admin(user):
-        return Response(status_code=403)
-    return text(value)
+        return Response(status_code=403 if name in _ADMIN_ONLY else 404)
+    value = _values(state).get(name)
+    return Response(status_code=404) if value is None else text(value)
+
+
+def chosen_preferences(request: Request) -> Response:
+    """GET /xapi/siteConfig/values/a,b: those of them that the caller may read."""
+    state: State = request.app.state.xnat
+    readable = _READABLE | _PUBLIC
+    names = request.path_params["names"].split(",")
+    admin = state.is_admin(request.state.user)
+    found = _values(state)
+    return as_json({name: found[name] for name in names if name in found and (admin or name in readable)})
 
 
 def preferences(request: Request) -> Response:
     state: State = request.app.state.xnat
-    found = _DEFAULTS | {row["key"]: row["value"] for row in state.rows("SELECT key, value FROM site")}
+    found = _values(state)
     admin = state.is_admin(request.state.user)
     return as_json({key: value for key, value in found.items() if admin or key in _READABLE | _PUBLIC})
 
@@ -173,9 +196,12 @@ def _config(request: Request, body: str) -> Response:
     user, words, query = request.state.user, request.path_params, request.query_params
     project = find.project(state, user, words["p"])["id"] if "p" in words else ""
     tool, path = words["tool"], words["path"]
-    rows = state.rows(
-        "SELECT * FROM config WHERE project=? AND tool=? AND path=? ORDER BY version DESC", project, tool, path
-    )
+    if (tool, path) == ("anon", f"projects/{project}" if project else "script"):
+        rows = _script_row(state, project, path)
+    else:
+        rows = state.rows(
+            "SELECT * FROM config WHERE project=? AND tool=? AND path=? ORDER BY version DESC", project, tool, path
+        )
     if request.method == "GET":
         if query.get("version", "").isdigit():
             rows = [row for row in rows if row["version"] == int(query["version"])]
@@ -210,6 +236,9 @@ def _config(request: Request, body: str) -> Response:
     if status not in ("", "enabled", "disabled") or (not body and not status):
         raise Refusal(400)
     contents = body or (rows[0]["contents"] if rows else "")
+    if tool == "anon":
+        _set(state, project, body or None, {"disabled": False, "enabled": True, "": True if body else None}[status])
+        return text("", 200 if rows else 201)
     with state.write() as db:
         version = rows[0]["version"] + 1 if rows else 1
         db.execute(
@@ -217,6 +246,16 @@ def _config(request: Request, body: str) -> Response:
             (project, tool, path, version, contents, status or "enabled", user, now()),
         )
     return text("", 200 if rows else 201)
+
+
+def _script_row(state: State, project: str, path: str) -> list[dict]:
+    """The script of the site or of a project as the config service shows it."""
+    script, enabled = _script(state, project)
+    if script is None:
+        return []
+    status = "enabled" if enabled else "disabled"
+    return [{"project": project, "tool": "anon", "path": path, "version": 1, "contents": script, "status": status,
+             "user": "", "date": ""}]
 
 
 def refresh(request: Request) -> Response:
@@ -256,6 +295,8 @@ def workflows(request: Request) -> Response:
 
 routes = [
     Route("/xapi/siteConfig/buildInfo", build_info),
+    Route("/xapi/siteConfig/buildInfo/{name}", build_info),
+    Route("/xapi/siteConfig/values/{names}", chosen_preferences),
     Route("/xapi/siteConfig", preferences),
     Route("/xapi/siteConfig/{name}", preference, methods=["GET", "PUT"]),
     Route("/xapi/anonymize/site", anonymize, methods=["GET", "PUT"]),
