@@ -150,7 +150,7 @@ def test_item_102_parallel_imports_share_one_row(desk):  # noqa: F811
 
 
 def test_item_104_without_project(desk):  # noqa: F811
-    uri = desk.send(series(1, 2)).text.strip()
+    uri = desk.send(series(1, 2, study=desk.project)).text.strip()
     assert uri.startswith("/data/prearchive/projects/Unassigned/")
     assert desk.owner.post(uri, params={"action": "build"}).status_code == 200
     answer = desk.owner.post(uri, params={"action": "move", "newProject": desk.project}, allow_redirects=False)
@@ -301,7 +301,8 @@ def test_nothing_stored_is_an_empty_200(desk):  # noqa: F811
 
 
 def test_unreadable_project_falls_back_and_readable_one_takes(desk):  # noqa: F811
-    uri = desk.send(series(1, 1), who="outsider", PROJECT_ID=desk.project).text.strip()
+    files = series(1, 1, study=desk.project)
+    uri = desk.send(files, who="outsider", PROJECT_ID=desk.project).text.strip()
     assert "/projects/Unassigned/" in uri
     uri = desk.send(series(1, 1), who="collaborator", PROJECT_ID=desk.project).text.strip()
     assert f"/projects/{desk.project}/" in uri

@@ -214,7 +214,7 @@ def test_archive_refusals(desk):  # noqa: F811
     assert archive(desk, f"{desk.prearchive_path}/20010101_000000/none").status_code == 404
     receiving = desk.send(series(1, 1), PROJECT_ID=desk.project).text.strip()
     assert archive(desk, receiving).status_code == 500
-    uri = desk.send(series(1, 1)).text.strip()
+    uri = desk.send(series(1, 1, study=desk.project)).text.strip()
     assert archive(desk, uri).status_code == 400
 
 

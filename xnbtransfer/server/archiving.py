@@ -78,7 +78,7 @@ def archive_row(state: State, row: Row, user: str, *, merge: bool, override: boo
     except Exception as error:
         waiting.set_status(row, "ERROR", f"{type(error).__name__}: {error}")
         raise Refusal(500, f"{type(error).__name__}: {error}") from error
-    waiting.delete(row)
+    waiting.clear(row)
     return f"/data/archive/projects/{project}/subjects/{plan.subject_label}/experiments/{session}"
 
 
@@ -130,6 +130,7 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
                        "parent_kind='scan' AND parent_id=? AND label='DICOM') WHERE pk=?",
                        (move.scan.frames, str(scan_pk), scan_pk))
         state.workflow(experiment, "Transferred" if plan.existing is None else "Merged", user, project=plan.project)
+        waiting.forget(row)
     return plan.label
 
 

@@ -331,10 +331,18 @@ class Waiting:
 
     def delete(self, row: Row) -> None:
         """Remove ``row`` and its files."""
+        self.forget(row)
+        self.clear(row)
+
+    def forget(self, row: Row) -> None:
+        """Remove ``row`` from the catalogue; its files stay."""
         with self.state.write() as db:
             db.execute("DELETE FROM prearchive WHERE pk=?", (row.id,))
             db.execute("DELETE FROM prearchive_files WHERE row_pk=?", (row.id,))
             db.execute("DELETE FROM prearchive_logs WHERE row_pk=?", (row.id,))
+
+    def clear(self, row: Row) -> None:
+        """Remove the files of a row that is forgotten."""
         shutil.rmtree(self.folder(row), ignore_errors=True)
         with contextlib.suppress(OSError):  # another session may share the time
             self.folder(row).parent.rmdir()
