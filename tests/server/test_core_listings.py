@@ -162,6 +162,14 @@ def test_subjects_joined_with_their_scans(seen):
     assert found == [("S01_MR1", "1"), ("S01_MR1", "2"), ("S01_MR2", "1")]
 
 
+def test_xml_has_the_same_rows(seen):
+    import xml.etree.ElementTree as ElementTree
+
+    answer = seen.owner.get("/data/projects", params={"format": "xml"})
+    table = ElementTree.fromstring(answer.content)
+    assert int(table.get("totalRecords")) == len(table.findall(".//row")) > 0
+
+
 def test_a_concrete_type_of_scan_restricts_to_it(seen):
     rows = seen.owner.rows("/data/experiments", project=seen.name, columns="label,xnat:ctScanData/id")
     assert {row["label"]: row["xnat:ctscandata/id"] for row in rows} == {"S01_MR1": "", "S01_MR2": "", "S01_CT1": "1"}

@@ -128,3 +128,23 @@ def test_schemas_are_schemas(person):
     for name in names:
         for path in (f"/xapi/schemas/{name}", f"/schemas/{name}.xsd"):
             assert ElementTree.fromstring(owner.get(path).content).tag.endswith("}schema")
+
+
+def test_who_is_there(person):
+    owner = person("owner")
+    assert owner.get("/xapi/users/username").text == owner.login
+    assert owner.login in {row["login"] for row in owner.rows("/data/users")}
+
+
+def test_a_refresh_fills_missing_digests(study, person):
+    admin, path = person("admin"), "experiments/S01_MR1/scans/1/resources/NEW"
+    admin.put("/xapi/siteConfig/checksums", params={"value": "false"})
+    try:
+        study.upload(f"{path}/files/x", b"x")
+    finally:
+        admin.put("/xapi/siteConfig/checksums", params={"value": "true"})
+    assert study.owner.rows(f"{study.path}/{path}/files")[0]["digest"] == ""
+    ask = {"resource": f"/archive/experiments/{study.ids['S01_MR1']}", "options": "checksum,populateStats"}
+    assert person("collaborator").post("/data/services/refresh/catalog", params=ask).status_code == 403
+    assert study.owner.post("/data/services/refresh/catalog", params=ask).status_code == 200
+    assert study.owner.rows(f"{study.path}/{path}/files")[0]["digest"] == "9dd4e461268c8034f5c8564e155c67a6"

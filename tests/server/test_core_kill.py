@@ -1,0 +1,51 @@
+"""A power cut in the middle of uploads: what was answered is there, what is listed is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+import requests
+
+from xnbtransfer.server import running
+
+
+def test_what_was_answered_survives_a_kill(tmp_path):
+    answered: set[str] = set()
+
+    def upload(server, worker: int) -> None:
+        with requests.Session() as session:
+            session.auth = server.accounts["owner"]
+            for number in range(10_000):
+                name = f"{worker}_{number}.bin"
+                url = f"{server.url}/data/projects/P/resources/R/files/{name}"
+                try:
+                    answer = session.put(
+                        url, data=name.encode() * 5000, headers={"Content-Type": "application/octet-stream"}, timeout=30
+                    )
+                except requests.ConnectionError:
+                    return
+                if answer.status_code == 200:
+                    answered.add(name)
+
+    with running(data=tmp_path) as first:
+        requests.put(f"{first.url}/data/projects/P", auth=first.accounts["owner"], timeout=30)
+        workers = [threading.Thread(target=upload, args=(first, number)) for number in range(3)]
+        for worker in workers:
+            worker.start()
+        deadline = time.monotonic() + 30
+        while len(answered) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first.kill()
+        for worker in workers:
+            worker.join()
+    with running(data=tmp_path) as second, requests.Session() as session:
+        session.auth = second.accounts["owner"]
+        rows = session.get(f"{second.url}/data/projects/P/resources/R/files", timeout=30).json()["ResultSet"]["Result"]
+        assert answered <= {row["Name"] for row in rows}
+        for row in rows:
+            content = session.get(second.url + row["URI"], timeout=30).content
+            assert content == row["Name"].encode() * 5000
+            assert (row["Size"], row["digest"]) == (str(len(content)), hashlib.md5(content).hexdigest())
+    assert not list((tmp_path / "tmp").iterdir())
