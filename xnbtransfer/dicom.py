@@ -527,11 +527,12 @@ class _Walker:
     def _whole_image(self, numbers: Mapping[str, int | None]) -> None:
         """Refuse an image that misses pixels (PS3.5 8.1.1: how long native pixels are)."""
         rows, columns, bits = numbers["Rows"], numbers["Columns"], numbers["BitsAllocated"]
+        image = rows or columns or numbers["SamplesPerPixel"]
+        # PS3.5 A.6: the pixels of a JPIP image are at an address.
+        if image and not self.bulk and _URL not in self.values:
+            raise DicomError("it is cut short: an image without its pixels")
         if not rows or not columns:
             return
-        # PS3.5 A.6: the pixels of a JPIP image are at an address.
-        if not self.bulk and _URL not in self.values:
-            raise DicomError("it is cut short: an image without its pixels")
         native = [length for path, _, length, packed in self.bulk if path == "7FE00010" and not packed]
         if not native or not bits:
             return
