@@ -7,6 +7,7 @@ archive if the plan says so, compare again. Success is what a listing and a read
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -20,15 +21,17 @@ from pathlib import Path
 
 from .errors import (
     InputError,
+    NotFoundError,
     RefusedError,
     ServerError,
     TransientError,
     XnbTransferError,
 )
 from .history import SessionHistory, read_history
-from .inventory import read_inventory
+from .inventory import read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
+from .options import TransferOptions
 from .plan import SENDS, Plan, ScanPlan, SessionPlan, destination_state, source_states
 from .streams import Seen, Spool
 from .values import Event, Result, Verdict
@@ -71,6 +74,7 @@ class _Work:
     pending: list[ScanPlan]
     seen: dict[tuple[str, str], list[Seen]] = dataclasses.field(default_factory=dict)
     uri: str = ""
+    there: frozenset[str] = frozenset()
     failed: XnbTransferError | None = None
     in_flight: int = 0
     state: str = ""
@@ -195,6 +199,10 @@ class _Run:
             prearchive=False,
             settings=False,
         )
+        if self.options.scan_types:
+            # Only these were planned, so only these are compared; what is gone shows as changed.
+            with contextlib.suppress(InputError):
+                here = select_sessions(here, _only_scan_types(self.options))
         labels = {session.destination_session for session in todo}
         uids = {session.StudyInstanceUID for session in todo}
         there = read_inventory(
@@ -298,6 +306,7 @@ class _Run:
         self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
         if past.begun:
             work.uri = past.uri or self._own_row(session)
+            work.there = frozenset(self._names_at(work.uri)) if work.uri else frozenset()
             return
         self._look(session)
         self._note(work, "begun")
@@ -353,7 +362,8 @@ class _Run:
             scan = work.pending.pop(0)
         at = (scan.scan, scan.resource)
         session = work.session
-        arrived = at in work.past.sent and at not in work.past.damaged and self._holds(work, work.past.sent[at])
+        damaged = at in work.past.damaged
+        arrived = at in work.past.sent and not damaged and self._holds(work, work.past.sent[at])
         seen, spool = read_source_scan(
             self.source,
             session,
@@ -371,7 +381,8 @@ class _Run:
         if spool is None:
             return
         with spool:
-            if spool.members:
+            names = {one.name for one in seen if one.name}
+            if names and (damaged or not names <= work.there):
                 self._import(work, scan, spool, [one for one in seen if not one.problem])
         self._note(
             work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=[one.record() for one in seen]
@@ -390,18 +401,26 @@ class _Run:
         if work.past.archiving and self._archived_id(work.session):
             return True
         names = {record["name"] for record in records if record["name"]}
-        return bool(work.uri) and names <= self._names_at(work.uri)
+        return bool(work.uri) and names <= work.there
 
     def _names_at(self, uri: str) -> set[str]:
-        found: set[str] = set()
-        try:
-            for row in self.destination.prearchive_resources(uri):
-                found |= {
-                    _name(one["path"]) for one in self.destination.prearchive_files(uri, row["scan"], row["resource"])
-                }
-        except ServerError:
-            return set()
+        """The names of all files of a prearchive row. A row that is still RECEIVING lists none until it is built."""
+        found = self._list_names(uri)
+        if not found:
+            with contextlib.suppress(TransientError, ServerError):
+                self.destination.build(uri)
+            found = self._list_names(uri)
         return found
+
+    def _list_names(self, uri: str) -> set[str]:
+        try:
+            return {
+                _name(one["path"])
+                for row in self.destination.prearchive_resources(uri)
+                for one in self.destination.prearchive_files(uri, row["scan"], row["resource"])
+            }
+        except (ServerError, NotFoundError):
+            return set()
 
     def _import(self, work: _Work, scan: ScanPlan, spool: Spool, seen: list[Seen]) -> None:
         """Send one zip. After a lost or failed answer the state is read before anything is sent again."""
@@ -745,9 +764,16 @@ class _Run:
         return found
 
 
+def _only_scan_types(options: TransferOptions) -> TransferOptions:
+    return TransferOptions(
+        source_project=options.source_project,
+        destination_project=options.destination_project,
+        scan_types=options.scan_types,
+    )
+
+
 def _prefix(session: SessionPlan, scan: ScanPlan) -> str:
-    token = hashlib.sha256(f"{session.session_id}\x1f{scan.scan}\x1f{scan.resource}".encode()).hexdigest()[:8]
-    return f"{token}"
+    return hashlib.sha256(f"{session.session_id}\x1f{scan.scan}\x1f{scan.resource}".encode()).hexdigest()[:8]
 
 
 def _name(path: str) -> str:
