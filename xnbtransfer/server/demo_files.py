@@ -42,8 +42,9 @@ class SeriesPlan:
 
 
 def make_uid(*names: object) -> str:
-    """Return the same ``2.25.`` UID for the same names on every machine."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(map(str, names))).int}"
+    """Return the same ``2.25.`` UID for the same names on every machine; always 43 characters."""
+    number = uuid.uuid5(_NAMESPACE, "/".join(map(str, names))).int
+    return f"2.25.{10**37 + number % (9 * 10**37)}"
 
 
 def make_series(plan: SeriesPlan, *, project: str, subject: str, session: str, study_uid: str, date: str,
@@ -71,19 +72,37 @@ def make_series(plan: SeriesPlan, *, project: str, subject: str, session: str, s
     seed = uuid.uuid5(_NAMESPACE, series_uid).int % 2**32
     random = np.random.default_rng(seed)
     noise = random.integers(0, 64, size=(base.shape[0] + plan.count, base.shape[1] + plan.count), dtype=np.uint16)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = make_uid(series_uid, 0)
+    dataset.InstanceNumber, dataset.SliceLocation = "0001", "0000.0"
+    dataset.ImagePositionPatient = ["-100", "-100", "0000.0"]
+    dataset.PixelData = bytes(base.size * 2)
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    stamp = _Stamp(out.getvalue(), dataset.SOPInstanceUID, base.size * 2)
     for index in range(plan.count):
         window = noise[index:index + base.shape[0], index:index + base.shape[1]]
         pixels = np.roll(base, index, axis=0).astype(np.uint16) + window
         pixels[0, :2] = (index, plan.number)
-        sop_uid = make_uid(series_uid, index)
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = sop_uid
-        dataset.InstanceNumber = index + 1
-        dataset.SliceLocation = f"{index * 2.5:.1f}"
-        dataset.ImagePositionPatient = [-100, -100, f"{index * 2.5:.1f}"]
-        dataset.PixelData = pixels.astype("<u2").tobytes()
-        out = io.BytesIO()
-        dataset.save_as(out, enforce_file_format=True)
-        yield f"{file_prefix}{plan.source}_{plan.number:04d}_{index + 1:04d}.dcm", out.getvalue()
+        data = stamp.file(make_uid(series_uid, index), index + 1, index * 2.5, pixels.astype("<u2").tobytes())
+        yield f"{file_prefix}{plan.source}_{plan.number:04d}_{index + 1:04d}.dcm", data
+
+
+class _Stamp:
+    """One file of a series as a mould for the others: what differs has the same length at the same place."""
+
+    def __init__(self, first: bytes, uid: str, pixel_bytes: int) -> None:
+        self.head, self.uid = first[:-pixel_bytes], uid.encode()
+        self.number = self.head.index(b"\x20\0\x13\0IS\x04\0") + 8
+        self.location = self.head.index(b"\x20\0\x41\x10DS\x06\0") + 8
+        self.position = self.head.index(b"\x20\0\x32\0DS\x10\0") + 18
+
+    def file(self, uid: str, number: int, location_mm: float, pixels: bytes) -> bytes:
+        """Return the file with these values."""
+        data = bytearray(self.head)
+        for start, value in ((self.number, f"{number:04d}"), (self.location, f"{location_mm:06.1f}"),
+                             (self.position, f"{location_mm:06.1f}")):
+            data[start:start + len(value)] = value.encode()
+        return bytes(data).replace(self.uid, uid.encode()) + pixels
 
 
 @lru_cache(maxsize=4)
