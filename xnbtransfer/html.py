@@ -148,6 +148,7 @@ def table(
     limit: int = SHOWN,
     full: str = "",
     empty: str = "none",
+    counted: bool = False,
 ) -> Html:
     """A frame as a plain table; a column named like a status gets its symbol and colour.
 
@@ -159,29 +160,34 @@ def table(
         Name of the CSV in the record that holds all rows; said with its SHA-256 where rows are left out.
     empty : str
         What stands in place of a table without rows.
+    counted : bool
+        The last column counts, and a row that counts nothing keeps its word but not its colour.
     """
     whole = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=columns)
     if whole.empty:
         return Html(f"<p><b>{_escape(caption)}</b>: {_escape(empty)}</p>", f"{caption}: {empty}")
     shown, left_out = _cut(whole, limit)
     names = [name for name in (columns or list(whole.columns)) if name in whole.columns]
+    names = [name for name in names if name == names[0] or not (whole[name].astype(str) == "").all()]
     numbers = {name for name in names if pd.api.types.is_numeric_dtype(whole[name]) and whole[name].dtype != bool}
     note = ""
     if left_out:
         note = f"{left_out} of {len(whole)} rows are not shown here."
         if full:
             note += f" All are in {full}, SHA-256 {digest(whole)}."
+    titles = [_HEADINGS.get(name, name) for name in names]
     head = "".join(
         f'<th scope="col" bgcolor="{_GREY}" style="{_style(name in numbers)};background-color:{_GREY};color:#1f2328">'
-        f"{_escape(_HEADINGS.get(name, name))}</th>"
-        for name in names
+        f"{_escape(title)}</th>"
+        for name, title in zip(names, titles, strict=True)
     )
     lines, texts = [], []
     for row in shown[names].itertuples(index=False, name=None):
         cells = [_shown(name, value) for name, value in zip(names, row, strict=True)]
-        drawn = [_cell(name, cell, name in numbers, name == names[0]) for name, cell in zip(names, cells, strict=True)]
+        bleak = counted and cells[-1] == "0"
+        drawn = [_cell(n, cell, n in numbers, n == names[0], bleak) for n, cell in zip(names, cells, strict=True)]
         lines.append(f"<tr>{''.join(drawn)}</tr>")
-        texts.append(" | ".join(_plain(name, cell) for name, cell in zip(names, cells, strict=True)))
+        texts.append([_plain(name, cell) for name, cell in zip(names, cells, strict=True)])
     markup = (
         '<table style="border-collapse:collapse;margin:8px 0">'
         f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
@@ -189,8 +195,19 @@ def table(
     )
     if note:
         markup += f"<p>{_escape(note)}</p>"
-    header = " | ".join(_HEADINGS.get(name, name) for name in names)
-    return Html(markup, "\n".join([caption, header, *texts, *([note] if note else [])]))
+    right = [name in numbers for name in names]
+    return Html(markup, "\n".join([caption, *_aligned(titles, texts, right), *([note] if note else [])]))
+
+
+def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """The rows as lines of text, their columns under each other."""
+    whole = [list(titles), *rows]
+    widths = [max(len(row[i]) for row in whole) for i in range(len(titles))]
+    lines = []
+    for row in whole:
+        cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
 
 
 def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | None = None) -> Html:
@@ -372,15 +389,15 @@ def conflicts_table(plan: Any) -> Html:
 
 def plan_table(plan: Any) -> Html:
     """What would be done, one row per session, with totals and the estimate."""
-    columns = ["subject", "session", "destination_subject", "destination_session", "action", "scans", "files"]
-    columns += ["size_bytes", "because"]
+    frame = plan.to_frame()
+    columns = ["subject", "session", *_other_labels(frame), "action", "scans", "files", "size_bytes", "because"]
     total, estimate = plan.totals, plan.estimate
     caption = (
         f"Plan: {total['sessions']} of {len(plan.sessions)} sessions, {total['scans']} scans, {total['files']} files, "
         f"{size(total['size_bytes'])}; about {duration(estimate['seconds'])}, {estimate['requests']} requests, "
         f"up to {size(estimate['temporary_bytes'])} of temporary files"
     )
-    return table(plan.to_frame(), caption, columns, full="sessions.csv")
+    return table(frame, caption, columns, full="sessions.csv")
 
 
 def findings_table(plan: Any) -> Html:
@@ -427,9 +444,9 @@ def verdict_table(result: Result) -> Html:
     total = sum(result.counts.values())
     counted = [{"verdict": word, "files": count} for word, count in result.counts.items()]
     counted.append({"verdict": "together", "files": total})
-    first = table(counted, "Files by verdict", ["verdict", "files"])
-    columns = ["subject", "session", "destination_subject", "destination_session", "state", "files", "equal"]
-    columns += ["explained", "different", "not_proved", "extra", "because"]
+    first = table(counted, "Files by verdict", ["verdict", "files"], counted=True)
+    columns = ["subject", "session", *_other_labels(result.sessions), "state", "files", "equal", "explained"]
+    columns += ["different", "not_proved", "extra", "because"]
     return first + table(result.sessions, "Sessions", columns, full="sessions.csv")
 
 
@@ -466,6 +483,12 @@ def verdict(plan: Any, result: Result | None) -> Html:
     return shown if result is None else shown + verdict_table(result) + files_table(result)
 
 
+def _other_labels(frame: pd.DataFrame) -> list[str]:
+    """The columns with the labels at the destination, unless all labels are kept."""
+    kept = (frame["subject"] == frame["destination_subject"]) & (frame["session"] == frame["destination_session"])
+    return [] if bool(kept.all()) else ["destination_subject", "destination_session"]
+
+
 def _cut(frame: pd.DataFrame, limit: int) -> tuple[pd.DataFrame, int]:
     if len(frame) <= limit:
         return frame, 0
@@ -499,14 +522,16 @@ def _plain(name: str, cell: str) -> str:
     return f"{symbol} {cell}".strip().replace("\n", " ")
 
 
-def _cell(name: str, cell: str, number: bool, first: bool) -> str:
+def _cell(name: str, cell: str, number: bool, first: bool, bleak: bool) -> str:
     if name in _STATUS_COLUMNS and cell in STATUS:
-        _, colour = STATUS[cell]
+        colour = "#ffffff" if bleak else STATUS[cell][1]
         style = f"{_style(number)};background-color:{colour};color:#1f2328;white-space:nowrap"
         return f'<td bgcolor="{colour}" style="{style}">{_escape(_plain(name, cell))}</td>'
     if first and not number:
-        return f'<th scope="row" style="{_style(False)};font-weight:normal">{_escape(cell)}</th>'
-    return f'<td style="{_style(number)}">{_escape(cell)}</td>'
+        return f'<th scope="row" style="{_style(False)};font-weight:normal;white-space:nowrap">{_escape(cell)}</th>'
+    # Short words stay on one line, so that a narrow screen breaks the sentences and not the labels.
+    short = ";white-space:nowrap" if len(cell) <= 24 else ""
+    return f'<td style="{_style(number)}{short}">{_escape(cell)}</td>'
 
 
 def _style(number: bool) -> str:

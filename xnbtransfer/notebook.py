@@ -110,7 +110,8 @@ def run_template(
     offered = parameters_of(template)
     values = options.model_dump(mode="json")
     parameters = {key: value for key, value in values.items() if key in offered}
-    workspace = open_workspace(options, name)
+    with _environment(env or {}):
+        workspace = open_workspace(options, name)
     executed = workspace.folder / NOTEBOOK
     (workspace.folder / SUMMARY).unlink(missing_ok=True)
     hidden = [value for key, value in (env or {}).items() if key.startswith("XNAT_") and key.endswith("PASS")]
@@ -210,6 +211,7 @@ def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str,
                 coalesce_streams=True,
                 autosave_cell_every=10,
                 cwd=str(Path.cwd()),
+                extra_arguments=["--IPKernelApp.log_level=40"],
                 stdout_file=sys.stderr if aloud else None,
             )
     except papermill.PapermillExecutionError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ h1 {{ font-size: 26px; margin: 8px 0 4px }}
 h2 {{ font-size: 18px; margin: 30px 0 4px; border-bottom: 1px solid #d0d7de; padding-bottom: 4px }}
 p {{ margin: 6px 0 }}
 table {{ font-size: 13px; line-height: 1.4; font-variant-numeric: tabular-nums }}
-td, th {{ overflow-wrap: anywhere; min-width: 3em }}
+td, th {{ overflow-wrap: break-word }}
+header {{ color: #57606a; border-bottom: 2px solid #1f2328; padding-bottom: 8px; margin-bottom: 16px }}
+header b {{ color: #1f2328 }}
 pre {{ font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; background: #f6f8fa; padding: 8px 12px;
   margin: 8px 0; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #d0d7de }}
 code {{ font: 90% ui-monospace, "DejaVu Sans Mono", Consolas, monospace }}
@@ -35,6 +38,7 @@ code {{ font: 90% ui-monospace, "DejaVu Sans Mono", Consolas, monospace }}
 </style>
 </head>
 <body>
+<header>{header}</header>
 <main>
 {body}
 </main>
@@ -68,8 +72,11 @@ def tidy_notebook(executed: str | Path, to: str | Path) -> Path:
     return Path(to)
 
 
-def write_page(notebook: str | Path, to: str | Path, title: str) -> Path:
-    """The HTML copy of a notebook: prose and outputs, no code, no script, nothing fetched."""
+def write_page(notebook: str | Path, to: str | Path, title: str, header: Sequence[str] = ()) -> Path:
+    """The HTML copy of a notebook: prose and outputs, no code, no script, nothing fetched.
+
+    ``header`` holds the words that stand above it, the first of them in bold.
+    """
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -85,7 +92,8 @@ def write_page(notebook: str | Path, to: str | Path, title: str) -> Path:
     )
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    Path(to).write_text(_PAGE.format(title=html.escape(title), body=body), encoding="utf-8")
+    words = " · ".join(f"<b>{html.escape(w)}</b>" if w == header[0] else html.escape(w) for w in header)
+    Path(to).write_text(_PAGE.format(title=html.escape(title), header=words, body=body), encoding="utf-8")
     return Path(to)
 
 

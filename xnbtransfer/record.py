@@ -31,7 +31,7 @@ from . import __version__
 from .errors import DiskFullError, ExitCode, InputError, RefusedError
 from .html import WORDS, csv_text
 from .plan import Plan
-from .values import Result, frame
+from .values import OUTCOME_COLUMNS, Result, frame
 
 WORKSPACE = "XNBTRANSFER_WORKSPACE"  # set for the notebook by a parent that holds the lock
 UNFINISHED = ".unfinished"
@@ -108,7 +108,9 @@ def open_workspace(options: Any, template: str) -> Workspace:
         If the record root cannot be written.
     """
     values = options.model_dump(mode="json")
-    same = hashlib.sha256(json.dumps([template, values], sort_keys=True).encode()).hexdigest()
+    # The addresses may come from the environment, and another server is another run.
+    hosts = [os.environ.get(f"XNAT_{side}HOST", "").rstrip("/") for side in ("", "SOURCE_", "DESTINATION_")]
+    same = hashlib.sha256(json.dumps([template, values, hosts], sort_keys=True).encode()).hexdigest()
     given = os.environ.get(WORKSPACE)
     if given and (about := read_about(Path(given))).get("digest") == same:
         return Workspace(Path(given), template, values, about["made_at"], resumed=(Path(given) / JOURNAL).exists())
@@ -274,7 +276,7 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
         notebook = Path(executed) if executed else folder / NOTEBOOK
         if notebook.exists():
             tidy_notebook(notebook, staging / NOTEBOOK)
-            write_page(staging / NOTEBOOK, staging / PAGE, summary["record"])
+            write_page(staging / NOTEBOOK, staging / PAGE, summary["record"], _header(summary))
         _refuse_secrets(staging, [*secrets_in_use(), *hidden])
         _make_bag(staging, summary)
         os.replace(staging, final)
@@ -322,9 +324,10 @@ class Record:
 
 def read_csv(path: str | Path) -> pd.DataFrame:
     """A CSV of a record; text stays text, counts and bytes become integers."""
+    counts = {name for name, kind in OUTCOME_COLUMNS.items() if kind is int}
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in found.columns:
-        if name.startswith("size_bytes") or name in ("files", "scans"):
+        if name.startswith("size_bytes") or name in counts:
             found[name] = found[name].astype("int64")
     return found
 
@@ -345,7 +348,9 @@ def open_record(path: str | Path) -> Record:
     advice = "Take the copy from your backup, and ask who opened this one."
     try:
         bag = bagit.Bag(str(path))
-        bag.validate()
+        bag.info.pop("Payload-Oxum", None)  # its digest is checked; as a total it would hide which file it is
+        with _quiet_bagit():
+            bag.validate()
     except bagit.BagValidationError as problem:
         found = [_detail(one) for one in problem.details] or [str(problem)]
         raise InputError(
@@ -465,13 +470,23 @@ def _make_bag(folder: Path, summary: Mapping[str, Any]) -> None:
             path.chmod(stat.S_IRUSR | stat.S_IRGRP)
 
 
+def _header(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader wants to know first."""
+    sides = [found for name in ("source", "destination") if (found := summary.get(name))]
+    verdicts = [f"{count} {word}" for word, count in summary.get("verdicts", {}).items() if count]
+    people = list(dict.fromkeys(side["user"] for side in sides))
+    words = [f"{summary['result']} (exit code {summary['exit_code']})", *([", ".join(verdicts)] if verdicts else [])]
+    words.append(" → ".join(side["project"] for side in sides))
+    return [*words, f"by {' and '.join(people)}" if people else "by nobody", summary["closed_at"]]
+
+
 @contextlib.contextmanager
 def _quiet_bagit() -> Iterator[None]:
     import logging
 
     logger = logging.getLogger("bagit")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

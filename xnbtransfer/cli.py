@@ -1,0 +1,463 @@
+"""The command line: the same verbs as in Python and in the notebooks, one exit code table for all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from . import __version__
+from .errors import ExitCode, InputError, XnbTransferError
+from .options import TransferOptions
+
+_CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
+_SOURCE = ("source_server", "source_project", *_CHOICE)
+_BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map")
+_ALL = tuple(TransferOptions.model_fields)
+_LISTS = ("subjects", "sessions", "modalities", "scan_types")
+_AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."
+
+
+def _parameters(*names: str) -> Callable:
+    """Click options made from the fields of :class:`TransferOptions`: same names, same help, same defaults."""
+
+    def decorate(command: Callable) -> Callable:
+        for name in reversed(names):
+            about = TransferOptions.model_fields[name]
+            flag = "--" + name.replace("_", "-")
+            default = "" if about.is_required() or about.default in ("", ()) else str(about.default)
+            text = (about.description or "") + (f"  [{default}]" if default and about.default is not False else "")
+            choices = get_args(about.annotation)
+            if about.annotation is bool:
+                command = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)(command)
+            elif about.annotation is int:
+                command = click.option(flag, name, type=int, default=None, help=text)(command)
+            elif name in _LISTS:
+                text += "; repeat it, or separate with commas"
+                command = click.option(flag, name, multiple=True, metavar="LABEL", help=text)(command)
+            elif choices and all(isinstance(choice, str) for choice in choices):
+                command = click.option(flag, name, type=click.Choice(choices), default=None, help=text)(command)
+            else:
+                command = click.option(flag, name, default=None, metavar="TEXT", help=text)(command)
+        return command
+
+    return decorate
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that were given, lists taken apart at commas (a pattern ~REGEX keeps its own)."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in _LISTS:
+            labels = [
+                part.strip() for one in value for part in ([one] if one.startswith("~") else one.split(",")) if part
+            ]
+            if labels:
+                found[name] = tuple(labels)
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def _side(values: dict[str, Any], side: str, where: str | None) -> None:
+    """Take a project given as ID, or as address/ID."""
+    if not where:
+        return
+    server, _, project = where.rpartition("/") if where.startswith(("http://", "https://")) else ("", "", where)
+    values[f"{side}_project"] = project
+    if server:
+        values[f"{side}_server"] = server.removesuffix("/data/projects")
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on the standard output, and nothing else.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="xnbtransfer")
+def cli() -> None:
+    """Copy DICOM sessions between XNAT projects, prove every file, keep the record.
+
+    Credentials come from XNAT_SOURCE_HOST, _USER, _PASS and XNAT_DESTINATION_HOST, _USER, _PASS, from XNAT_HOST, _USER,
+    _PASS, from .netrc, or from a prompt; never from an option.
+
+    Exit codes: 0 all proved, 1 anything else, 2 bad parameters, 3 differences or failed sessions, 4 something cannot be
+    proved, 5 refused, 6 run it again.
+    """
+
+
+@cli.command()
+@click.argument("project", required=False)
+@_parameters(*_SOURCE)
+@click.option("-o", "--output", type=click.Path(file_okay=False), help="Also write the tables as CSV into this folder.")
+@_as_json
+def inventory(project: str | None, output: str | None, as_json: bool, **values: Any) -> None:
+    """List what a project holds. PROJECT is an ID, or an address and an ID: https://xnat.example.org/MYPROJECT."""
+    from . import html
+    from .inventory import write_inventory
+    from .notebook import InventoryOptions
+    from .progress import read_selected
+    from .xnat import connect
+
+    chosen = _given(values)
+    _side(chosen, "source", project)
+    options = InventoryOptions.from_mapping({"source_project": "", **chosen})
+    with connect("source", options.source_server) as source:
+        found = read_selected(source, options.source_project, options)
+    if output:
+        write_inventory(found, output)
+    if as_json:
+        _print_json(
+            {
+                **{
+                    name: getattr(found, name) for name in ("server", "project", "user", "read_at", "requests", "notes")
+                },
+                "settings": found.settings.as_dict(),
+                **{name: _rows(getattr(found, name)) for name in ("sessions", "scans", "resources", "prearchive")},
+            }
+        )
+        return
+    click.echo(html.summary_card(found, "Selected"))
+    click.echo(html.sessions_table(found, "Sessions"))
+
+
+@cli.command()
+@click.argument("source_", metavar="SOURCE", required=False)
+@click.argument("destination_", metavar="DESTINATION", required=False)
+@_parameters(*_BOTH)
+@_as_json
+def diff(source_: str | None, destination_: str | None, as_json: bool, **values: Any) -> int:
+    """Lay the selected sessions of two projects side by side.
+
+    Ends with 0 where all are the same, 3 where something is missing, differs or is in conflict, 4 where listings alone
+    cannot tell. Sessions that only the destination has do not count.
+    """
+    from . import html
+    from .diff import diff as compare
+    from .progress import read_sides
+
+    options = _both(values, source_, destination_)
+    with _connections(options.source_server, options.destination_server) as (source, destination):
+        here, there, labels = read_sides(source, destination, options)
+    found = compare(here, there, labels)
+    if as_json:
+        _print_json({"sessions": _rows(found.sessions), "scans": _rows(found.scans)})
+    else:
+        click.echo(html.diff_table(found))
+    statuses = {str(status) for status in found.sessions["status"]}
+    if statuses & {"only source", "differs", "conflict"}:
+        return ExitCode.DIFFERENCES
+    return ExitCode.CANNOT_BE_PROVED if "cannot tell" in statuses else ExitCode.PROVED
+
+
+@cli.command()
+@click.argument("source_", metavar="SOURCE", required=False)
+@click.argument("destination_", metavar="DESTINATION", required=False)
+@_parameters(*(name for name in _ALL if name not in ("record_root", "dry_run")))
+@click.option("-o", "--output", default="plan.json", show_default=True, help="The plan: a JSON file to review.")
+@_as_json
+def plan(source_: str | None, destination_: str | None, output: str, as_json: bool, **values: Any) -> int:
+    """Decide what would be done, and write it down. Nothing is written at the destination.
+
+    SOURCE and DESTINATION are project IDs, or an address and an ID: https://xnat.example.org/MYPROJECT.
+    Ends with 5 where blockers forbid the run.
+    """
+    from . import html
+    from .plan import plan as decide
+    from .progress import read_sides
+
+    options = _both(values, source_, destination_)
+    with _connections(options.source_server, options.destination_server) as (source, destination):
+        here, there, labels = read_sides(source, destination, options)
+    made = decide(here, there, options, labels=labels)
+    try:
+        made.save(output)
+    except OSError as problem:
+        raise InputError(f"The plan cannot be written to {output}: {problem.strerror}.") from None
+    code = ExitCode.REFUSED if made.blockers else ExitCode.PROVED
+    if as_json:
+        _print_json({"path": output, "exit_code": int(code), **made.model_dump(mode="json")})
+        return code
+    for shown in (html.plan_table(made), html.findings_table(made), html.left_behind_table(made)):
+        click.echo(shown)
+    click.echo(f"The plan is in {output}.")
+    if made.blockers:
+        _say(f"There are {len(made.blockers)} blockers; 'xnbtransfer run' will refuse this plan.")
+    return code
+
+
+@cli.command()
+@click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False))
+@click.option("--folder", type=click.Path(file_okay=False), help="Folder of the journal.  [PLAN without .json, .run]")
+@_as_json
+def run(plan_file: str, folder: str | None, as_json: bool) -> int:
+    """Carry out a plan exactly as written. Run again, it goes on where it stopped."""
+    from .plan import Plan
+    from .progress import follow
+    from .record import Workspace, close_record
+
+    made = Plan.load(plan_file)
+    where = Path(folder) if folder else Path(plan_file).with_suffix(".run")
+    _say(f"The journal is kept in {where}.")
+    with _connections(made.source.server, made.destination.server) as (source, destination):
+        result = follow(made, source, destination, where, _watcher())
+    close_record(Workspace(where, "run", made.options, made.made_at), made, result)
+    return _tell_result(made, result, where, as_json)
+
+
+@cli.command()
+@click.argument("record", type=click.Path())
+@click.option("--proof", default="all", metavar="TEXT", help="all (read every file back) or listing  [all]")
+@click.option("--with-source/--no-source", default=True, help="Read the source again where a header changed since.")
+@click.option("--source-server", default="", metavar="TEXT", help="Address of the source, if it moved.")
+@click.option("--destination-server", default="", metavar="TEXT", help="Address of the destination, if it moved.")
+@_as_json
+def verify(
+    record: str, proof: str, with_source: bool, source_server: str, destination_server: str, as_json: bool
+) -> int:
+    """Check a record offline, then prove again what the destination holds today.
+
+    RECORD may also be the folder of a run.
+    """
+    from .plan import Plan
+    from .record import JOURNAL, PLAN, open_record
+    from .verify import verify as prove
+    from .xnat import connect
+
+    if proof not in ("all", "listing"):
+        raise InputError(f"proof={proof} is not known.", "Choose all or listing.")
+    where = Path(record)
+    if (where / PLAN).exists() and not (where / "bagit.txt").exists():
+        made, journal = Plan.load(where / PLAN), where / JOURNAL
+    else:
+        found = open_record(where)
+        made, journal = found.plan(), found.journal
+    with contextlib.ExitStack() as stack:
+        destination = stack.enter_context(connect("destination", destination_server or made.destination.server))
+        source = stack.enter_context(connect("source", source_server or made.source.server)) if with_source else None
+        result = prove(made, journal, destination, source, proof=proof)
+    return _tell_result(made, result, where, as_json)
+
+
+@cli.command()
+@_parameters(*_ALL)
+@click.option("--config", type=click.Path(dir_okay=False), help="YAML file with parameters; options win over it.")
+@_as_json
+def transfer(config: str | None, as_json: bool, **values: Any) -> int:
+    """The whole road in one command: the transfer notebook is run, and becomes the record."""
+    from .notebook import run_template
+
+    chosen = _given(values)
+    options = TransferOptions.from_yaml(config, **chosen) if config else TransferOptions.from_mapping(chosen)
+    path = run_template("transfer", options, aloud=not as_json)
+    return _tell_record(path, as_json)
+
+
+@cli.command()
+@click.argument("root", default="xnbtransfer-records", type=click.Path())
+@_as_json
+def records(root: str, as_json: bool) -> None:
+    """List the records below a folder, the newest first."""
+    from . import html
+    from .record import list_records
+
+    found = list_records(root)
+    if as_json:
+        _print_json(_rows(found))
+        return
+    columns = ["record", "state", "result", "source", "destination", "user", "files"]
+    click.echo(html.table(found, f"Records in {root}", columns, limit=100_000))
+
+
+@cli.command()
+@click.argument("what", metavar="NOTEBOOK", type=click.Path())
+@_as_json
+def seal(what: str, as_json: bool) -> int:
+    """Add a notebook that was run by papermill or by hand to its record, and make that final.
+
+    NOTEBOOK may also be an unfinished folder.
+    """
+    from .pages import workspace_named_in
+    from .record import UNFINISHED
+    from .record import seal as finish
+
+    path = Path(what)
+    if path.is_dir():
+        return _tell_record(finish(path), as_json)
+    if not path.exists():
+        raise InputError(f"There is no notebook {path}.")
+    try:
+        found = workspace_named_in(path)
+    except (ValueError, OSError):
+        raise InputError(f"{path} is no notebook.") from None
+    if not found:
+        raise InputError(f"The notebook {path} names no record.", "Run one of the templates first.")
+    roots = [Path(found["record_root"]), path.parent / found["record_root"]]
+    for root in roots:
+        folder = root.expanduser() / f"{found['name']}{UNFINISHED}"
+        if folder.exists():
+            return _tell_record(finish(folder, path), as_json)
+    raise InputError(
+        f"The unfinished record {found['name']} is not below {roots[0]}.", "Run this where the notebook was run."
+    )
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+@click.option("--data", type=click.Path(file_okay=False), help="Folder with the state; without it a temporary one.")
+@click.option("--demo", is_flag=True, help="Fill it with people, projects and DICOM.")
+@click.option("--faults", type=click.Path(dir_okay=False), help="JSON file with fault rules.")
+def serve(host: str, port: int, data: str | None, demo: bool, faults: str | None) -> None:
+    """Run the embedded XNAT-compatible server; prints one JSON line when it is ready."""
+    from .demo import embedded_server
+
+    embedded_server().serve(host, port, data, demo, faults)
+
+
+@cli.command()
+@click.option("--output", default="demo-record", show_default=True, help="Folder that receives the record.")
+@_as_json
+def demo(output: str, as_json: bool) -> int:
+    """Start a demo server, transfer its demo project, prove it, keep the record, and stop the server."""
+    from .demo import run_demo
+
+    return _tell_record(run_demo(output, aloud=not as_json), as_json)
+
+
+def _both(values: dict[str, Any], source: str | None, destination: str | None) -> TransferOptions:
+    chosen = _given(values)
+    _side(chosen, "source", source)
+    _side(chosen, "destination", destination)
+    return TransferOptions.from_mapping(chosen)
+
+
+@contextlib.contextmanager
+def _connections(source_server: str, destination_server: str) -> Iterator[tuple]:
+    from .xnat import connect
+
+    with connect("source", source_server) as source, connect("destination", destination_server) as destination:
+        yield source, destination
+
+
+def _watcher():
+    from .progress import Bar, Lines
+
+    return Bar() if sys.stderr.isatty() else Lines(_say)
+
+
+def _tell_result(made: Any, result: Any, where: Path, as_json: bool) -> int:
+    from . import html
+
+    code = ExitCode(result.exit_code)
+    if as_json:
+        _print_json(
+            {
+                "folder": str(where),
+                "exit_code": int(code),
+                "result": html.WORDS[code],
+                "verdicts": result.counts,
+                "sessions": _rows(result.sessions),
+                "extra": len(result.extra),
+                "problems": list(result.problems),
+                "requests": result.requests,
+                "writes": result.writes,
+                "seconds": result.seconds,
+            }
+        )
+        return code
+    click.echo(html.verdict_table(result))
+    if code not in (ExitCode.PROVED, ExitCode.TRANSIENT):
+        click.echo(html.files_table(result))
+    click.echo(html.verdict_banner(made, result))
+    return code
+
+
+def _tell_record(path: Path, as_json: bool) -> int:
+    """Say how the run of a record ended, from its own files."""
+    from . import html
+    from .record import open_record
+
+    found = open_record(path)
+    code = ExitCode(found.summary["exit_code"])
+    if as_json:
+        _print_json({"path": str(path), **found.summary})
+        return code
+    if (found.data / "sessions.csv").exists() and found.summary.get("verdicts"):
+        rows = [{"verdict": word, "files": count} for word, count in found.summary["verdicts"].items()]
+        rows.append({"verdict": "together", "files": sum(found.summary["verdicts"].values())})
+        click.echo(html.table(rows, "Files by verdict", ["verdict", "files"]))
+        columns = ["subject", "session", "state", "files", "equal", "explained", "different", "not_proved", "because"]
+        click.echo(html.table(found.table("sessions"), "Sessions", columns))
+    click.echo(f"Result: {found.summary['result']} (exit code {int(code)}).")
+    if code in html.NEXT:
+        click.echo(f"Next: {html.NEXT[code]}")
+    click.echo(f"The record is in {path}; read {found.page.relative_to(path)} in it.")
+    return code
+
+
+def _rows(frame: Any) -> list[dict[str, Any]]:
+    return json.loads(frame.to_json(orient="records"))
+
+
+def _print_json(values: Any) -> None:
+    click.echo(json.dumps(values, indent=1, ensure_ascii=False, default=str))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def invoke(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns its exit code. Errors become sentences on the standard error, never tracebacks."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(args=words, prog_name="xnbtransfer", standalone_mode=False)
+        return int(code or ExitCode.PROVED)
+    except click.exceptions.Exit as problem:
+        return problem.exit_code
+    except click.ClickException as problem:
+        if "--json" in words:
+            _print_json({"error": "UsageError", "message": problem.format_message(), "exit_code": 2})
+        problem.show()
+        return ExitCode.BAD_INPUT
+    except XnbTransferError as problem:
+        return _failed(type(problem).__name__, str(problem), problem.exit_code, words)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed("Interrupted", _AGAIN, ExitCode.TRANSIENT, words)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    except OSError as problem:
+        from errno import EDQUOT, ENOSPC
+
+        if problem.errno in (ENOSPC, EDQUOT):
+            return _failed("DiskFullError", "The disk is full. Free some space, then run again.", 6, words)
+        return _failed("OSError", f"{problem.strerror or problem} ({problem.filename or 'no file'}).", 1, words)
+    except Exception as problem:
+        if os.environ.get("XNBTRANSFER_DEBUG"):
+            raise
+        text = f"Unexpected {type(problem).__name__}: {problem}. XNBTRANSFER_DEBUG=1 shows where."
+        return _failed(type(problem).__name__, text, ExitCode.ERROR, words)
+
+
+def _failed(name: str, text: str, code: int, words: list[str]) -> int:
+    if "--json" in words:
+        _print_json({"error": name, "message": text, "exit_code": int(code)})
+    _say(text)
+    return int(code)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(invoke())
+
+
+if __name__ == "__main__":
+    main()

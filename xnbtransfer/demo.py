@@ -1,0 +1,62 @@
+"""``xnbtransfer demo``: the whole road on this machine, from an empty folder to a sealed record."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from .errors import InputError
+
+SOURCE, DESTINATION = "DEMO_SOURCE", "DEMO_DESTINATION"
+
+
+def embedded_server() -> ModuleType:
+    """The embedded server, which needs packages of the extra ``demo``.
+
+    Raises
+    ------
+    InputError
+        If they are not installed.
+    """
+    try:
+        for name in ("numpy", "starlette", "uvicorn", "python_multipart"):
+            importlib.import_module(name)
+    except ImportError as problem:
+        raise InputError(
+            f"The embedded server needs the package {problem.name}.", "Install it: pip install 'xnbtransfer[demo]'."
+        ) from None
+    return importlib.import_module("xnbtransfer.server")
+
+
+def run_demo(output: str | Path, *, aloud: bool = False) -> Path:
+    """Start a server with demo content, transfer its source project into the archive of its destination, stop it.
+
+    Parameters
+    ----------
+    output : path
+        Folder that receives the record; it may exist, and no record in it is overwritten.
+
+    Returns
+    -------
+    Path
+        The record.
+    """
+    from .notebook import run_template
+    from .options import TransferOptions
+
+    with embedded_server().running(demo=True) as xnat:
+        user, password = xnat.accounts["member"]
+        env: dict[str, str] = {}
+        for side in ("", "SOURCE_", "DESTINATION_"):
+            env |= {f"XNAT_{side}HOST": xnat.url, f"XNAT_{side}USER": user, f"XNAT_{side}PASS": password}
+        options = TransferOptions.from_mapping(
+            {
+                "source_project": SOURCE,
+                "destination_project": DESTINATION,
+                "archive": True,
+                "record_root": str(output),
+                "reason": "demonstration",
+            }
+        )
+        return run_template("transfer", options, env=env, aloud=aloud)
