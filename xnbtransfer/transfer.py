@@ -407,7 +407,7 @@ class _Run:
         """The names of all files of a prearchive row. A row that is still RECEIVING lists none until it is built."""
         found = self._list_names(uri)
         if not found:
-            with contextlib.suppress(TransientError, ServerError):
+            with contextlib.suppress(XnbTransferError):
                 self.destination.build(uri)
             found = self._list_names(uri)
         return found
