@@ -1,3 +1,5 @@
+"""``python -m xnbtransfer.server``: the embedded server from a shell."""
+
 from .main import main
 
 main()

@@ -1,0 +1,104 @@
+"""The rooms of ARCHITECTURE.md: imports point one way, the embedded server stands alone, what is public is said."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "xnbtransfer"
+LAYERS = {
+    "words": ["errors", "keys", "values", "options", "labels"],
+    "pure": ["script", "dicom", "zips", "streams", "diff", "plan", "history", "html"],
+    "edges": ["_http", "_login", "_rows", "xnat", "journal"],
+    "conductors": ["inventory", "verify", "transfer", "pages", "record"],
+    "front": ["progress", "notebook", "demo", "cli", "__main__", "__init__"],
+}
+RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
+CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
+SERVER = sorted((PACKAGE / "server").rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Dotted names that a file imports, made absolute, each with whether it stands at the top of the module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = ["xnbtransfer", *path.relative_to(PACKAGE).parent.parts]
+    found = []
+    for node in ast.walk(tree):
+        top = node in tree.body
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = [*base, *([node.module] if node.module else [])]
+            found += [(".".join([*base, alias.name]), top) for alias in node.names]
+    return found
+
+
+def rooms_used(path: Path, late: bool = True) -> set[str]:
+    """Rooms of the client that a file of the client imports, with or without those inside its functions."""
+    words = [name.split(".") for name, top in imports(path) if top or late]
+    return {parts[1] for parts in words if parts[0] == "xnbtransfer" and len(parts) > 1 and parts[1] in RANK}
+
+
+@pytest.mark.parametrize("path", CLIENT, ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    assert path.stem in RANK, f"say in LAYERS and in ARCHITECTURE.md where {path.name} belongs"
+    upwards = {room for room in rooms_used(path) if RANK[room] > RANK[path.stem]}
+    assert not upwards, f"{path.stem} must not import {upwards}"
+
+
+def test_no_room_imports_itself_through_others():
+    graph = {path.stem: rooms_used(path, late=False) - {path.stem} for path in CLIENT}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_server_shares_no_code_with_the_client():
+    for path in SERVER:
+        strangers = {name for name, _ in imports(path) if re.match(r"xnbtransfer(\.(?!server\b)|$)", name)}
+        assert not strangers, f"{path.name} imports {strangers}"
+
+
+def test_the_client_reaches_the_server_late_and_in_one_place():
+    for path in CLIENT:
+        assert not [name for name, _ in imports(path) if name.startswith("xnbtransfer.server")], path.name
+        assert ("xnbtransfer.server" in path.read_text(encoding="utf-8")) == (path.stem == "demo"), path.name
+
+
+def test_only_the_edge_speaks_http():
+    speakers = {path.stem for path in CLIENT for name, _ in imports(path) if name.split(".")[0] in ("requests", "xnat")}
+    assert speakers <= {"_http", "_login", "_rows", "xnat"}
+
+
+def test_importing_the_package_does_nothing_else():
+    code = "import sys, xnbtransfer; print(sorted({'pandas', 'xnat', 'requests', 'papermill'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", [*CLIENT, *SERVER], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_everything_public_is_said(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{path.name} has no docstring"
+    if path.stem == "errors" or path.stem.startswith("_") or path in SERVER:
+        return  # errors are told in one table at the top, and the routes of the server by XNAT's own documentation
+    silent = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not silent
+
+
+def test_every_room_is_in_the_picture():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in CLIENT:
+        assert path.stem.startswith("__") or f"`{path.name}`" in text, f"{path.name} is missing in ARCHITECTURE.md"
