@@ -77,7 +77,7 @@ def make_series(plan: SeriesPlan, *, project: str, subject: str, session: str, s
     dataset.ImagePositionPatient = ["-100", "-100", "0000.0"]
     dataset.PixelData = bytes(base.size * 2)
     out = io.BytesIO()
-    dataset.save_as(out, enforce_file_format=True)
+    _write(dataset, out)
     stamp = _Stamp(out.getvalue(), dataset.SOPInstanceUID, base.size * 2)
     for index in range(plan.count):
         window = noise[index:index + base.shape[0], index:index + base.shape[1]]
@@ -85,6 +85,15 @@ def make_series(plan: SeriesPlan, *, project: str, subject: str, session: str, s
         pixels[0, :2] = (index, plan.number)
         data = stamp.file(make_uid(series_uid, index), index + 1, index * 2.5, pixels.astype("<u2").tobytes())
         yield f"{file_prefix}{plan.source}_{plan.number:04d}_{index + 1:04d}.dcm", data
+
+
+def _write(dataset: Dataset, out: io.BytesIO) -> None:
+    """A whole DICOM file; pydicom 3 and 2.4 have other words for the same wish."""
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        dataset.save_as(out, enforce_file_format=True)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(out, write_like_original=False)
 
 
 class _Stamp:
