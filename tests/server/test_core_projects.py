@@ -130,6 +130,51 @@ def test_schemas_are_schemas(person):
             assert ElementTree.fromstring(owner.get(path).content).tag.endswith("}schema")
 
 
+def test_many_who_make_the_same_session_at_once_get_one(study):
+    from concurrent.futures import ThreadPoolExecutor
+
+    import requests
+
+    def make(_: int) -> tuple[int, str]:
+        answer = requests.put(
+            f"{study.owner.server.url}{study.path}/subjects/S09/experiments/S09_MR1",
+            params={"xsiType": "xnat:mrSessionData"},
+            auth=study.owner.auth,
+            timeout=60,
+        )
+        return answer.status_code, answer.text
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(make, range(16)))
+    assert sorted(status for status, _ in answers) == [200] * 15 + [201]
+    assert len({accession for _, accession in answers}) == 1
+
+
+def test_fields_of_subjects_and_sessions(study):
+    path = f"{study.path}/subjects/S01"
+    given = {"gender": "female", "project": study.name, "group": "control"}
+    assert study.owner.put(path, params=given).status_code == 200
+    item = study.owner.get(path, params={"format": "json"}).json()["items"][0]
+    assert item["data_fields"]["group"] == "control"
+    people = next(child for child in item["children"] if child["field"] == "demographics")
+    assert people["items"][0]["data_fields"]["gender"] == "female"
+    session = f"{study.path}/subjects/S01/experiments/S01_MR1"
+    custom = "xnat:mrSessionData/fields/field[name=colour]/field"
+    assert study.owner.put(session, params={custom: "blue", "note": "seen"}).status_code == 200
+    item = study.owner.get(session, params={"format": "json"}).json()["items"][0]
+    assert item["data_fields"]["note"] == "seen"
+    fields = next(child for child in item["children"] if child["field"] == "fields/field")
+    assert fields["items"][0]["data_fields"] == {"name": "colour", "field": "blue"}
+
+
+def test_a_session_is_found_only_in_its_own_project(study, person):
+    owner = study.owner
+    assert owner.put(f"/data/projects/{study.name}_B").status_code == 200
+    accession = study.ids["S01_MR1"]
+    assert owner.get(f"{study.path}/experiments/{accession}").status_code == 200
+    assert owner.get(f"/data/projects/{study.name}_B/experiments/{accession}").status_code == 404
+
+
 def test_who_is_there(person):
     owner = person("owner")
     assert owner.get("/xapi/users/username").text == owner.login

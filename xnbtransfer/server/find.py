@@ -25,7 +25,7 @@ def project(state: State, user: str | None, name: str, on: str = "project") -> s
 
 def subject(state: State, user: str | None, name: str, in_project: str = "") -> sqlite3.Row:
     """A subject by accession number, or by label in a project that owns it or has it shared."""
-    found = state.row("SELECT * FROM subjects WHERE id=?", name)
+    found = _in(state, "subject", state.row("SELECT * FROM subjects WHERE id=?", name), in_project)
     if found is None and in_project:
         found = state.row("SELECT * FROM subjects WHERE project=? AND label=?", in_project, name) or state.row(
             "SELECT s.* FROM subjects s JOIN shares h ON h.kind='subject' AND h.item_id=s.id "
@@ -40,7 +40,7 @@ def subject(state: State, user: str | None, name: str, in_project: str = "") -> 
 
 def experiment(state: State, user: str | None, name: str, in_project: str = "") -> sqlite3.Row:
     """A session by accession number, or by label in a project that owns it or has it shared."""
-    found = state.row("SELECT * FROM experiments WHERE id=?", name)
+    found = _in(state, "experiment", state.row("SELECT * FROM experiments WHERE id=?", name), in_project)
     if found is None and in_project:
         found = state.row("SELECT * FROM experiments WHERE project=? AND label=?", in_project, name) or state.row(
             "SELECT e.* FROM experiments e JOIN shares h ON h.kind='experiment' AND h.item_id=e.id "
@@ -75,6 +75,14 @@ def scans(state: State, session: sqlite3.Row, names: str) -> list[sqlite3.Row]:
     words = {word.replace("[SLASH]", "/").replace("[COMMA]", ",") for word in names.split(",")}
     words = {"" if word == "NULL" else word for word in words}
     return [scan for scan in all_scans if scan["id"] in words or scan["type"] in words]
+
+
+def _in(state: State, kind: str, row: sqlite3.Row | None, project: str) -> sqlite3.Row | None:
+    """The row, if ``project`` is empty, owns it or has it shared."""
+    if row is None or not project or row["project"] == project:
+        return row
+    shared = state.row("SELECT 1 FROM shares WHERE kind=? AND item_id=? AND project=?", kind, row["id"], project)
+    return row if shared else None
 
 
 def _readable(state: State, user: str | None, kind: str, row: Mapping) -> bool:

@@ -19,6 +19,8 @@ from .state import State
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _OWN = {"date", "time", "uid", "modality"}
+_DEMOGRAPHICS = {"gender", "dob", "yob", "age", "handedness", "height", "weight"}
+_RESERVED = {"id", "project", "label", "user", "subject", "xsi_type", "xsitype"}
 _SCAN_OWN = {"type", "uid", "quality", "note", "series_description", "frames", "modality"}
 _CONTROL = {
     "xsitype", "req_format", "format", "label", "triggerpipelines", "fixscantypes", "pulldatafromheaders",
@@ -42,10 +44,16 @@ def _given(request: Request, body: bytes, types: set[str] | None = None) -> dict
         if name.lower() in _CONTROL or (types and "/" in name and name.partition("/")[0].lower() not in types):
             continue
         custom = re.search(r"field\[name=([^\]]+)\]/field$", name)
-        found[f"fields/field[name={custom[1]}]/field" if custom else name.rpartition("/")[2]] = (
-            "" if value == "NULL" else value
-        )
+        key = f"fields/field[name={custom[1]}]/field" if custom else name.rpartition("/")[2]
+        if key.lower() not in _RESERVED:
+            found[key] = "" if value == "NULL" else value
     return found
+
+
+def _label(request: Request, name: str) -> str:
+    """The label of what is made: as a field, or the last word of the address."""
+    found = (value for key, value in request.query_params.items() if re.fullmatch(r"(xnat:\w+/)?label", key))
+    return next(found, "") or name
 
 
 def _kind(request: Request) -> str:
@@ -64,10 +72,18 @@ def _shares(state: State, kind: str, key: str) -> list[dict[str, Any]]:
     ]
 
 
+def _change(handler, request: Request, body: bytes) -> Response:
+    """Look and write in one transaction, so that two who make the same thing at once do not collide."""
+    if request.method not in ("PUT", "POST"):
+        return handler(request, body)
+    with request.app.state.xnat.write():
+        return handler(request, body)
+
+
 async def subject(request: Request) -> Response:
     """/data/projects/P/subjects/S and /data/subjects/S."""
     body = await request.body() if request.method in ("PUT", "POST") else b""
-    return await run_in_threadpool(_subject, request, body)
+    return await run_in_threadpool(_change, _subject, request, body)
 
 
 def _subject(request: Request, body: bytes) -> Response:
@@ -77,6 +93,7 @@ def _subject(request: Request, body: bytes) -> Response:
     if request.method == "GET":
         row = find.subject(state, user, words["s"], project)
         fields = json.loads(row["fields"])
+        fields = {f"demographics/{name}" if name in _DEMOGRAPHICS else name: fields[name] for name in fields}
         shown = {"ID": row["id"], "label": row["label"], "project": row["project"], **fields}
         children = {"sharing/share": _shares(state, "subject", row["id"])}
         return item_answer(request, item("xnat:subjectData", shown, children))
@@ -101,7 +118,7 @@ def _subject(request: Request, body: bytes) -> Response:
             raise Refusal(404)
         if not state.can(user, project, "create"):
             raise Refusal(403)
-        label = given.pop("label", "") or request.query_params.get("label") or words["s"]
+        label = _label(request, words["s"])
         _legal(label)
         accession = state.new_subject(project, label, user, **given)
         state.workflow(accession, "Added via web service", user, request.query_params, project=project)
@@ -118,7 +135,7 @@ def _subject(request: Request, body: bytes) -> Response:
 async def session(request: Request) -> Response:
     """/data/experiments/E and the project paths to it."""
     body = await request.body() if request.method in ("PUT", "POST") else b""
-    return await run_in_threadpool(_session, request, body)
+    return await run_in_threadpool(_change, _session, request, body)
 
 
 def _session(request: Request, body: bytes) -> Response:
@@ -143,6 +160,11 @@ def _session(request: Request, body: bytes) -> Response:
         return _new_session(request, state, project, given)
     if not state.can(user, row["project"], "edit"):
         raise Refusal(403)
+    other = given.pop("subject_ID", "")
+    if other:
+        subject_id = find.subject(state, user, other, row["project"])["id"]
+        with state.write() as db:
+            db.execute("UPDATE experiments SET subject_id=? WHERE id=?", (subject_id, row["id"]))
     own = {name.lower(): value for name, value in given.items() if name.lower() in _OWN}
     fields = json.loads(row["fields"]) | {name: value for name, value in given.items() if name.lower() not in _OWN}
     with state.write() as db:
@@ -162,14 +184,14 @@ def _new_session(request: Request, state: State, project: str, given: dict[str, 
     kind = _kind(request)
     if not kind:
         raise Refusal(417, "Need xsiType of the new experiment.")
-    given.pop("label", None)
-    label = request.query_params.get("label") or words["e"]
+    label = _label(request, words["e"])
     _legal(label)
     try:
         owner = find.subject(state, user, words["s"], project)["id"]
     except Refusal:
         _legal(words["s"])
         owner = state.new_subject(project, words["s"], user)
+    given.pop("subject_ID", None)
     own = {name.lower(): value for name, value in given.items() if name.lower() in _OWN}
     rest = {name: value for name, value in given.items() if name.lower() not in _OWN}
     accession = state.new_experiment(project, owner, label, kind, user, **own, **rest)
@@ -231,7 +253,7 @@ def _scan_item(session_id: str, scan) -> dict[str, Any]:
 async def scan(request: Request) -> Response:
     """.../experiments/E/scans/N."""
     body = await request.body() if request.method in ("PUT", "POST") else b""
-    return await run_in_threadpool(_scan, request, body)
+    return await run_in_threadpool(_change, _scan, request, body)
 
 
 def _scan(request: Request, body: bytes) -> Response:
