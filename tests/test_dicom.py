@@ -227,6 +227,29 @@ def test_content_survives_another_encoding_of_sequences(name, undefined):
     assert different <= ({"00100010"} if "chrX" in name else set())
 
 
+def little_endian():
+    """The native files, each with the other VR encoding."""
+    for name, data in WHOLE.items():
+        syntax = load(data).file_meta.get("TransferSyntaxUID")
+        if syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            other = ImplicitVRLittleEndian if syntax == ExplicitVRLittleEndian else ExplicitVRLittleEndian
+            yield pytest.param(data, other, id=name)
+
+
+@pytest.mark.parametrize(("data", "other"), little_endian())
+def test_content_survives_the_other_vr_encoding(request, data, other):
+    ds = load(data)
+    ds.file_meta.TransferSyntaxUID = other
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pydicom.dcmwrite(out, ds, implicit_vr=other.is_implicit_VR, little_endian=True)
+    before, after = read_content(data, key=KEY), read_content(out.getvalue(), key=KEY)
+    assert (after.bulk, after.bulk_bytes, after.geometry) == (before.bulk, before.bulk_bytes, before.geometry)
+    different = {path for path, _ in before.elements.items() ^ after.elements.items()}
+    assert different <= ({"00100010"} if "chrX" in request.node.name else set())
+
+
 @pytest.mark.parametrize("group_lengths", [False, True])
 @pytest.mark.parametrize("undefined", [False, True])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
