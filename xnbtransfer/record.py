@@ -66,7 +66,10 @@ class Workspace:
     @property
     def name(self) -> str:
         """The name that the record will have."""
-        return self.folder.name.removesuffix(UNFINISHED)
+        if self.folder.name.endswith(UNFINISHED):
+            return self.folder.name.removesuffix(UNFINISHED)
+        token = hashlib.sha256(f"{self.made_at}{self.folder.name}".encode()).hexdigest()[:6]
+        return _name(self.template, self.parameters, self.made_at, token)
 
     def kept_plan(self) -> Plan | None:
         """The plan of the run that was cut off here, or None where nothing was begun."""
@@ -121,14 +124,14 @@ def open_workspace(options: Any, template: str) -> Workspace:
             about = read_about(folder)
             if about.get("digest") == same and not (folder / "given-up.json").exists() and (lock := _lock(folder)):
                 return Workspace(folder, template, values, about["made_at"], (folder / JOURNAL).exists(), lock)
-        folder = root / f"{_new_name(template, values)}{UNFINISHED}"
+        made_at = _now()
+        folder = root / f"{_name(template, values, made_at, secrets.token_hex(3))}{UNFINISHED}"
         folder.mkdir(mode=0o700)
     except OSError as problem:
         raise InputError(
             f"The record root {root} cannot be written: {problem.strerror}.", "Name another folder with --record-root."
         ) from None
     lock = _lock(folder)
-    made_at = _now()
     _write_json(folder / ABOUT, {"digest": same, "template": template, "parameters": values, "made_at": made_at})
     return Workspace(folder, template, values, made_at, lock=lock)
 
@@ -522,14 +525,12 @@ def read_about(folder: Path, name: str = ABOUT) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _new_name(template: str, values: Mapping[str, Any]) -> str:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    ends = [
-        re.sub(r"[^A-Za-z0-9_]", "_", values[key])
-        for key in ("source_project", "destination_project")
-        if values.get(key)
-    ]
-    return "_".join([now, template, *(["-".join(ends)] if ends else []), secrets.token_hex(3)])
+def _name(template: str, values: Mapping[str, Any], made_at: str, token: str) -> str:
+    """UTC time, template, projects and a token: sorts by time, and is a legal file name anywhere."""
+    ends = [values[key] for key in ("source_project", "destination_project") if values.get(key)]
+    ends = [re.sub(r"[^A-Za-z0-9_]", "_", end) for end in ends]
+    time = re.sub(r"[-:]|\+.*", "", made_at) + "Z"
+    return "_".join([time, template, *(["-".join(ends)] if ends else []), token])
 
 
 def _now() -> str:

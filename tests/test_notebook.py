@@ -1,0 +1,201 @@
+"""Templates, run as people run them, against the embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from roads import DESTINATION, SOURCE, as_, writes
+
+from xnbtransfer import server as embedded
+from xnbtransfer.cli import invoke
+from xnbtransfer.errors import IncompleteError, InputError, LoginError, OptionsError, RefusedError, TransientError
+from xnbtransfer.inventory import read_inventory
+from xnbtransfer.notebook import InventoryOptions, VerifyOptions, find_template, run_template
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.record import list_records, open_record
+
+BOTH = {"source_project": SOURCE, "destination_project": DESTINATION}
+
+
+@pytest.fixture
+def demo():
+    with embedded.running(demo=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    """One server for all tests that write nothing."""
+    with embedded.running(demo=True) as server:
+        yield server
+
+
+def logins(server, role: str = "member") -> dict[str, str]:
+    user, password = server.accounts[role]
+    return {"XNAT_HOST": server.url, "XNAT_USER": user, "XNAT_PASS": password}
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_whole_road_of_records(demo, tmp_path):
+    env, root = logins(demo), str(tmp_path)
+    options = TransferOptions.from_mapping({**BOTH, "archive": True, "record_root": root, "reason": "a test"})
+    path = run_template("transfer", options, env=env)
+    found = open_record(path)
+    assert found.summary["exit_code"] == 0
+    assert found.summary["sessions"]["archived"] >= 5
+    with as_(demo, "owner") as connection:
+        there = read_inventory(connection, DESTINATION)
+    files = found.table("files")
+    assert set(files["destination_md5"]) <= set(there.files["md5"])
+    page, notebook = text_of(found.page), text_of(found.notebook)
+    for word in ("a test", "mia", demo.url, SOURCE, "xnbtransfer 0.1", "Conflicts", "all proved", "Keep the record"):
+        assert word in page and word in notebook, word
+    assert env["XNAT_PASS"] not in page + notebook
+    assert "output_type" in notebook and '"error"' not in notebook
+
+    before = len(writes(demo))
+    for name, options in (
+        ("inventory", InventoryOptions.from_mapping({"source_project": SOURCE, "record_root": root})),
+        ("compare", TransferOptions.from_mapping({**BOTH, "record_root": root})),
+        ("transfer", TransferOptions.from_mapping({**BOTH, "record_root": root, "dry_run": True})),
+        ("verify", VerifyOptions.from_mapping({"record": str(path), "record_root": root})),
+    ):
+        other = open_record(run_template(name, options, env=env))
+        assert other.summary["exit_code"] == 0, name
+        assert other.summary["template"] == name
+    assert other.summary["verdicts"] == found.summary["verdicts"]
+    assert len(writes(demo)) == before
+    assert len(list_records(root)) == 5
+
+
+def test_a_result_that_is_not_clean_is_sealed_and_says_so(demo, tmp_path):
+    options = TransferOptions.from_mapping(
+        {**BOTH, "record_root": str(tmp_path), "proof": "listing", "sessions": ("005_MR1",)}
+    )
+    found = open_record(run_template("transfer", options, env=logins(demo)))
+    assert found.summary["exit_code"] == 4
+    notebook = nbformat.read(found.notebook, as_version=4)
+    errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
+    assert [error.ename for error in errors] == ["IncompleteError"]
+    assert len(errors[0].traceback) == 1 and "exit code 4" in errors[0].traceback[0]
+    assert "not everything can be proved" in text_of(found.page)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"source_project": "NOWHERE"}, InputError, "sees no project NOWHERE"),
+        ({"sessions": ("5_MR1",)}, InputError, "no session '5_MR1'"),
+        ({"existing": "stop"}, RefusedError, "blockers"),
+        ({"destination_project": SOURCE}, InputError, "same project"),
+    ],
+)
+def test_hard_errors_are_ours_and_the_notebook_is_kept(quiet, tmp_path, changes, kind, words):
+    options = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path), **changes})
+    with pytest.raises(kind, match=words) as caught:
+        run_template("transfer", options, env=logins(quiet))
+    (folder,) = tmp_path.glob("*.unfinished")
+    assert str(folder / "notebook.ipynb") in str(caught.value)
+    assert words.split()[-1] in text_of(folder / "notebook.ipynb")
+    assert writes(quiet) == []
+
+
+def test_a_wrong_password_is_a_sentence(quiet, tmp_path):
+    options = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path)})
+    with pytest.raises(LoginError, match="refuses the login"):
+        run_template("transfer", options, env={**logins(quiet), "XNAT_PASS": "wrong-password-1"})
+
+
+def raw(template: str, out: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess:
+    """What a person types: papermill itself."""
+    command = [sys.executable, "-m", "papermill", str(find_template(template)), str(out), "--no-progress-bar", *words]
+    return subprocess.run(command, env={**os.environ, **env}, cwd=out.parent, capture_output=True, text=True)
+
+
+def test_raw_papermill_works_and_its_notebook_is_sealed_afterwards(demo, tmp_path, monkeypatch, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("sessions: ['006_CT1']\ndry_run: false\narchive: true\nrecord_root: records\n")
+    env = logins(demo)
+    done = raw("transfer", tmp_path / "out.ipynb", env, "-f", str(config))
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert invoke(["seal", "out.ipynb", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    found = open_record(said["path"])
+    assert found.summary["parameters"]["sessions"] == ["006_CT1"]
+    assert "006_CT1" in text_of(found.notebook)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-p", "sesions", "x"], "There is no parameter 'sesions'"),
+        (["-p", "dry_run", "false"], "'dry_run'"),
+        (["-y", "sessions: [7]"], "the label 7 is a number"),
+        (["-p", "source_project", "007"], "it is a name, never a number"),
+        (["-p", "workers", "0"], "'workers'"),
+        (["-p", "password", "x"], "looks like a secret"),
+    ],
+)
+def test_mistyped_parameters_stop_raw_papermill(tmp_path, words, sentence):
+    done = raw("transfer", tmp_path / "out.ipynb", {"XNAT_HOST": "http://127.0.0.1:9"}, *words)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Did you mean 'sessions'?" in done.stderr or "sesions" not in words
+    assert not (tmp_path / "xnbtransfer-records").exists()
+
+
+def test_a_killed_template_goes_on_where_it_was(demo, tmp_path):
+    env, root = logins(demo), tmp_path / "records"
+    command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--archive", "--workers", "1"]
+    command += ["--source-project", SOURCE, "--destination-project", DESTINATION, "--record-root", str(root), "--json"]
+    first = subprocess.Popen(command, env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    until = time.time() + 60
+    while time.time() < until and not any('"archiving"' in text_of(one) for one in root.glob("*/journal.jsonl")):
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    (folder,) = root.glob("*.unfinished")
+    time.sleep(2.5)  # the kernel sees that its parent has gone, and ends
+    done = subprocess.run(command, env={**os.environ, **env}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["record"] == folder.name.removesuffix(".unfinished")
+    assert said["resumed"] and said["verdicts"]["different"] == said["verdicts"]["cannot be proved"] == 0
+    imports = [entry for entry in writes(demo) if "import" in entry["path"]]
+    plan = open_record(said["path"]).plan()
+    assert len(imports) <= plan.totals["scans"] + 1
+
+
+def test_errors_of_a_notebook_keep_their_kind():
+    from xnbtransfer.notebook import _as_ours
+
+    assert isinstance(_as_ours("OptionsError", "x", ""), OptionsError)
+    assert isinstance(_as_ours("TransientError", "x", ""), TransientError)
+    assert isinstance(_as_ours("IncompleteError", "x", ""), IncompleteError)
+    assert "ZeroDivisionError" in str(_as_ours("ZeroDivisionError", "by zero", ""))
+
+
+def test_an_unknown_template_is_a_sentence():
+    with pytest.raises(InputError, match="no template 'nothing'"):
+        find_template("nothing")
+
+
+def test_papermill_reads_the_help_of_each_parameter():
+    offered = papermill.inspect_notebook(str(find_template("transfer")))
+    assert offered["workers"]["help"] == "scans in flight at one time"
+    assert offered["sessions"]["inferred_type_name"] == "list"
