@@ -295,9 +295,8 @@ class _Run:
         with self.lock:
             self.broken += 1
             if self.broken >= _BROKEN_IN_A_ROW and problem.retry:
-                self.fatal = self.fatal or TransientError(
-                    f"{self.broken} sessions failed one after another, the last with: {problem.message}"
-                )
+                # Many in a row are not the sessions' fault: end here, and let the next run go on.
+                self.stop.set()
 
     # -- one session --------------------------------------------------------------------------------------------
 
