@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -212,9 +213,10 @@ def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
 
 def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | None = None) -> Html:
     """Names and values, one a line."""
+    style = f"{_style(False)};background-color:{_GREY};color:#1f2328;white-space:nowrap"
     lines = "".join(
-        f'<tr><th scope="row" bgcolor="{_GREY}" style="{_style(False)};background-color:{_GREY};color:#1f2328">'
-        f'{_escape(name)}</th><td style="{_style(False)}">{_escape(value)}</td></tr>'
+        f'<tr><th scope="row" bgcolor="{_GREY}" style="{style}">{_escape(name)}</th>'
+        f'<td style="{_style(False)}">{_escape(value)}</td></tr>'
         for name, value in rows.items()
     )
     markup = (
@@ -241,8 +243,8 @@ def parameters_table(options: Any) -> Html:
     rows = []
     for name, about in type(options).model_fields.items():
         value = getattr(options, name)
-        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
-        rows.append({"parameter": name, "value": shown or "(none)", "meaning": about.description or ""})
+        shown = (", ".join(value) or "(none)") if isinstance(value, tuple) else (str(value) or "(empty)")
+        rows.append({"parameter": name, "value": shown, "meaning": about.description or ""})
     return table(rows, "Parameters in force", ["parameter", "value", "meaning"])
 
 
@@ -260,7 +262,7 @@ def who_table(
     rows["reason"] = reason or "(none given)"
     rows["made with"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     metadata = {"xnbtransfer": {"name": workspace.name, "record_root": str(workspace.parameters["record_root"])}}
-    return pairs(rows, "Who, when, from where, to where", metadata)
+    return pairs(rows, "This run", metadata)
 
 
 def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str, int]) -> Html:
@@ -436,6 +438,10 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     follow = NEXT.get(code, "")
     if code == ExitCode.PROVED and done.get("in prearchive"):
         follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
+    if code == ExitCode.PROVED and (skipped := int(done.get("skipped", 0))):
+        word = "session was" if skipped == 1 else "sessions were"
+        follow = follow.replace("Nothing needs to be done.", "Nothing needs to be done for what was sent.")
+        follow += f" {skipped} {word} not sent: the plan says why."
     return banner(WORDS[code], f"{sentence} Next: {follow}", colour, symbol)
 
 
@@ -456,7 +462,7 @@ def files_table(result: Result) -> Html:
     columns = ["subject", "session", "scan", "resource", "path", "verdict", "because", "changed"]
     shown = table(
         bad,
-        f"Files that need a look: {len(bad)}",
+        f"Files that need a look: {len(bad)}" if len(bad) else "Files that need a look",
         columns,
         empty=f"none; all {len(result.files)} files are in files.csv, SHA-256 {digest(result.files)}",
         full="files.csv",
@@ -466,7 +472,7 @@ def files_table(result: Result) -> Html:
         for element in str(elements).split():
             changed[(element, verdict)] = changed.get((element, verdict), 0) + 1
     rows = [
-        {"element": element, "verdict": verdict, "files": count}
+        {"element": _element(element), "verdict": verdict, "files": count}
         for (element, verdict), count in sorted(changed.items(), key=lambda item: (-item[1], item[0]))
     ]
     if rows:
@@ -509,6 +515,18 @@ def _shown(name: str, value: Any) -> str:
     if name.startswith("size_bytes"):
         return size(int(value))
     return "" if value is None else str(value)
+
+
+def _element(path: str) -> str:
+    """An element path with the names of DICOM's data dictionary: 00081030 becomes StudyDescription (0008,1030)."""
+    from pydicom.datadict import keyword_for_tag
+
+    shown = []
+    for part in path.split("."):
+        tag, item = part[:8], part[8:]
+        name = keyword_for_tag(int(tag, 16)) if re.fullmatch(r"[0-9A-Fa-f]{8}", tag) else ""
+        shown.append(f"{name} ({tag[:4]},{tag[4:]}){item}" if name else part)
+    return " / ".join(shown)
 
 
 def _told(value: Any) -> str:

@@ -85,7 +85,7 @@ class Lines:
         if (event.kind, event.name) == ("run", "started"):
             self._all_files, self._all_bytes = event.files, event.size_bytes
             self._many = event.files > 100 * _MANY
-            self._say(event, f"begins: {event.files} files, {size(event.size_bytes)} to send")
+            self._say(event, f"begins (times are UTC): {event.files} files, {size(event.size_bytes)} to send")
         elif (event.kind, event.name) == ("scan", "sent"):
             self._files += event.files
             self._bytes += event.size_bytes
