@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from xnbtransfer.diff import Status, diff
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.plan import plan
 from xnbtransfer.values import (
     FILE_COLUMNS,
     PREARCHIVE_COLUMNS,
@@ -284,3 +287,12 @@ def test_ten_thousand_sessions_are_quick():
     found = diff(big, big)
     assert time.perf_counter() - began < 15  # about 1 s; a loop over sessions x sessions takes many minutes
     assert set(found.sessions["status"]) == {"same"}
+
+
+def test_a_session_without_files_can_be_planned():
+    empty, other = project(session(files=())), project()
+    options = TransferOptions.from_mapping({"source_project": "P", "destination_project": "Q"})
+    made = plan(empty, dataclasses.replace(other, project="Q"), options)
+    assert [(row.action, row.because) for row in made.sessions] == [
+        ("skip", "it holds no DICOM scan that an import could carry")
+    ]

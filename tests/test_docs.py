@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -81,3 +82,16 @@ def test_links_resolve(page):
 def test_files_of_the_tree_that_are_named_exist(page):
     for name in re.findall(r"`((?:tests|docs|templates|binder|xnbtransfer|\.ci)/[\w./-]+)`", page.read_text("utf-8")):
         assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_messages_in_troubleshooting_are_ours():
+    said = []
+    for path in (ROOT / "xnbtransfer").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.append(node.value)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    parts = {part.strip() for quote in re.findall(r'"([^"]+)"', page) for part in quote.split("...")} - {""}
+    assert {part for part in parts if not any(part in text for text in said)} == set()

@@ -40,7 +40,8 @@ def is_dicom(resource: str, file_format: str) -> bool:
     return resource.upper() in _DICOM_RESOURCES or file_format.upper() == "DICOM"
 
 
-def _dicom_files(inventory: Inventory) -> pd.DataFrame:
+def dicom_files(inventory: Inventory) -> pd.DataFrame:
+    """The rows of ``files`` that an import carries: DICOM of scans."""
     files = inventory.files
     keep = [
         bool(scan) and is_dicom(resource, kind)
@@ -72,7 +73,7 @@ def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = No
     copied session are ``cannot tell`` here; only a read-back proves them.
     """
     labels = labels or LabelMap({})
-    here, there = _dicom_files(source), _dicom_files(destination)
+    here, there = dicom_files(source), dicom_files(destination)
     to = {
         SessionKey(*row): labels(SessionKey(*row))
         for row in source.sessions[["subject", "session"]].itertuples(index=False, name=None)

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import __version__
-from .diff import Status, diff, is_dicom
+from .diff import Status, dicom_files, diff, is_dicom
 from .errors import InputError
 from .keys import SessionKey
 from .labels import LabelMap, check_labels
@@ -376,10 +376,7 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
         for row in compared.sessions.itertuples(index=False)
         if row.status != Status.ONLY_DESTINATION
     }
-    dicom = source.files[
-        [is_dicom(r, f) for r, f in zip(source.files["resource"], source.files["format"], strict=True)]
-    ]
-    dicom = dicom[dicom["scan"] != ""]
+    dicom = dicom_files(source)
     resources: dict[SessionKey, list] = {}
     grouped = dicom.groupby(["subject", "session", "scan", "resource"], sort=False)["size_bytes"].agg(["count", "sum"])
     for (subject, session, scan, resource), count, total in grouped.itertuples(name=None):
