@@ -181,6 +181,43 @@ def test_a_killed_template_goes_on_where_it_was(demo, tmp_path):
     assert len(imports) <= plan.totals["scans"] + 1
 
 
+def test_an_interrupt_ends_in_order_and_is_resumed(demo, tmp_path):
+    env, root = {**os.environ, **logins(demo)}, tmp_path / "records"
+    command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--workers", "1", "--record-root", str(root)]
+    command += ["--source-project", SOURCE, "--destination-project", DESTINATION]
+    first = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.time() + 60
+    while time.time() < until and not any('"sent"' in text_of(one) for one in root.glob("*/journal.jsonl")):
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 6
+    assert "Run the same command again" in err and "Traceback" not in out + err
+    done = subprocess.run([*command, "--json"], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["resumed"]
+    imports = [entry for entry in writes(demo) if "import" in entry["path"]]
+    assert len(imports) == open_record(json.loads(done.stdout)["path"]).plan().totals["scans"]
+
+
+def test_nbval_runs_every_template_on_its_defaults(demo, tmp_path):
+    """As the continuous integration does it: the cells one by one, with nothing but the environment set."""
+    pytest.importorskip("nbval")
+    import shutil
+
+    shutil.copytree(find_template("transfer").parent, tmp_path / "templates")
+    records = tmp_path / "templates" / "xnbtransfer-records"
+    chosen = TransferOptions.from_mapping({**BOTH, "sessions": ("006_CT1",), "record_root": str(records)})
+    run_template("transfer", chosen, env=logins(demo))
+    before = len(writes(demo))
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", "-W", "ignore", "."]
+    done = subprocess.run(
+        command, env={**os.environ, **logins(demo)}, cwd=tmp_path / "templates", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(writes(demo)) == before
+
+
 def test_errors_of_a_notebook_keep_their_kind():
     from xnbtransfer.notebook import _as_ours
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from .record import (
 )
 from .values import Result
 from .xnat import Connection, connect
+
+STOP = "stop"  # a file that asks a running notebook to end in order
 
 
 class InventoryOptions(TransferOptions):
@@ -142,7 +145,7 @@ def carry_out(workspace: Workspace, plan: Plan, source: Connection, destination:
         print("Dry run: nothing is sent.")
         return None
     try:
-        return follow(plan, source, destination, workspace.folder, Lines())
+        return follow(plan, source, destination, workspace.folder, Lines(), stop_file=workspace.folder / STOP)
     except RefusedError as problem:
         workspace.give_up(str(problem), problem.exit_code)
         raise
@@ -200,23 +203,59 @@ def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str,
     """Run it; returns (ename, evalue) of the cell that stopped it, or None."""
     import papermill
 
+    def work() -> None:
+        papermill.execute_notebook(
+            str(template),
+            str(executed),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            coalesce_streams=True,
+            autosave_cell_every=10,
+            cwd=str(Path.cwd()),
+            extra_arguments=["--IPKernelApp.log_level=40"],
+            stdout_file=sys.stderr if aloud else None,
+        )
+
+    stop = executed.with_name(STOP)
+    stop.unlink(missing_ok=True)
     try:
         with _quiet_papermill(), _environment(env):
-            papermill.execute_notebook(
-                str(template),
-                str(executed),
-                parameters=parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                coalesce_streams=True,
-                autosave_cell_every=10,
-                cwd=str(Path.cwd()),
-                extra_arguments=["--IPKernelApp.log_level=40"],
-                stdout_file=sys.stderr if aloud else None,
-            )
+            _interruptible(work, stop)
     except papermill.PapermillExecutionError as problem:
         return problem.ename, problem.evalue
     return None
+
+
+def _interruptible(work: Callable[[], None], stop: Path) -> None:
+    """Run ``work`` in a thread; an interrupt leaves the file ``stop``, which ends the transfer in order.
+
+    In the main thread nbclient answers an interrupt by killing the kernel, in the middle of whatever it does.
+    """
+    end: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked
+            end.append(problem)
+
+    thread = threading.Thread(target=guarded, name="xnbtransfer-papermill", daemon=True)
+    thread.start()
+    interrupted = False
+    while thread.is_alive():
+        try:
+            thread.join(0.2)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            stop.touch()
+    stop.unlink(missing_ok=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    if end:
+        raise end[0]
 
 
 def _as_ours(name: str, text: str, where: str) -> XnbTransferError:

@@ -139,10 +139,19 @@ class Bar:
             self._bar.close()
 
 
-def follow(plan: Plan, source: Connection, destination: Connection, folder: str | Path, watcher: Watcher) -> Result:
+def follow(
+    plan: Plan,
+    source: Connection,
+    destination: Connection,
+    folder: str | Path,
+    watcher: Watcher,
+    *,
+    stop_file: Path | None = None,
+) -> Result:
     """Carry out a plan in a thread of its own and tell ``watcher`` from this one.
 
-    An interrupt (Ctrl-C) ends the run after the scans in flight, with all that was done in the journal.
+    An interrupt (Ctrl-C), or ``stop_file`` once it exists, ends the run after the scans in flight, with all that was
+    done in the journal.
 
     Raises
     ------
@@ -167,10 +176,17 @@ def follow(plan: Plan, source: Connection, destination: Connection, folder: str 
     try:
         while True:
             try:
-                event = events.get()
+                try:
+                    event = events.get(timeout=0.5)
+                except queue.Empty:
+                    if stop_file is not None and stop_file.exists() and not interrupted:
+                        raise KeyboardInterrupt from None
+                    continue
                 if event is None:
                     break
                 watcher(event)
+                if stop_file is not None and stop_file.exists() and not interrupted:
+                    raise KeyboardInterrupt
             except KeyboardInterrupt:
                 if interrupted:
                     raise

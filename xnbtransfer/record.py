@@ -275,7 +275,9 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
     staging = folder.parent / f".{summary['record']}.sealing"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        shutil.copytree(folder, staging, ignore=shutil.ignore_patterns(ABOUT, "*.lock", "*.part", NOTEBOOK, PAGE))
+        shutil.copytree(
+            folder, staging, ignore=shutil.ignore_patterns(ABOUT, "stop", "*.lock", "*.part", NOTEBOOK, PAGE)
+        )
         notebook = Path(executed) if executed else folder / NOTEBOOK
         if notebook.exists():
             tidy_notebook(notebook, staging / NOTEBOOK)
