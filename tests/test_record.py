@@ -197,7 +197,7 @@ def test_a_dry_run_is_a_record_of_the_plan(tmp_path):
     assert summary["result"] == "plan only (dry run)"
     found = open_record(seal(workspace))
     assert "verdicts" not in found.summary
-    assert list(found.table("sessions")["action"]) == ["copy"]
+    assert list(found.table("plan")["action"]) == ["copy"]
 
 
 def test_records_are_listed_newest_first(tmp_path):
@@ -210,3 +210,18 @@ def test_records_are_listed_newest_first(tmp_path):
     assert not [one for one in (tmp_path / "records").iterdir() if one.name.endswith(UNFINISHED)]
     with pytest.raises(InputError):
         list_records(tmp_path / "nowhere")
+
+
+def test_the_digests_that_tables_name_are_those_of_the_files(tmp_path):
+    import hashlib
+    import re
+
+    from xnbtransfer import html
+
+    workspace = open_workspace(options(record_root=str(tmp_path)), "transfer")
+    result = a_result(*(["cannot be proved"] * 2300 + ["equal"]))
+    close_record(workspace, a_plan(), result)
+    shown = html.verdict(a_plan(), result).text + html.verdict(a_plan(), a_result("equal")).text
+    named = re.findall(r"([\w-]+\.csv), SHA-256 ([0-9a-f]{64})", shown)
+    assert ("files.csv", hashlib.sha256((workspace.folder / "files.csv").read_bytes()).hexdigest()) in named
+    workspace.close()

@@ -148,6 +148,7 @@ def table(
     *,
     limit: int = SHOWN,
     full: str = "",
+    of: pd.DataFrame | None = None,
     empty: str = "none",
     counted: bool = False,
 ) -> Html:
@@ -159,6 +160,8 @@ def table(
         Rows shown. Rows that need a look (a status that is neither equal nor skipped) are shown first and in any case.
     full : str
         Name of the CSV in the record that holds all rows; said with its SHA-256 where rows are left out.
+    of : DataFrame, optional
+        What that CSV holds, where ``rows`` are a part of it.
     empty : str
         What stands in place of a table without rows.
     counted : bool
@@ -175,7 +178,7 @@ def table(
     if left_out:
         note = f"{left_out} of {len(whole)} rows are not shown here."
         if full:
-            note += f" All are in {full}, SHA-256 {digest(whole)}."
+            note += f" All are in {full}, SHA-256 {digest(whole if of is None else of)}."
     titles = [_HEADINGS.get(name, name) for name in names]
     head = "".join(
         f'<th scope="col" bgcolor="{_GREY}" style="{_style(name in numbers)};background-color:{_GREY};color:#1f2328">'
@@ -271,6 +274,8 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
         "plan.json": "the plan as it was carried out, with its fingerprint",
         "journal.jsonl": "what was done, line by line, each chained to the one before",
         "files.csv": "one row per file: digests on both sides, verdict, reason",
+        "plan.csv": "the plan, one row per session",
+        "left-behind.csv": "resources that are not carried",
         "sessions.csv": "one row per session",
         "scans.csv": "one row per scan resource",
         "extra.csv": "files at the destination that the plan does not name",
@@ -324,7 +329,9 @@ def other_resources_table(inventory: Any) -> Html:
     dicom = rows["resource"].str.upper().isin(["DICOM", "SECONDARY"]) | (rows["format"].str.upper() == "DICOM")
     rest = rows[~dicom | (rows["scan"] == "")]
     columns = ["subject", "session", "scan", "resource", "format", "files", "size_bytes"]
-    return table(rest, f"Resources that are not DICOM scans: {len(rest)}", columns, full="resources.csv")
+    return table(
+        rest, f"Resources that are not DICOM scans: {len(rest)}", columns, full="resources.csv", of=inventory.resources
+    )
 
 
 def settings_table(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Html:
@@ -360,7 +367,9 @@ def diff_scans_table(differences: Any) -> Html:
     """One row per scan of either side that is not the same on both."""
     rows = differences.scans[differences.scans["status"] != "same"]
     columns = ["subject", "session", "scan", "status", "because", "files_source", "files_destination"]
-    return table(rows, f"Scans that are not the same: {len(rows)}", columns, full="diff-scans.csv")
+    return table(
+        rows, f"Scans that are not the same: {len(rows)}", columns, full="diff-scans.csv", of=differences.scans
+    )
 
 
 def earlier_table(record: Any) -> Html:
@@ -399,7 +408,7 @@ def plan_table(plan: Any) -> Html:
         f"{size(total['size_bytes'])}; about {duration(estimate['seconds'])}, {estimate['requests']} requests, "
         f"up to {size(estimate['temporary_bytes'])} of temporary files"
     )
-    return table(frame, caption, columns, full="sessions.csv")
+    return table(frame, caption, columns, full="plan.csv")
 
 
 def findings_table(plan: Any) -> Html:
@@ -410,11 +419,16 @@ def findings_table(plan: Any) -> Html:
     return table(rows, f"Findings before the start: {len(rows)}", columns, limit=1000)
 
 
+def left_behind(plan: Any) -> pd.DataFrame:
+    """The resources that are not carried, one a row."""
+    columns = ["subject", "session", "scan", "resource", "files", "size_bytes", "advice"]
+    return pd.DataFrame([row.model_dump() for row in plan.left_behind], columns=columns)
+
+
 def left_behind_table(plan: Any) -> Html:
     """Resources that are not carried, with advice."""
-    rows = [row.model_dump() for row in plan.left_behind]
-    columns = ["subject", "session", "scan", "resource", "files", "size_bytes", "advice"]
-    return table(rows, f"Left behind: {len(rows)} resources are not carried", columns)
+    frame = left_behind(plan)
+    return table(frame, f"Left behind: {len(frame)} resources are not carried", full="left-behind.csv")
 
 
 def verdict_banner(plan: Any, result: Result | None) -> Html:
@@ -466,6 +480,7 @@ def files_table(result: Result) -> Html:
         columns,
         empty=f"none; all {len(result.files)} files are in files.csv, SHA-256 {digest(result.files)}",
         full="files.csv",
+        of=result.files,
     )
     changed: dict[tuple[str, str], int] = {}
     for verdict, elements in result.files[["verdict", "changed"]].itertuples(index=False, name=None):

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from . import __version__
 from .errors import DiskFullError, ExitCode, InputError, RefusedError
-from .html import WORDS, csv_text
+from .html import WORDS, csv_text, left_behind
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
 
@@ -213,9 +213,9 @@ def close_record(
             dtype=object,
         )
         tables["scans.csv"] = plan.scans_frame()
-        tables["sessions.csv"] = plan.to_frame() if result is None else result.sessions
+        tables |= {"plan.csv": plan.to_frame(), "left-behind.csv": left_behind(plan)}
     if result is not None:
-        tables |= {"files.csv": result.files, "extra.csv": result.extra}
+        tables |= {"sessions.csv": result.sessions, "files.csv": result.files, "extra.csv": result.extra}
     if inventory is not None:
         tables |= {f"{name}.csv": getattr(inventory, name) for name in ("sessions", "scans", "resources", "files")}
     if differences is not None:
