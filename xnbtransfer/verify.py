@@ -445,6 +445,8 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
     if proof == "listing":
         by_name = {(row["scan"], row["path"]): row for row in listed}
         for row in recorded:
+            if not row.get("destination_path"):
+                continue
             now = by_name.get((row["destination_scan"], row["destination_path"]))
             if now is None:
                 row |= {"verdict": Verdict.DIFFERENT, "because": "the destination no longer lists it"}
@@ -454,8 +456,9 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
     scan_of = {row["path"]: row["scan"] for row in listed}
     with chunks() as stream:
         there = read_back(stream, key=key, scan_of=scan_of)
+    digests = {one.md5 for one in there}
     if source is not None and any(
-        row["destination_md5"] not in {one.md5 for one in there} for row in recorded if row["destination_md5"]
+        row["destination_md5"] not in digests for row in recorded if row.get("destination_md5")
     ):
         sent = _source_again(source, session, past, key)
         rows, extra = judge(
@@ -478,7 +481,7 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
     for row in recorded:
         if row["because"].startswith("not sent"):
             continue
-        at = by_md5.get(row["destination_md5"])
+        at = by_md5.get(row.get("destination_md5"))
         if at is not None:
             taken.add(at)
             continue

@@ -155,7 +155,7 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     app.state.xnat = state
     app.state.sessions = auth.Sessions()
     gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
-    return FaultMiddleware(_WithApp(gate, app), state.faults)
+    return _WithApp(FaultMiddleware(gate, state.faults), app)
 
 
 class _WithApp:
