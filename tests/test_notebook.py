@@ -19,7 +19,7 @@ from xnbtransfer import server as embedded
 from xnbtransfer.cli import invoke
 from xnbtransfer.errors import IncompleteError, InputError, LoginError, OptionsError, RefusedError, TransientError
 from xnbtransfer.inventory import read_inventory
-from xnbtransfer.notebook import InventoryOptions, VerifyOptions, find_template, run_template
+from xnbtransfer.notebook import CompareOptions, InventoryOptions, VerifyOptions, find_template, run_template
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.record import list_records, open_record
 
@@ -68,7 +68,7 @@ def test_the_whole_road_of_records(demo, tmp_path):
     before = len(writes(demo))
     for name, options in (
         ("inventory", InventoryOptions.from_mapping({"source_project": SOURCE, "record_root": root})),
-        ("compare", TransferOptions.from_mapping({**BOTH, "record_root": root})),
+        ("compare", CompareOptions.from_mapping({**BOTH, "record_root": root})),
         ("transfer", TransferOptions.from_mapping({**BOTH, "record_root": root, "dry_run": True})),
         ("verify", VerifyOptions.from_mapping({"record": str(path), "record_root": root})),
     ):
@@ -91,6 +91,52 @@ def test_a_result_that_is_not_clean_is_sealed_and_says_so(demo, tmp_path):
     assert [error.ename for error in errors] == ["IncompleteError"]
     assert len(errors[0].traceback) == 1 and "exit code 4" in errors[0].traceback[0]
     assert "not everything can be proved" in text_of(found.page)
+
+
+IMPORT = {"method": "POST", "path": "/data/services/import", "times": None}
+
+
+def test_a_run_that_met_a_bad_day_is_continued_by_the_next(demo, tmp_path):
+    options = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path), "sessions": ("006_CT1",)})
+    demo.faults([{"fault": "503", **IMPORT}])
+    with pytest.raises(TransientError, match="not complete") as caught:
+        run_template("transfer", options, env=logins(demo))
+    assert caught.value.exit_code == 6
+    assert str(caught.value).count("Run the same command again") == 1
+    (row,) = list_records(tmp_path).to_dict("records")
+    assert (row["state"], row["exit_code"]) == ("unfinished", "6")
+    demo.faults([])
+    found = open_record(run_template("transfer", options, env=logins(demo)))
+    assert found.summary["record"] + ".unfinished" == row["record"]
+    assert found.summary["exit_code"] == 0
+
+
+def test_damage_is_sealed_as_what_it_is(demo, tmp_path):
+    options = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path), "sessions": ("006_CT1",)})
+    demo.faults([{"fault": "bit-flip-on-store", **IMPORT}])
+    found = open_record(run_template("transfer", options, env=logins(demo)))
+    assert found.summary["exit_code"] == 3
+    assert found.summary["verdicts"]["different"] >= 1
+    assert "differences or failed sessions" in text_of(found.page)
+
+
+def test_a_world_that_changed_gives_the_run_up_and_the_next_begins_anew(demo, tmp_path):
+    options = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path), "sessions": ("006_CT1", "005_MR1")})
+    demo.faults([{"fault": "503", **IMPORT}])
+    with pytest.raises(TransientError):
+        run_template("transfer", options, env=logins(demo))
+    demo.faults([])
+    (folder,) = tmp_path.glob("*.unfinished")
+    journal = folder / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))  # as if nothing had been begun
+    other = TransferOptions.from_mapping({**BOTH, "record_root": str(tmp_path / "other"), "sessions": ("006_CT1",)})
+    run_template("transfer", other, env=logins(demo))
+    with pytest.raises(RefusedError, match="no longer as the plan saw"):
+        run_template("transfer", options, env=logins(demo))
+    assert list(list_records(tmp_path)["state"]) == ["given up"]
+    found = open_record(run_template("transfer", options, env=logins(demo)))
+    assert found.summary["exit_code"] == 0
+    assert found.summary["sessions"] == {"in prearchive": 1, "skipped": 1}
 
 
 @pytest.mark.parametrize(
@@ -225,6 +271,13 @@ def test_errors_of_a_notebook_keep_their_kind():
     assert isinstance(_as_ours("TransientError", "x", ""), TransientError)
     assert isinstance(_as_ours("IncompleteError", "x", ""), IncompleteError)
     assert "ZeroDivisionError" in str(_as_ours("ZeroDivisionError", "by zero", ""))
+
+
+def test_a_parameter_that_a_template_does_not_offer_is_refused():
+    with pytest.raises(OptionsError, match="archive has no meaning here"):
+        InventoryOptions.from_mapping({"source_project": "A", "archive": True})
+    with pytest.raises(OptionsError, match="no parameter 'recrod'"):
+        VerifyOptions.from_mapping({"recrod": "x"})
 
 
 def test_an_unknown_template_is_a_sentence():

@@ -29,8 +29,8 @@ STATUS: dict[str, tuple[str, str]] = {
     Verdict.NOT_PROVED: ("?", _AMBER),
     "all proved": ("✓", _GREEN),
     "ok": ("✓", _GREEN),
-    "archived": ("✓", _GREEN),
-    "in prearchive": ("✓", _GREEN),
+    "archived": ("·", _GREY),
+    "in prearchive": ("·", _GREY),
     "sealed": ("✓", _GREEN),
     "failed": ("✗", _RED),
     "unfinished": ("…", _AMBER),
@@ -244,7 +244,9 @@ def banner(word: str, sentence: str, colour: str, symbol: str) -> Html:
 def parameters_table(options: Any) -> Html:
     """The parameters in force, defaults among them, with their help."""
     rows = []
-    for name, about in type(options).model_fields.items():
+    offered = getattr(type(options), "offered", ()) or type(options).model_fields
+    for name in offered:
+        about = type(options).model_fields[name]
         value = getattr(options, name)
         shown = (", ".join(value) or "(none)") if isinstance(value, tuple) else (str(value) or "(empty)")
         rows.append({"parameter": name, "value": shown, "meaning": about.description or ""})
@@ -428,7 +430,7 @@ def left_behind(plan: Any) -> pd.DataFrame:
 def left_behind_table(plan: Any) -> Html:
     """Resources that are not carried, with advice."""
     frame = left_behind(plan)
-    return table(frame, f"Left behind: {len(frame)} resources are not carried", full="left-behind.csv")
+    return table(frame, f"Left behind, that is not carried: {len(frame)}", full="left-behind.csv")
 
 
 def verdict_banner(plan: Any, result: Result | None) -> Html:
@@ -465,15 +467,15 @@ def verdict_table(result: Result) -> Html:
     counted = [{"verdict": word, "files": count} for word, count in result.counts.items()]
     counted.append({"verdict": "together", "files": total})
     first = table(counted, "Files by verdict", ["verdict", "files"], counted=True)
-    columns = ["subject", "session", *_other_labels(result.sessions), "state", "files", "equal", "explained"]
-    columns += ["different", "not_proved", "extra", "because"]
+    columns = ["subject", "session", *_other_labels(result.sessions), "state", "verdict", "files", "equal"]
+    columns += ["explained", "different", "not_proved", "extra", "because"]
     return first + table(result.sessions, "Sessions", columns, full="sessions.csv")
 
 
 def files_table(result: Result) -> Html:
     """The files that are neither equal nor explained, and which header elements changed in the others."""
     bad = result.files[~result.files["verdict"].isin([Verdict.EQUAL, Verdict.EXPLAINED])]
-    columns = ["subject", "session", "scan", "resource", "path", "verdict", "because", "changed"]
+    columns = ["subject", "session", "scan", "resource", "path", "verdict", "because"]
     shown = table(
         bad,
         f"Files that need a look: {len(bad)}" if len(bad) else "Files that need a look",

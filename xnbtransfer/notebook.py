@@ -8,9 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import errors
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
@@ -37,24 +37,50 @@ from .xnat import Connection, connect
 STOP = "stop"  # a file that asks a running notebook to end in order
 
 
-class InventoryOptions(TransferOptions):
-    """Parameters of ``templates/inventory.ipynb``: those of a transfer that have to do with its source."""
-
-    destination_project: str = Field("", description="not used")
+_CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
 
 
-class VerifyOptions(TransferOptions):
+class _PartOptions(TransferOptions):
+    """Parameters of a template that offers some of those of a transfer; the others are refused."""
+
+    offered: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_offered(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name in cls.model_fields and name not in cls.offered:
+                raise ValueError(f"{name} has no meaning here; the parameters are {', '.join(cls.offered)}")
+        return values
+
+
+class InventoryOptions(_PartOptions):
+    """Parameters of ``templates/inventory.ipynb``."""
+
+    offered = ("source_server", "source_project", *_CHOICE, "record_root")
+    destination_project: str = ""
+
+
+class CompareOptions(_PartOptions):
+    """Parameters of ``templates/compare.ipynb``."""
+
+    offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
+    offered += ("label_map", "record_root")
+
+
+class VerifyOptions(_PartOptions):
     """Parameters of ``templates/verify.ipynb``: the record to prove again, and how."""
 
-    source_project: str = Field("", description="not used")
-    destination_project: str = Field("", description="not used")
+    offered = ("record", "proof", "with_source", "source_server", "destination_server", "record_root")
+    source_project: str = ""
+    destination_project: str = ""
     record: str = Field("", description="folder of the record to prove again; empty: the newest below record_root")
     with_source: bool = Field(True, description="read the source again where a header changed since")
 
 
 OPTIONS: dict[str, type[TransferOptions]] = {
     "transfer": TransferOptions,
-    "compare": TransferOptions,
+    "compare": CompareOptions,
     "inventory": InventoryOptions,
     "verify": VerifyOptions,
 }
@@ -124,7 +150,7 @@ def run_template(
         code = summary.get("exit_code")
         where = f"The notebook that says so is {executed}."
         if code == ExitCode.TRANSIENT:
-            reasons = " ".join(summary.get("problems", [])[:3])
+            reasons = " ".join(summary.get("problems", [])[:3]).replace(TransientError.default_remedy, "").strip()
             raise TransientError(f"The transfer is not complete. {reasons}", f"{NEXT[ExitCode.TRANSIENT]} {where}")
         if problem is not None and not (problem[0] == IncompleteError.__name__ and summary):
             raise _as_ours(*problem, where)

@@ -93,6 +93,8 @@ class Lines:
                 self._say(event, self._so_far())
         elif event.name == "failed":
             self._say(event, f"{event.where} failed: {event.text}")
+        elif event.name == "repairing":
+            self._say(event, f"{event.where}: {event.text}")
         elif (event.kind, event.name) == ("session", "proved"):
             self._sessions += 1
             if not self._many or self._sessions <= _MANY:
@@ -107,6 +109,8 @@ class Lines:
 
     def _so_far(self) -> str:
         sent = f"{self._files} of {self._all_files} files, {size(self._bytes)} of {size(self._all_bytes)} sent"
+        if self._files > self._all_files:
+            sent = f"{self._files} files, {size(self._bytes)} sent, some of them again after they arrived damaged"
         return f"{sent}, {self._sessions} sessions compared"
 
     def _say(self, event: Event, text: str) -> None:
