@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,13 @@ def test_messages_in_troubleshooting_are_ours():
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     parts = {part.strip() for quote in re.findall(r'"([^"]+)"', page) for part in quote.split("...")} - {""}
     assert {part for part in parts if not any(part in text for text in said)} == set()
+
+
+def test_the_oldest_supported_set_is_that_of_the_lower_bounds():
+    bounds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*bounds["dependencies"], *(one for extra in bounds["optional-dependencies"].values() for one in extra)]
+    lowest = {found[1].lower(): found[2] for one in wanted if (found := re.match(r"([\w-]+)>=([\d.]+)", one))}
+    pins = (ROOT / ".ci" / "floor.txt").read_text(encoding="utf-8")
+    for name, pin in re.findall(r"^([\w-]+)==([\d.]+)$", pins, re.MULTILINE):
+        low = lowest[name.lower()]
+        assert f"{pin}.".startswith(f"{low}."), f"{name}: {low} in pyproject.toml, {pin} in .ci/floor.txt"
