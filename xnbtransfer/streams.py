@@ -57,12 +57,13 @@ class Spool:
     """The files of one scan on temporary disk, and the zip that they become."""
 
     def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder or tempfile.gettempdir()
         self._file = tempfile.TemporaryFile(prefix="xnbtransfer-", dir=folder)
         self._at: dict[str, tuple[int, int]] = {}
         self.members: list[ZipMember] = []
 
     def add(self, name: str, data: memoryview) -> None:
-        with _room():
+        with _room(self._folder):
             self._at[name] = (self._file.tell(), len(data))
             self._file.write(data)
         self.members.append(ZipMember(name=name, size_bytes=len(data), crc32=zlib.crc32(data)))
@@ -73,7 +74,7 @@ class Spool:
 
     def chunks(self) -> Iterator[bytes]:
         """The zip, from its start; may be asked for again."""
-        with _room():
+        with _room(self._folder):
             self._file.flush()
         return write_zip(self.members, self._read)
 
@@ -86,7 +87,9 @@ class Spool:
             yield block
 
     def close(self) -> None:
-        self._file.close()
+        # What is still buffered for a disk that is full cannot be written, and need not be.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Spool:
         return self
@@ -96,12 +99,14 @@ class Spool:
 
 
 @contextlib.contextmanager
-def _room() -> Iterator[None]:
+def _room(folder: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFullError(f"The disk with the temporary files ({tempfile.gettempdir()}) is full.") from None
+            raise DiskFullError(
+                f"The disk with the temporary files ({folder or tempfile.gettempdir()}) is full."
+            ) from None
         raise
 
 
