@@ -17,7 +17,7 @@ LAYERS = {
     "words": ["errors", "keys", "values", "options", "labels"],
     "pure": ["script", "dicom", "zips", "streams", "diff", "plan", "history", "html"],
     "edges": ["_http", "_login", "_rows", "xnat", "journal"],
-    "conductors": ["inventory", "verify", "transfer", "pages", "record"],
+    "conductors": ["inventory", "verify", "methods", "transfer", "pages", "record"],
     "front": ["progress", "notebook", "demo", "cli", "__main__", "__init__"],
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import datetime
-import hashlib
 import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from .errors import (
     InputError,
-    NotFoundError,
     RefusedError,
-    ServerError,
-    TransientError,
     XnbTransferError,
 )
 from .history import SessionHistory, read_history
 from .inventory import read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
+from .methods import ImportDoor, Work, name_of, prefix_of
 from .options import TransferOptions
-from .plan import SENDS, Plan, ScanPlan, SessionPlan, destination_state, source_states
+from .plan import SENDS, Plan, SessionPlan, destination_state, source_states
 from .streams import Seen, Spool
 from .values import Event, Result, Verdict
 from .verify import (
@@ -46,7 +42,6 @@ from .verify import (
     read_back,
     read_source_scan,
     result_of,
-    same_study,
     share_elements,
     study_of,
     verify,
@@ -54,33 +49,9 @@ from .verify import (
 from .xnat import Connection
 
 JOURNAL = "journal.jsonl"
-_TRIES = 4
 _BROKEN_IN_A_ROW = 5
-_ARCHIVE_WAIT_S = 600.0
-# What validate-archive may say of a session that is there on purpose (XNAT source, PrearcSessionArchiver).
-_ALLOWED_CODES = {"copy": set(), "merge": {"1", "16", "10"}, "replace": {"1", "14", "16"}}
 
 Listener = Callable[[Event], None]
-Listed = Mapping[tuple[str, str], Mapping[str, tuple[int, str]]]
-
-
-@dataclasses.dataclass
-class _Work:
-    """One session on its way."""
-
-    session: SessionPlan
-    past: SessionHistory
-    listed: Listed
-    pending: list[ScanPlan]
-    seen: dict[tuple[str, str], list[Seen]] = dataclasses.field(default_factory=dict)
-    uri: str = ""
-    there: frozenset[str] = frozenset()
-    failed: XnbTransferError | None = None
-    in_flight: int = 0
-    state: str = ""
-    rows: list[dict] = dataclasses.field(default_factory=list)
-    extra: list[dict] = dataclasses.field(default_factory=list)
-    because: str = ""
 
 
 def run(
@@ -154,9 +125,7 @@ class _Run:
         self.lock = threading.Lock()
         self.fatal: BaseException | None = None
         self.broken = 0
-        self.waiting_lock = threading.Lock()
-        self.waiting_rows: list[dict] = []
-        self.waiting_read = float("-inf")
+        self.door = ImportDoor(plan, destination, self.options.reason, self._note)
 
     # -- the whole run ------------------------------------------------------------------------------------------
 
@@ -185,9 +154,9 @@ class _Run:
         clean = all(row["verdict"] != Verdict.DIFFERENT for row in past.rows)
         return past.state == ARCHIVED or not (self.options.archive and clean)
 
-    def _work(self, session: SessionPlan, past: SessionHistory, listed) -> _Work:
+    def _work(self, session: SessionPlan, past: SessionHistory, listed) -> Work:
         pending = list(session.sent_scans)
-        return _Work(session, past, listed.get(session.key, {}), pending, uri=past.uri)
+        return Work(session, past, listed.get(session.key, {}), pending, uri=past.uri)
 
     def _unchanged(self, todo: list[SessionPlan], past: dict[SessionKey, SessionHistory]):
         """Read both sides again and refuse where a session is not as the plan saw it."""
@@ -232,10 +201,10 @@ class _Run:
             of_session.setdefault((row[2], row[3]), {})[row[4]] = (row[5], row[6])
         return listed
 
-    def _carry_out(self, works: list[_Work]) -> None:
+    def _carry_out(self, works: list[Work]) -> None:
         """Keep ``workers`` tasks in flight: a session's first scan, then its others, then its end."""
         waiting = collections.deque((work, "first") for work in works)
-        running: dict[Future, tuple[_Work, str]] = {}
+        running: dict[Future, tuple[Work, str]] = {}
         with ThreadPoolExecutor(self.options.workers, thread_name_prefix="xnbtransfer") as pool:
             try:
                 while waiting or running:
@@ -255,7 +224,7 @@ class _Run:
     def _stopping(self) -> bool:
         return self.stop.is_set() or self.fatal is not None
 
-    def _next(self, work: _Work, step: str) -> list[str]:
+    def _next(self, work: Work, step: str) -> list[str]:
         if step in ("first", "scan"):
             work.in_flight -= step == "scan"
             if step == "first" and work.pending and work.failed is None:
@@ -264,7 +233,7 @@ class _Run:
             return ["finish"] if work.in_flight == 0 else []
         return []
 
-    def _step(self, work: _Work, step: str) -> None:
+    def _step(self, work: Work, step: str) -> None:
         try:
             if step == "first":
                 self._begin(work)
@@ -282,7 +251,7 @@ class _Run:
             self._failed(work, XnbTransferError(f"Unexpected {type(problem).__name__} in {work.session.key}."))
             self.fatal = self.fatal or problem
 
-    def _failed(self, work: _Work, problem: XnbTransferError) -> None:
+    def _failed(self, work: Work, problem: XnbTransferError) -> None:
         with self.lock:
             if work.failed is not None:
                 return
@@ -300,60 +269,17 @@ class _Run:
 
     # -- one session --------------------------------------------------------------------------------------------
 
-    def _begin(self, work: _Work) -> None:
+    def _begin(self, work: Work) -> None:
         session, past = work.session, work.past
         self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
         if past.begun:
-            work.uri = past.uri or self._own_row(session)
-            work.there = frozenset(self._names_at(work.uri)) if work.uri else frozenset()
+            work.uri = past.uri or self.door.own_row(session)
+            work.there = frozenset(self.door.names_at(work.uri)) if work.uri else frozenset()
             return
-        self._look(session)
+        self.door.look(session)
         self._note(work, "begun")
 
-    def _look(self, session: SessionPlan) -> None:
-        """Read label, study and prearchive once more, right before the first write of a session."""
-        project = self.plan.destination.project
-        again = "Plan again: the new plan shows it."
-        there = self.destination.sessions_with_label(project, session.destination_session)
-        if session.action == "copy":
-            if there:
-                raise RefusedError(
-                    f"The label {session.to} appeared at the destination since the plan was made.", again
-                )
-            for row in self.destination.sessions_with_uid(session.StudyInstanceUID):
-                if row["project"] == project:
-                    raise RefusedError(
-                        f"The study of {session.key} appeared at the destination as {row['session']} since the plan "
-                        "was made.",
-                        again,
-                    )
-        elif not any(same_study(session.StudyInstanceUID, row["StudyInstanceUID"]) for row in there):
-            raise RefusedError(f"The session {session.to} is no longer the same study at the destination.", again)
-        for row in self._waiting(project):
-            if row["session"] == session.destination_session or row["StudyInstanceUID"] == session.StudyInstanceUID:
-                raise RefusedError(
-                    f"A session waits in the prearchive of {project} for {session.to} ({row['status']}); an upload "
-                    "would fall into it.",
-                    "Archive or delete it there, then run again.",
-                )
-
-    def _waiting(self, project: str) -> list[dict]:
-        """The prearchive of the destination; sessions that begin within two seconds share one reading."""
-        with self.waiting_lock:
-            if time.monotonic() - self.waiting_read > 2.0:
-                self.waiting_rows = self.destination.prearchive(project)
-                self.waiting_read = time.monotonic()
-            return self.waiting_rows
-
-    def _own_row(self, session: SessionPlan) -> str:
-        for row in self.destination.prearchive(self.plan.destination.project):
-            if row["session"] == session.destination_session and same_study(
-                session.StudyInstanceUID, row["StudyInstanceUID"]
-            ):
-                return row["uri"]
-        return ""
-
-    def _scan(self, work: _Work) -> None:
+    def _scan(self, work: Work) -> None:
         """Send one pending scan of a session, or only read it where it has arrived in an earlier run."""
         with self.lock:
             if not work.pending:
@@ -369,7 +295,7 @@ class _Run:
             scan.scan,
             scan.resource,
             work.listed.get(at, {}),
-            prefix=_prefix(session, scan),
+            prefix=prefix_of(session, scan),
             key=self.key,
             study_uid=self._study(work),
             make_spool=(lambda: None) if arrived else (lambda: Spool(self.spool_folder)),
@@ -382,7 +308,7 @@ class _Run:
         with spool:
             names = {one.name for one in seen if one.name}
             if names and (damaged or not names <= work.there):
-                self._import(work, scan, spool, [one for one in seen if not one.problem])
+                self.door.send(work, scan, spool, [one for one in seen if not one.problem])
         self._note(
             work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=[one.record() for one in seen]
         )
@@ -391,90 +317,18 @@ class _Run:
             self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
         self._tell("scan", "sent", session, where=scan.scan, files=len(spool.members), size_bytes=scan.size_bytes)
 
-    def _study(self, work: _Work) -> str:
+    def _study(self, work: Work) -> str:
         with self.lock:
             return next((uid for uid in map(study_of, work.seen.values()) if uid), "")
 
-    def _holds(self, work: _Work, records: list[dict]) -> bool:
+    def _holds(self, work: Work, records: list[dict]) -> bool:
         """Whether the destination still holds all files of a scan that the journal says was sent."""
-        if work.past.archiving and self._archived_id(work.session):
+        if work.past.archiving and self.door.archived_id(work.session):
             return True
         names = {record["name"] for record in records if record["name"]}
         return bool(work.uri) and names <= work.there
 
-    def _names_at(self, uri: str) -> set[str]:
-        """The names of all files of a prearchive row. A row that is still RECEIVING lists none until it is built."""
-        found = self._list_names(uri)
-        if not found:
-            with contextlib.suppress(XnbTransferError):
-                self.destination.build(uri)
-            found = self._list_names(uri)
-        return found
-
-    def _list_names(self, uri: str) -> set[str]:
-        try:
-            return {
-                _name(one["path"])
-                for row in self.destination.prearchive_resources(uri)
-                for one in self.destination.prearchive_files(uri, row["scan"], row["resource"])
-            }
-        except (ServerError, NotFoundError):
-            return set()
-
-    def _import(self, work: _Work, scan: ScanPlan, spool: Spool, seen: list[Seen]) -> None:
-        """Send one zip. After a lost or failed answer the state is read before anything is sent again."""
-        session, project = work.session, self.plan.destination.project
-        names = {one.name for one in seen}
-        problem: XnbTransferError | None = None
-        for attempt in range(_TRIES):
-            self._note(work, "sending", scan=scan.scan, resource=scan.resource, attempt=attempt)
-            try:
-                uris = self.destination.import_zip(
-                    project=project,
-                    subject=session.destination_subject,
-                    session=session.destination_session,
-                    size_bytes=spool.zip_bytes,
-                    body=spool.chunks,
-                    reason=self.options.reason,
-                )
-            except (TransientError, ServerError) as error:
-                if not error.retry and getattr(error, "status", 0) < 500:
-                    raise
-                problem = error
-                pause = getattr(error, "retry_after_s", None)
-                time.sleep(min(pause if pause is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
-                uri = work.uri or self._own_row(session)
-                if uri and names <= self._names_at(uri):
-                    work.uri = uri
-                    return
-                continue
-            wrong = [uri for uri in uris if not uri.startswith(f"/prearchive/projects/{project}/")]
-            if wrong:
-                raise ServerError(
-                    f"The destination put {session.to} scan {scan.scan} at {wrong[0]}, not into the prearchive of "
-                    f"{project}.",
-                    "Ask an owner of the project to look at that row; it was not archived.",
-                )
-            if uris:
-                with self.lock:
-                    if work.uri and uris[0] != work.uri:
-                        raise ServerError(
-                            f"The upload of {session.to} was split over two prearchive rows.",
-                            "Delete both rows, then run again.",
-                        )
-                    work.uri = uris[0]
-                return
-            problem = ServerError(
-                f"The destination answered the upload of {session.to} scan {scan.scan} with 200 and stored nothing.",
-                "Look at its series import filter and anonymisation script: one of them rejects the files.",
-            )
-            uri = work.uri or self._own_row(session)
-            if uri and names <= self._names_at(uri):
-                work.uri = uri
-                return
-        raise problem
-
-    def _finish(self, work: _Work) -> None:
+    def _finish(self, work: Work) -> None:
         if work.failed is None and not work.pending and self._all_read(work):
             self._prove(work)
             self.broken = 0
@@ -482,20 +336,20 @@ class _Run:
         if work.failed is None and self._stopping():
             work.because = "stopped before it was complete; run again to go on"
 
-    def _all_read(self, work: _Work) -> bool:
+    def _all_read(self, work: Work) -> bool:
         return {(scan.scan, scan.resource) for scan in work.session.sent_scans} <= set(work.seen)
 
-    def _sent(self, work: _Work) -> list[Seen]:
+    def _sent(self, work: Work) -> list[Seen]:
         return [one for at in sorted(work.seen) for one in work.seen[at]]
 
-    def _prove(self, work: _Work) -> None:
+    def _prove(self, work: Work) -> None:
         session, sent = work.session, self._sent(work)
         if not any(not one.problem for one in sent):
             work.rows = not_proved(session, sent, "")
             work.state = "failed"
             self._proved(work, "failed")
             return
-        archived_id = self._archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
+        archived_id = self.door.archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
         if not archived_id:
             work.rows, work.extra = self._compare_prearchive(work, sent)
             bad = self._bad_scans(session, work.rows, sent)
@@ -509,11 +363,16 @@ class _Run:
                 work.because = "" if good or not self.options.archive else "not archived: not every file is right"
                 self._proved(work, IN_PREARCHIVE)
                 return
-            archived_id = self._archive(work)
+            try:
+                archived_id = self.door.archive(work)
+            except XnbTransferError:
+                self._proved(work, IN_PREARCHIVE)
+                raise
+            self._tell("session", "archived", session)
         self._compare_archive(work, sent, archived_id)
         self._proved(work, ARCHIVED)
 
-    def _proved(self, work: _Work, state: str) -> None:
+    def _proved(self, work: Work, state: str) -> None:
         work.state = state
         rows = [row | {"verdict": str(row["verdict"])} for row in work.rows]
         self._note(work, "proved", state=state, rows=rows, extra=work.extra)
@@ -527,7 +386,7 @@ class _Run:
             if row["verdict"] == Verdict.DIFFERENT and (row["scan"], row["resource"], row["path"]) in fine
         }
 
-    def _repair(self, work: _Work, bad: set[tuple[str, str]]) -> None:
+    def _repair(self, work: Work, bad: set[tuple[str, str]]) -> None:
         """Send the scans that did not arrive whole once more into the same prearchive row."""
         self._tell("session", "repairing", work.session, text=f"{len(bad)} scans are sent again")
         for scan in work.session.sent_scans:
@@ -536,16 +395,16 @@ class _Run:
                 work.pending.append(scan)
                 self._scan(work)
 
-    def _compare_prearchive(self, work: _Work, sent: list[Seen]) -> tuple[list[dict], list[dict]]:
+    def _compare_prearchive(self, work: Work, sent: list[Seen]) -> tuple[list[dict], list[dict]]:
         session = work.session
-        self._build(work)
+        self.door.build(work)
         expected = expected_changes(self.plan, session, archived=False)
         if self.options.proof == "all":
             with self.destination.open_prearchive(work.uri) as chunks:
                 there = read_back(chunks, key=self.key)
             return judge(session, sent, there, expected, key=self.key, where="the prearchive")
         there = self._sample(work, sent)
-        names = self._names_at(work.uri)
+        names = self.door.names_at(work.uri)
         rows, extra = judge(session, [s for s, _ in there], [t for _, t in there], expected, key=self.key, where="it")
         for one in sent:
             if one in [s for s, _ in there]:
@@ -556,7 +415,7 @@ class _Run:
             rows += new
         return rows, extra
 
-    def _sample(self, work: _Work, sent: list[Seen]) -> list[tuple[Seen, Seen]]:
+    def _sample(self, work: Work, sent: list[Seen]) -> list[tuple[Seen, Seen]]:
         if not self.options.sample:
             return []
         from .streams import see, whole
@@ -564,7 +423,7 @@ class _Run:
         at = {}
         for row in self.destination.prearchive_resources(work.uri):
             for one in self.destination.prearchive_files(work.uri, row["scan"], row["resource"]):
-                at[_name(one["path"])] = (row["scan"], row["resource"], one["path"])
+                at[name_of(one["path"])] = (row["scan"], row["resource"], one["path"])
         picked = []
         by_scan: dict[tuple[str, str], list[Seen]] = {}
         for one in sent:
@@ -580,66 +439,7 @@ class _Run:
                     picked.append((one, see(view, scan=scan, resource=resource, path=path, key=self.key)))
         return picked
 
-    def _build(self, work: _Work) -> None:
-        for attempt in range(_TRIES):
-            try:
-                self.destination.build(work.uri)
-                return
-            except (TransientError, ServerError) as problem:
-                row = self.destination.prearchive_row(work.uri)
-                if row is not None and row["status"] == "READY":
-                    return
-                if attempt == _TRIES - 1 or row is None:
-                    raise
-                time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
-
-    def _archive(self, work: _Work) -> str:
-        session = work.session
-        allowed = _ALLOWED_CODES[session.action]
-        for row in self.destination.validate_archive(work.uri):
-            if row["type"] in ("CONFLICT", "FAIL") and str(row["code"]) not in allowed:
-                self._proved(work, IN_PREARCHIVE)
-                raise RefusedError(
-                    f"{session.to} was not archived; the destination says: {row['message']} (code {row['code']}).",
-                    "It waits in the prearchive, compared and right; settle the conflict there, then run again.",
-                )
-        overwrite = {"copy": None, "merge": "append", "replace": "delete"}[session.action]
-        self._note(work, "archiving", uri=work.uri)
-        for attempt in range(_TRIES):
-            problem: XnbTransferError | None = None
-            try:
-                self.destination.archive(work.uri, overwrite=overwrite, reason=self.options.reason)
-            except (TransientError, ServerError) as error:
-                problem = error
-            found = self._archived_id(session) if problem is None else self._settled(work)
-            if found:
-                self._tell("session", "archived", session)
-                return found
-            if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
-                break
-            time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
-        self._proved(work, IN_PREARCHIVE)
-        raise problem or ServerError(f"{session.to} was archived, but the destination does not list it.")
-
-    def _settled(self, work: _Work) -> str:
-        """The accession of the archived session once its prearchive row has gone, else ""."""
-        until = time.time() + _ARCHIVE_WAIT_S
-        while True:
-            row = self.destination.prearchive_row(work.uri)
-            if row is None:
-                return self._archived_id(work.session)
-            if row["status"] not in ("ARCHIVING", "QUEUED_ARCHIVING", "_ARCHIVING") or time.time() > until:
-                return ""
-            time.sleep(0.5)
-
-    def _archived_id(self, session: SessionPlan) -> str:
-        project = self.plan.destination.project
-        for row in self.destination.sessions_with_label(project, session.destination_session):
-            if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
-                return row["session_id"]
-        return ""
-
-    def _compare_archive(self, work: _Work, sent: list[Seen], session_id: str) -> None:
+    def _compare_archive(self, work: Work, sent: list[Seen], session_id: str) -> None:
         """What was read back in the prearchive is proved again by the MD5s of the archive, or by reading it again."""
         session = work.session
         listed = self.destination.files([session_id])
@@ -653,7 +453,7 @@ class _Run:
             work.rows, work.extra = judge(session, sent, there, expected, key=self.key, where="the archive")
             return
         by_md5 = {row["md5"]: row for row in listed if row["md5"]}
-        by_name = {_name(row["path"]): row for row in listed}
+        by_name = {name_of(row["path"]): row for row in listed}
         names = {(one.scan, one.resource, one.path): one.name for one in sent if one.name}
         for row in work.rows:
             name = names.get((row["scan"], row["resource"], row["path"]))
@@ -679,7 +479,7 @@ class _Run:
 
     # -- telling ------------------------------------------------------------------------------------------------
 
-    def _note(self, work: _Work, kind: str, **values) -> None:
+    def _note(self, work: Work, kind: str, **values) -> None:
         self.journal.write(kind, subject=work.session.subject, session=work.session.session, **values)
 
     def _tell(self, kind, name, session: SessionPlan | None = None, where="", files=0, size_bytes=0, text="") -> None:
@@ -694,7 +494,7 @@ class _Run:
         except Exception:  # noqa: BLE001 - a listener never stops a run
             return
 
-    def _result(self, works: list[_Work], done: list[SessionPlan], before: tuple[int, int]) -> Result:
+    def _result(self, works: list[Work], done: list[SessionPlan], before: tuple[int, int]) -> Result:
         outcomes: dict[SessionKey, dict] = {}
         rows: list[dict] = []
         extra: list[dict] = []
@@ -750,7 +550,7 @@ class _Run:
             timeline=tuple(self.timeline),
         )
 
-    def _unfinished(self, work: _Work) -> list[dict]:
+    def _unfinished(self, work: Work) -> list[dict]:
         because = str(work.failed) if work.failed else "the run ended before it was compared"
         found = []
         for scan in work.session.sent_scans:
@@ -769,11 +569,3 @@ def _only_scan_types(options: TransferOptions) -> TransferOptions:
         destination_project=options.destination_project,
         scan_types=options.scan_types,
     )
-
-
-def _prefix(session: SessionPlan, scan: ScanPlan) -> str:
-    return hashlib.sha256(f"{session.session_id}\x1f{scan.scan}\x1f{scan.resource}".encode()).hexdigest()[:8]
-
-
-def _name(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

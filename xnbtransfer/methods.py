@@ -1,0 +1,253 @@
+"""The door that a session goes through: DICOM-zip import into one prearchive row, build, archive.
+
+Built on :mod:`xnbtransfer.xnat`. No write is repeated here before the state of the server was read, and what has
+arrived is not sent again. Other doors are to have the same verbs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from .errors import NotFoundError, RefusedError, ServerError, TransientError, XnbTransferError
+from .history import SessionHistory
+from .plan import Plan, ScanPlan, SessionPlan
+from .streams import Seen, Spool
+from .verify import same_study
+from .xnat import Connection
+
+_TRIES = 4
+_ARCHIVE_WAIT_S = 600.0
+# What validate-archive may say of a session that is there on purpose (XNAT source, PrearcSessionArchiver).
+_ALLOWED_CODES = {"copy": set(), "merge": {"1"}, "replace": {"1", "14", "16"}}
+
+Listed = Mapping[tuple[str, str], Mapping[str, tuple[int, str]]]
+
+
+@dataclasses.dataclass
+class Work:
+    """One session on its way."""
+
+    session: SessionPlan
+    past: SessionHistory
+    listed: Listed
+    pending: list[ScanPlan]
+    seen: dict[tuple[str, str], list[Seen]] = dataclasses.field(default_factory=dict)
+    uri: str = ""
+    there: frozenset[str] = frozenset()
+    failed: XnbTransferError | None = None
+    in_flight: int = 0
+    state: str = ""
+    rows: list[dict] = dataclasses.field(default_factory=list)
+    extra: list[dict] = dataclasses.field(default_factory=list)
+    because: str = ""
+
+
+class ImportDoor:
+    """Carries the sessions of one plan into the prearchive of the destination, and on into its archive.
+
+    ``note(work, kind, **values)`` writes to the journal before and after each step.
+    """
+
+    def __init__(self, plan: Plan, destination: Connection, reason: str, note: Callable[..., None]) -> None:
+        self.destination, self.project = destination, plan.destination.project
+        self.reason, self.note = reason, note
+        self.lock = threading.Lock()
+        self.waiting_lock = threading.Lock()
+        self.waiting_rows: list[dict] = []
+        self.waiting_read = float("-inf")
+
+    def look(self, session: SessionPlan) -> None:
+        """Read label, study and prearchive once more, right before the first write of a session."""
+        project, again = self.project, "Plan again: the new plan shows it."
+        there = self.destination.sessions_with_label(project, session.destination_session)
+        if session.action == "copy":
+            if there:
+                raise RefusedError(
+                    f"The label {session.to} appeared at the destination since the plan was made.", again
+                )
+            for row in self.destination.sessions_with_uid(session.StudyInstanceUID):
+                if row["project"] == project:
+                    raise RefusedError(
+                        f"The study of {session.key} appeared at the destination as {row['session']} since the plan "
+                        "was made.",
+                        again,
+                    )
+        elif not any(same_study(session.StudyInstanceUID, row["StudyInstanceUID"]) for row in there):
+            raise RefusedError(f"The session {session.to} is no longer the same study at the destination.", again)
+        for row in self._waiting():
+            if row["session"] == session.destination_session or row["StudyInstanceUID"] == session.StudyInstanceUID:
+                raise RefusedError(
+                    f"A session waits in the prearchive of {project} for {session.to} ({row['status']}); an upload "
+                    "would fall into it.",
+                    "Archive or delete it there, then run again.",
+                )
+
+    def _waiting(self) -> list[dict]:
+        """The prearchive of the destination; sessions that begin within two seconds share one reading."""
+        with self.waiting_lock:
+            if time.monotonic() - self.waiting_read > 2.0:
+                self.waiting_rows = self.destination.prearchive(self.project)
+                self.waiting_read = time.monotonic()
+            return self.waiting_rows
+
+    def own_row(self, session: SessionPlan) -> str:
+        """The prearchive row that an earlier upload of this session made, or ""."""
+        for row in self.destination.prearchive(self.project):
+            if row["session"] == session.destination_session and same_study(
+                session.StudyInstanceUID, row["StudyInstanceUID"]
+            ):
+                return row["uri"]
+        return ""
+
+    def names_at(self, uri: str) -> set[str]:
+        """The names of all files of a prearchive row. A row that is still RECEIVING lists none until it is built."""
+        found = self._list_names(uri)
+        if not found:
+            with contextlib.suppress(XnbTransferError):
+                self.destination.build(uri)
+            found = self._list_names(uri)
+        return found
+
+    def _list_names(self, uri: str) -> set[str]:
+        try:
+            return {
+                name_of(one["path"])
+                for row in self.destination.prearchive_resources(uri)
+                for one in self.destination.prearchive_files(uri, row["scan"], row["resource"])
+            }
+        except (ServerError, NotFoundError):
+            return set()
+
+    def send(self, work: Work, scan: ScanPlan, spool: Spool, seen: list[Seen]) -> None:
+        """Send one zip. After a lost or failed answer the state is read before anything is sent again."""
+        session, project = work.session, self.project
+        names = {one.name for one in seen}
+        problem: XnbTransferError | None = None
+        for attempt in range(_TRIES):
+            self.note(work, "sending", scan=scan.scan, resource=scan.resource, attempt=attempt)
+            try:
+                uris = self.destination.import_zip(
+                    project=project,
+                    subject=session.destination_subject,
+                    session=session.destination_session,
+                    size_bytes=spool.zip_bytes,
+                    body=spool.chunks,
+                    reason=self.reason,
+                )
+            except (TransientError, ServerError) as error:
+                if not error.retry and getattr(error, "status", 0) < 500:
+                    raise
+                problem = error
+                pause = getattr(error, "retry_after_s", None)
+                time.sleep(min(pause if pause is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
+                uri = work.uri or self.own_row(session)
+                if uri and names <= self.names_at(uri):
+                    work.uri = uri
+                    return
+                continue
+            wrong = [uri for uri in uris if not uri.startswith(f"/prearchive/projects/{project}/")]
+            if wrong:
+                raise ServerError(
+                    f"The destination put {session.to} scan {scan.scan} at {wrong[0]}, not into the prearchive of "
+                    f"{project}.",
+                    "Ask an owner of the project to look at that row; it was not archived.",
+                )
+            if uris:
+                with self.lock:
+                    if work.uri and uris[0] != work.uri:
+                        raise ServerError(
+                            f"The upload of {session.to} was split over two prearchive rows.",
+                            "Delete both rows, then run again.",
+                        )
+                    work.uri = uris[0]
+                return
+            problem = ServerError(
+                f"The destination answered the upload of {session.to} scan {scan.scan} with 200 and stored nothing.",
+                "Look at its series import filter and anonymisation script: one of them rejects the files.",
+            )
+            uri = work.uri or self.own_row(session)
+            if uri and names <= self.names_at(uri):
+                work.uri = uri
+                return
+        raise problem
+
+    def build(self, work: Work) -> None:
+        """Have the row built; a row that is READY after a lost answer is built."""
+        for attempt in range(_TRIES):
+            try:
+                self.destination.build(work.uri)
+                return
+            except (TransientError, ServerError) as problem:
+                row = self.destination.prearchive_row(work.uri)
+                if row is not None and row["status"] == "READY":
+                    return
+                if attempt == _TRIES - 1 or row is None:
+                    raise
+                time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+
+    def archive(self, work: Work) -> str:
+        """Archive the row after asking what the server would object to; returns the accession.
+
+        Raises
+        ------
+        RefusedError
+            If the server names a conflict that the plan does not allow.
+        """
+        session = work.session
+        allowed = _ALLOWED_CODES[session.action]
+        for row in self.destination.validate_archive(work.uri):
+            if row["type"] in ("CONFLICT", "FAIL") and str(row["code"]) not in allowed:
+                raise RefusedError(
+                    f"{session.to} was not archived; the destination says: {row['message']} (code {row['code']}).",
+                    "It waits in the prearchive, compared and right; settle the conflict there, then run again.",
+                )
+        overwrite = {"copy": None, "merge": "append", "replace": "delete"}[session.action]
+        self.note(work, "archiving", uri=work.uri)
+        for attempt in range(_TRIES):
+            problem: XnbTransferError | None = None
+            try:
+                self.destination.archive(work.uri, overwrite=overwrite, reason=self.reason)
+            except (TransientError, ServerError) as error:
+                problem = error
+            found = self.archived_id(session) if problem is None else self._settled(work)
+            if found:
+                return found
+            if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
+                break
+            time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+        raise problem or ServerError(f"{session.to} was archived, but the destination does not list it.")
+
+    def _settled(self, work: Work) -> str:
+        """The accession of the archived session once its prearchive row has gone, else ""."""
+        until = time.time() + _ARCHIVE_WAIT_S
+        while True:
+            row = self.destination.prearchive_row(work.uri)
+            if row is None:
+                return self.archived_id(work.session)
+            if row["status"] not in ("ARCHIVING", "QUEUED_ARCHIVING", "_ARCHIVING") or time.time() > until:
+                return ""
+            time.sleep(0.5)
+
+    def archived_id(self, session: SessionPlan) -> str:
+        """The accession of the session in the archive of the destination, or ""."""
+        project = self.project
+        for row in self.destination.sessions_with_label(project, session.destination_session):
+            if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
+                return row["session_id"]
+        return ""
+
+
+def prefix_of(session: SessionPlan, scan: ScanPlan) -> str:
+    """What the names of a scan's files begin with, so that no two zips share a name; the same in every run."""
+    return hashlib.sha256(f"{session.session_id}\x1f{scan.scan}\x1f{scan.resource}".encode()).hexdigest()[:8]
+
+
+def name_of(path: str) -> str:
+    """The last part of a path."""
+    return path.rsplit("/", 1)[-1]
