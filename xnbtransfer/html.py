@@ -451,14 +451,21 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
     colour = {ExitCode.PROVED: _GREEN, ExitCode.CANNOT_BE_PROVED: _AMBER, ExitCode.TRANSIENT: _AMBER}.get(code, _RED)
     symbol = {ExitCode.PROVED: "✓", ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…"}.get(code, "✗")
+    return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
+
+
+def next_step(code: ExitCode, states: Mapping[str, int]) -> str:
+    """What to do next, from how it ended and how many sessions ended in which state."""
     follow = NEXT.get(code, "")
-    if code == ExitCode.PROVED and done.get("in prearchive"):
+    if code != ExitCode.PROVED:
+        return follow
+    if states.get("in prearchive"):
         follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
-    if code == ExitCode.PROVED and (skipped := int(done.get("skipped", 0))):
+    if skipped := int(states.get("skipped", 0)):
         word = "session was" if skipped == 1 else "sessions were"
         follow = follow.replace("Nothing needs to be done.", "Nothing needs to be done for what was sent.")
         follow += f" {skipped} {word} not sent: the plan says why."
-    return banner(WORDS[code], f"{sentence} Next: {follow}", colour, symbol)
+    return follow
 
 
 def verdict_table(result: Result) -> Html:
