@@ -228,7 +228,12 @@ def judge(
             row |= _there(other)
             row |= _compare(one, other, expected, key)
         rows.append(row)
-    extra = [
+    return rows, _extra(session, there, taken)
+
+
+def _extra(session: SessionPlan, there: Sequence[Seen], taken: set[int]) -> list[dict]:
+    """The files at the destination that nothing accounts for, as rows of ``FILE_COLUMNS``."""
+    return [
         {
             "subject": session.destination_subject,
             "session": session.destination_session,
@@ -241,7 +246,6 @@ def judge(
         for at, one in enumerate(there)
         if at not in taken
     ]
-    return rows, extra
 
 
 def _row(session: SessionPlan, one: Seen) -> dict:
@@ -499,20 +503,7 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
             }
         else:
             row |= {"verdict": Verdict.DIFFERENT, "because": "its pixel data or geometry is not that of the source"}
-    extra = [
-        {
-            "subject": session.destination_subject,
-            "session": session.destination_session,
-            "scan": one.scan,
-            "resource": one.resource,
-            "path": one.path,
-            "size_bytes": one.size_bytes,
-            "md5": one.md5,
-        }
-        for at, one in enumerate(there)
-        if at not in taken
-    ]
-    return state, recorded, extra
+    return state, recorded, _extra(session, there, taken)
 
 
 def _source_again(source: Connection, session: SessionPlan, past: SessionHistory, key: bytes) -> list[Seen]:
