@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -47,6 +48,7 @@ def read_inventory(
     select: Callable[[dict], bool] | None = None,
     prearchive: bool = True,
     settings: bool = True,
+    gives: bool = False,
 ) -> Inventory:
     """Read one project.
 
@@ -58,6 +60,8 @@ def read_inventory(
         Gets a session's row and says whether its files are wanted; all sessions are listed anyway.
     prearchive, settings : bool
         Whether to read the prearchive and the project's settings.
+    gives : bool
+        Whether data is only taken from the project: settings that decide how it takes data are left out then.
 
     Returns
     -------
@@ -70,22 +74,24 @@ def read_inventory(
         If the project does not exist for this user.
     """
     before = connection.requests
-    found = connection.settings(project) if settings else Settings()
-    try:
-        sessions = connection.sessions(project)
-    except NotFoundError:
-        raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
-    names = {row["session_id"]: row for row in sessions}
-    scans = [_named(row, names) for row in connection.scans(project) if row["session_id"] in names] if sessions else []
-    wanted = [row for row in sessions if select is None or select(row)] if files else []
-    ids = [row["session_id"] for row in wanted]
-    listed = [*connection.files(ids), *connection.session_resources(ids)] if ids else []
-    listed = [_named(row, names) for row in listed if row["session_id"] in names]
+    with ThreadPoolExecutor(2) as threads:
+        told = threads.submit(connection.settings, project, gives=gives) if settings else None
+        prearchived = threads.submit(connection.prearchive, project) if prearchive else None
+        try:
+            sessions = connection.sessions(project)
+        except NotFoundError:
+            raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
+        names = {row["session_id"]: row for row in sessions}
+        wanted = [row for row in sessions if select is None or select(row)] if files else []
+        ids = [row["session_id"] for row in wanted]
+        asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]
+        scans = [_named(row, names) for row in connection.scans(project) if row["session_id"] in names] if names else []
+        listed = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
     notes = _left_out(project, wanted, scans, listed)
     waiting: list[dict] = []
-    if prearchive:
+    if prearchived is not None:
         try:
-            waiting = connection.prearchive(project)
+            waiting = prearchived.result()
         except (NotFoundError, RefusedError):
             notes.append(f"{project}: {connection.user} may not see its prearchive.")
     file_frame = frame(listed, FILE_COLUMNS)
@@ -97,7 +103,7 @@ def read_inventory(
         project=project,
         user=connection.user,
         read_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        settings=found,
+        settings=told.result() if told is not None else Settings(),
         sessions=_session_frame(sessions, scan_frame, file_frame, unlisted),
         scans=scan_frame,
         resources=_resource_frame(file_frame, unlisted),

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -32,15 +33,16 @@ class Sides(NamedTuple):
     labels: LabelMap
 
 
-def read_selected(connection: Connection, project: str, options: TransferOptions) -> Inventory:
-    """The selected sessions of a project; files are listed for them only."""
+def read_selected(connection: Connection, project: str, options: TransferOptions, *, gives: bool = False) -> Inventory:
+    """The selected sessions of a project; files are listed for them only. ``gives`` as in ``read_inventory``."""
     chooses = options.subjects or options.sessions or options.modalities or options.date_from or options.date_to
     if not chooses:
-        return select_sessions(read_inventory(connection, project), options)
+        return select_sessions(read_inventory(connection, project, gives=gives), options)
     listed = read_inventory(connection, project, files=False, prearchive=False, settings=False)
     chosen = select_sessions(listed, options.model_copy(update={"scan_types": ()}))
     ids = set(chosen.sessions["session_id"])
-    return select_sessions(read_inventory(connection, project, select=lambda row: row["session_id"] in ids), options)
+    found = read_inventory(connection, project, gives=gives, select=lambda row: row["session_id"] in ids)
+    return select_sessions(found, options)
 
 
 def read_sides(source: Connection, destination: Connection, options: TransferOptions) -> Sides:
@@ -52,15 +54,22 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         If the label map cannot be used, or the selection names something that is not there.
     """
     labels = read_label_map(options.label_map) if options.label_map else LabelMap({})
-    here = read_selected(source, options.source_project, options)
-    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-    wanted = {labels(key).session for key in keys}
-    uids = set(here.sessions["StudyInstanceUID"]) - {""}
-    there = read_inventory(
-        destination,
-        options.destination_project,
-        select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids,
-    )
+    met: Future[tuple[set[str], set[str]]] = Future()
+
+    def could_be_met(row: dict) -> bool:
+        wanted, uids = met.result()
+        return row["session"] in wanted or row["StudyInstanceUID"] in uids
+
+    with ThreadPoolExecutor(1) as threads:
+        there = threads.submit(read_inventory, destination, options.destination_project, select=could_be_met)
+        try:
+            here = read_selected(source, options.source_project, options, gives=True)
+        except BaseException:
+            met.set_result((set(), set()))
+            raise
+        keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+        met.set_result(({labels(key).session for key in keys}, set(here.sessions["StudyInstanceUID"]) - {""}))
+    there = there.result()
     return Sides(here, there, labels)
 
 

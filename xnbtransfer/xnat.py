@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from ._http import Http, SizedBody, quoted
+from ._items import Items
 from ._login import address, credentials, end_session, keep_alive_quietly, open_session
 from ._rows import (
     accession,
@@ -93,7 +94,7 @@ def connect(
     return Connection(session, effective, renew, timeout)
 
 
-class Connection:
+class Connection(Items):
     """A login at one XNAT. Thread-safe; a context manager that closes the login; never pickled.
 
     Attributes
@@ -150,8 +151,13 @@ class Connection:
             self._version = str(version)
         return self._version
 
-    def settings(self, project: str) -> Settings:
+    def settings(self, project: str, *, gives: bool = False) -> Settings:
         """What decides how a project takes data; None where the server does not tell.
+
+        Parameters
+        ----------
+        gives : bool
+            Whether data is only taken from the project: what decides how it takes data is not asked then.
 
         Raises
         ------
@@ -166,23 +172,24 @@ class Connection:
         anon = f"/xapi/anonymize/projects/{quoted(project)}"
         asks: dict[str, Callable] = {
             "version": self.version,
+            "checksums": lambda: truth(self._told("/xapi/siteConfig/checksums")),
+            "can_read": lambda: self.can(project, "read"),
+        }
+        takes: dict[str, Callable] = {
             "prearchive_code": lambda: number(self._told(f"{place}/prearchive_code")),
             "quarantine_code": lambda: number(self._told(f"{place}/quarantine_code")),
             "site": lambda: self._script(
                 "/xapi/anonymize/site/enabled", "/xapi/anonymize/site", "/data/config/anon/script"
             ),
             "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
-            "checksums": lambda: truth(self._told("/xapi/siteConfig/checksums")),
-            **{
-                f"can_{action}": lambda action=action: self.can(project, action)
-                for action in ("read", "create", "edit", "delete")
-            },
+            **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
         }
+        asks |= {} if gives else takes
         with ThreadPoolExecutor(_THREADS) as threads:
             found = {name: threads.submit(ask) for name, ask in asks.items()}
         told = {name: future.result() for name, future in found.items()}
-        site_on, site_script = told.pop("site")
-        project_on, project_script = told.pop("project")
+        site_on, site_script = told.pop("site", (None, None))
+        project_on, project_script = told.pop("project", (None, None))
         return Settings(
             **told,
             site_script_on=site_on,
@@ -205,15 +212,17 @@ class Connection:
         ]
 
     def sessions(self, project: str) -> list[dict]:
-        """Image sessions owned and shared in, by the labels they have in this project. Two requests.
+        """Image sessions owned and shared in, by the labels they have in this project. One request, or two.
 
         Asking for session-level columns makes some servers show the label of the owner, so the labels come
-        from a list without them.
+        from a list without them where a session may be of another project.
         """
         path = f"/data/projects/{quoted(project)}/experiments"
         detailed = {
             accession(row): row for row in self._table(path, {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS})
         }
+        if all(cell(row, "session_project") == project for row in detailed.values()):
+            return [self._session_row(row, project, row) for row in detailed.values()]
         named = self._table(path, {"columns": "ID,label,project,subject_label,xsiType,date"})
         found = [
             self._session_row({**detailed[accession(row)], **filled(row)}, project, detailed[accession(row)])
@@ -368,8 +377,12 @@ class Connection:
         )
         return [{name: cell(row, name) for name in ("code", "type", "message")} for row in self._rows(answer)]
 
-    def archive(self, uri: str, *, overwrite: str | None = None, reason: str = "") -> str:
+    def archive(
+        self, uri: str, *, overwrite: str | None = None, reason: str = "", labels: tuple[str, str] | None = None
+    ) -> str:
         """Archive a prearchive row, once; return the address of the session as the server gives it.
+
+        ``labels`` are the subject and the session that it becomes; without them those of the row.
 
         Raises
         ------
@@ -381,6 +394,8 @@ class Connection:
         query = {"src": without_data(uri), "auto-archive": "false", **event(reason)}
         if overwrite is not None:
             query["overwrite"] = overwrite
+        if labels is not None:
+            query |= {"project": without_data(uri).split("/")[3], "subject": labels[0], "session": labels[1]}
         answer = self._http.write("POST", "/data/services/archive", query, read_timeout_s=_ARCHIVE_TIMEOUT_S)
         lines = [line.strip() for line in answer.text.splitlines() if line.strip().startswith("/")]
         return lines[0] if lines else answer.headers.get("Location", "")
