@@ -73,6 +73,15 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
     return Sides(here, there, labels)
 
 
+def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
+    """The destination, with the files of those of its sessions that the selected ones could meet."""
+    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    wanted, uids = {labels(key).session for key in keys}, set(here.sessions["StudyInstanceUID"]) - {""}
+    return read_inventory(
+        destination, project, select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids
+    )
+
+
 class Watcher(Protocol):
     """Is told what happens in a run, always from the main thread."""
 

@@ -198,6 +198,11 @@ class Connection(Items):
             project_script=project_script,
         )
 
+    def projects(self) -> list[str]:
+        """IDs of the projects that this user may read, sorted."""
+        rows = self._table("/data/projects", {"accessible": "true"})
+        return sorted({cell(row, "ID") or cell(row, "id") for row in rows} - {""})
+
     def subjects(self, project: str) -> list[dict]:
         """Subjects owned and shared in: subject, subject_id, project (the owner), shared."""
         rows = self._table(f"/data/projects/{quoted(project)}/subjects", {"columns": "ID,label,project"})
