@@ -19,6 +19,7 @@ FRAMES = {
     "RESOURCE_COLUMNS": "Resources of an inventory",
     "FILE_COLUMNS": "Files of an inventory",
     "PREARCHIVE_COLUMNS": "Prearchive of an inventory",
+    "FINDING_COLUMNS": "Findings (`findings.csv`)",
     "MANIFEST_COLUMNS": "Files of a result (`files.csv`)",
     "OUTCOME_COLUMNS": "Sessions of a result (`sessions.csv`)",
 }

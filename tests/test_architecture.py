@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xnbtransfer"
 LAYERS = {
-    "words": ["errors", "keys", "values", "options", "labels"],
-    "pure": ["script", "dicom", "zips", "streams", "diff", "plan", "history", "html"],
+    "words": ["errors", "keys", "values", "options", "labels", "findings"],
+    "pure": ["script", "confidentiality", "policy", "dicom", "zips", "streams", "diff", "plan", "history", "html"],
     "edges": ["_http", "_login", "_rows", "xnat", "journal"],
     "conductors": ["inventory", "verify", "methods", "transfer", "pages", "record"],
     "front": ["progress", "notebook", "demo", "cli", "__main__", "__init__"],

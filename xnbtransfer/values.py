@@ -59,6 +59,13 @@ FILE_COLUMNS = {
     "md5": str,  # lower-case hex, "" where the server lists none
     "format": str,
 }
+ELSEWHERE_COLUMNS = {
+    "project": str,
+    "subject": str,
+    "session": str,
+    "session_id": str,
+    "StudyInstanceUID": str,
+}
 PREARCHIVE_COLUMNS = {
     "project": str,
     "subject": str,
@@ -109,7 +116,8 @@ class Inventory:
     """One project as frames, with where and when it was read.
 
     ``sessions``, ``scans``, ``resources``, ``files`` and ``prearchive`` have the columns of this module.
-    ``notes`` are sentences about what could not be read.
+    ``notes`` are sentences about what could not be read. ``elsewhere`` lists sessions of any project that have one of
+    the studies that were asked for (ELSEWHERE_COLUMNS); None where nobody asked.
     """
 
     server: str
@@ -124,6 +132,7 @@ class Inventory:
     prearchive: pd.DataFrame
     requests: int = 0
     notes: tuple[str, ...] = ()
+    elsewhere: pd.DataFrame | None = None
 
 
 class Verdict(enum.StrEnum):
@@ -135,6 +144,20 @@ class Verdict(enum.StrEnum):
     NOT_PROVED = "cannot be proved"
 
 
+FINDING_COLUMNS = {
+    "rule": str,
+    "severity": str,  # blocking, warning or note
+    "project": str,
+    "subject": str,
+    "session": str,
+    "scan": str,
+    "element": str,  # keywords from the outside in; values never
+    "shape": str,
+    "files": int,
+    "sentence": str,
+    "remedy": str,
+    "waived": str,  # the reason of the waiver, "" where there is none
+}
 MANIFEST_COLUMNS = {
     "subject": str,
     "session": str,

@@ -1,0 +1,310 @@
+"""Findings: what is worth knowing before, during and after a transfer, one frame for all of it.
+
+Every rule has a code, a severity and a remedy, once, here; ``docs/findings.md`` says the same in print. No finding
+holds a value: an element by its keyword, a count, a place, and the shape of what stands there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from .values import FINDING_COLUMNS, frame
+
+Severity = Literal["blocking", "warning", "note"]
+SEVERITIES: tuple[str, ...] = ("blocking", "warning", "note")
+
+
+class Rule(NamedTuple):
+    """One rule: its default severity, what it is about, and what to do where it is broken."""
+
+    severity: Severity
+    title: str
+    about: str
+    remedy: str = ""
+
+
+FAMILIES = {
+    "A": "Access",
+    "S": "Settings",
+    "P": "Plan",
+    "C": "Consistency of the DICOM files",
+    "R": "Routing",
+    "D": "De-identification",
+    "L": "Limits of a review",
+}
+_MASK = "De-identify at the source, or waive the rule for this scope with a reason."
+_OWNER = "Ask an owner of the project."
+RULES: dict[str, Rule] = {
+    "A01": Rule("blocking", "No right to read at the source", "The user may not read sessions of the source project.",
+                "Ask an owner of the project to add you."),
+    "A02": Rule("blocking", "No right to create at the destination",
+                "The user may not create sessions in the destination project.",
+                "Ask an owner of the project to make you a member."),
+    "A03": Rule("warning", "Right to create not told",
+                "The destination does not tell whether the user may create sessions there; the first upload will."),
+    "A04": Rule("blocking", "No right to edit at the destination",
+                "Sessions that are there are merged or replaced, or the project archives them, and that needs the "
+                "right to edit.", "Ask an owner of the project to make you a member."),
+    "A05": Rule("note", "No right to delete at the source",
+                "Copying needs none; the data could not be deleted at the source afterwards.", _OWNER),
+    "A06": Rule("blocking", "Data type missing at the destination",
+                "The destination does not let the user create sessions of a type that the source holds: the type is "
+                "not set up there, or not open to this user.",
+                "Ask an administrator of the destination to set the data type up."),
+    "S01": Rule("note", "Site-wide anonymisation runs",
+                "The destination's site script runs on every file that arrives. The finding names the elements that it "
+                "sets, removes or changes."),
+    "S02": Rule("note", "Project anonymisation runs",
+                "The script of the destination project runs when a session is archived, and again when it is "
+                "relabelled or moved. The finding names its elements."),
+    "S03": Rule("warning", "No anonymisation runs",
+                "No script runs at the destination: what the headers hold arrives as it is.",
+                "Review with review=all, or ask for the scripts to be switched on."),
+    "S04": Rule("note", "The project archives by itself",
+                "Its prearchive code is 4 or 5. This transfer keeps its sessions out of that until they are compared."),
+    "S05": Rule("note", "New sessions are quarantined",
+                "They are visible after somebody with the right to do so activates them.", _OWNER),
+    "S06": Rule("note", "No checksums at the destination",
+                "Archived files have no MD5 there, so the proof reads them back a second time."),
+    "S07": Rule("warning", "No MD5 at the source",
+                "Damage on the way from the source to here cannot be seen for these files.",
+                "Ask the administrator of the source to refresh the catalogues with checksums."),
+    "S08": Rule("blocking", "A series import filter drops scans",
+                "The destination's filter on SeriesDescription would drop scans of this plan, silently and with status "
+                "200.", "Leave those scans out with scan_types, or ask an owner to change the filter."),
+    "S09": Rule("blocking", "Subjects may not be created",
+                "The destination is set up so that upload clients create no subjects, and these do not exist there. "
+                "The server itself would create them.",
+                "Have them registered first, or map the sessions to subjects that are there."),
+    "S10": Rule("warning", "Bulk upload is not wanted",
+                "The destination tells upload clients not to upload many sessions at once.",
+                "Ask an owner before a large transfer."),
+    "S11": Rule("note", "A series import filter is on",
+                "It drops no scan of this plan by the series descriptions that the source lists, and it could not be "
+                "read for others."),
+    "S12": Rule("note", "Settings that the server does not tell",
+                "They decide how the destination takes data, and this user may not read them; XNAT has no quota that "
+                "it would tell."),
+    "P01": Rule("blocking", "The session exists", "The destination has the label or the study, and existing=stop, or "
+                "merging and replacing are for a session of the same study, label and subject.",
+                "Give it another label with --label-map, leave it out with --sessions, or choose --existing skip."),
+    "P02": Rule("warning", "Labels", "A label that differs from another one by case only, or a line of the label map "
+                "that no session has."),
+    "P03": Rule("warning", "Not everything is proved",
+                "Files that are not read back stay 'cannot be proved' (exit code 4)."),
+    "P04": Rule("warning", "The inventory has gaps", "A server left something out, or may not show it."),
+    "C01": Rule("blocking", "Several studies in one session",
+                "The files of a session name more than one StudyInstanceUID; XNAT takes one per session, and the "
+                "others would be refused or split off.",
+                "Take the session apart at the source."),
+    "C02": Rule("warning", "One series in several scans",
+                "A SeriesInstanceUID occurs in more than one scan of a session; the import joins them into one scan.",
+                "Look at the scans; the second may be a copy of the first."),
+    "C03": Rule("warning", "An instance occurs twice",
+                "Two files have one SOPInstanceUID, and XNAT keeps one file of an instance: the last one wins.",
+                "Remove the copy at the source."),
+    "C04": Rule("warning", "Several PatientIDs or names in one session",
+                "PatientID or PatientName is not the same in all files of a session.",
+                "Make sure that no file of another person is in it."),
+    "C05": Rule("warning", "One PatientID on several subjects",
+                "The same PatientID stands in sessions of different subjects of the destination, or one subject has "
+                "several.", "Check the label map: two people may have been joined, or one split."),
+    "C06": Rule("warning", "Series numbers clash",
+                "Two series of a session have one SeriesNumber; XNAT gives one of them another scan ID.",
+                "Expect a scan such as 2-MR1 at the destination."),
+    "C07": Rule("warning", "Instances are missing",
+                "InstanceNumber has gaps, or a header announces more images than are there.",
+                "Compare with the scanner or the PACS, and complete the source first."),
+    "C08": Rule("note", "Transfer syntaxes", "The encodings of the pixels that were seen."),
+    "C09": Rule("warning", "Deflated files",
+                "XNAT's importer may break files in Deflated Explicit VR (1.2.840.10008.1.2.1.99).",
+                "Read them back (proof=all), or decompress them at the source."),
+    "C10": Rule("blocking", "A syntax that the receiver refuses",
+                "XNAT's DICOM receiver takes neither deflated nor HTJ2K files.", "Use the import instead."),
+    "C11": Rule("blocking", "A file is cut short or damaged", "A DICOM file ends too early or cannot be parsed.",
+                "Ask the administrator of the source to check the file against a backup, or leave the scan out."),
+    "C12": Rule("warning", "Files that are not DICOM", "A DICOM resource holds something else; an import drops it.",
+                "Remove it at the source, or keep it as a resource of its own."),
+    "C13": Rule("warning", "Empty files", "Files of no bytes; they cannot be imported.", "Remove them at the source."),
+    "C14": Rule("note", "Files with equal bytes", "Some files of a session are the same to the byte."),
+    "R01": Rule("warning", "Routing text names another project",
+                "Text such as 'Project: X' or xnat://X/... in a field where XNAT looks for its routing names another "
+                "project than the destination. A DICOM receiver would follow it, and the rule is blocking there; an "
+                "import with named labels does not look.",
+                "Have the field emptied at the source, or use the import."),
+    "R02": Rule("warning", "Routing text names other labels",
+                "Routing text names another subject or session than the label map.",
+                "A receiver would follow it; the import does not."),
+    "R03": Rule("note", "Routing text", "Routing text is there and names the destination, or asks for archiving."),
+    "R04": Rule("warning", "StudyDescription is too long",
+                "It has more than 64 characters, and senders cut it.", "Shorten it at the source."),
+    "D01": Rule("blocking", "A person's name or identity",
+                "PatientName or PatientID is no label of this transfer and no dummy, and reads as a person.", _MASK),
+    "D02": Rule("warning", "A name or ID that is no known label",
+                "PatientName or PatientID is none of the labels at the source or the destination. It may be another "
+                "pseudonym.", "Check that it is a pseudonym, and add it to 'harmless' in the policy."),
+    "D03": Rule("blocking", "A full birth date", "PatientBirthDate holds a day; the profile empties it (PS3.15, Z).",
+                "Empty it, or keep the year only."),
+    "D04": Rule("warning", "A birth year", "PatientBirthDate is the first of January, which keeps the year.",
+                "Empty it, or declare patient characteristics as retained."),
+    "D05": Rule("blocking", "Direct identifiers",
+                "Other names and IDs, addresses, telephone, insurance, religion, military rank, responsible persons, "
+                "positions of a camera: the profile removes them.", _MASK),
+    "D06": Rule("blocking", "An identity in text",
+                "An e-mail address, a national number, or text such as 'MRN: ...' or 'Patient Name: ...', at any depth "
+                "and in private elements, too.", _MASK),
+    "D07": Rule("blocking", "A known identifier",
+                "An entry of the list of known identifiers stands in a header, a private element, a label or a file "
+                "name. The number of the entry is told, never the entry.", _MASK),
+    "D08": Rule("blocking", "Burned-in annotation", "BurnedInAnnotation is YES: the pixels may show who it is.",
+                "Have the pixels cleaned (PS3.15 option 113101)."),
+    "D09": Rule("blocking", "An encapsulated document",
+                "A PDF or another document in a DICOM file; its text is not read here.",
+                "Leave the scan out, or have somebody read it and waive the rule."),
+    "D10": Rule("warning", "Staff", "Names, numbers or addresses of physicians, operators and others.", _MASK),
+    "D11": Rule("warning", "Numbers of orders and visits",
+                "Accession, admission, order or specimen numbers, which a hospital can trace.", _MASK),
+    "D12": Rule("warning", "The institution", "Name, address or department of the institution.",
+                "Declare 'institution' as retained in the policy, or empty it."),
+    "D13": Rule("warning", "An age above 89", "PatientAge is 90 years or more; few people are.",
+                "Replace it by 90 or empty it."),
+    "D14": Rule("warning", "Private elements that nobody has reviewed",
+                "Their creator is neither in the private dictionary of pydicom nor in the policy.",
+                "Have them removed, or add the creator to 'private_creators' in the policy."),
+    "D15": Rule("warning", "Pixels that are likely to show text",
+                "Secondary captures, ultrasound, endoscopy, photographs, screen saves, where BurnedInAnnotation is not "
+                "NO.", "Look at the images."),
+    "D16": Rule("warning", "Reports", "A structured report, presentation state or annotation, whose text people wrote.",
+                "Have the content cleaned (PS3.15 option 113104), or leave the scan out."),
+    "D17": Rule("warning", "Graphics", "Overlays, curves, icons or drawn text, which may show who it is.",
+                "Have them removed (PS3.15 option 113103)."),
+    "D18": Rule("warning", "Text before the header",
+                "The 128 bytes before the header or the private part of the file meta information hold text. XNAT's "
+                "importer writes them anew, and they would arrive only if files are copied as they are.",
+                "Nothing to do with the import; else have them cleared."),
+    "D19": Rule("warning", "Said not to be de-identified", "PatientIdentityRemoved is NO.",
+                "Ask whoever sent the data; some scanners write it by themselves."),
+    "D20": Rule("warning", "Text that looks like a person, a telephone or an address",
+                "A title before a name, a telephone number, a street, or a name with a caret, in text or in a private "
+                "element.", _MASK),
+    "D21": Rule("warning", "Comments", "Text that people type: comments, history, reasons, diagnoses, gender identity.",
+                "Read it (xnbtransfer review --show-values), and have it emptied or waive the rule."),
+    "D22": Rule("warning", "A date in text", "A full date stands in a text element.", _MASK),
+    "D23": Rule("warning", "Former values", "Attributes that keep what was there before a change.",
+                "Have the sequence removed."),
+    "D24": Rule("warning", "Signatures", "Digital signatures and certificates name who signed.",
+                "Have them removed; they do not fit the changed file anyway."),
+    "D25": Rule("blocking", "An identity in a private element",
+                "The private dictionary of pydicom says that this element holds the name, number or birth date of a "
+                "patient.", _MASK),
+    "D26": Rule("warning", "Names in private elements",
+                "The private dictionary of pydicom says that this element holds staff, institution or order numbers.",
+                _MASK),
+    "D27": Rule("warning", "A label or file name that reads as a person",
+                "A subject, session or file is called like somebody.", "Give it another label with --label-map."),
+    "D28": Rule("warning", "Recognisable features", "RecognizableVisualFeatures is YES.",
+                "Have the face removed (PS3.15 option 113102)."),
+    "D29": Rule("warning", "Unreadable text",
+                "Text in a character set that cannot be decoded was searched for patterns byte by byte only.",
+                "Look at it at the source."),
+    "D40": Rule("note", "UIDs are kept", "The profile replaces them (U); option 113110 keeps them."),
+    "D41": Rule("note", "Dates and times are kept",
+                "The profile removes them; options 113106 and 113107 keep or shift them."),
+    "D42": Rule("note", "Descriptions are kept",
+                "The profile removes them; option 113105 cleans them. Their text was searched, not understood."),
+    "D43": Rule("note", "The device is told", "Serial numbers, stations and names; option 113109 keeps them."),
+    "D44": Rule("note", "Patient characteristics are kept", "Sex, age, size, weight; option 113108 keeps them."),
+    "D45": Rule("note", "What the headers say of themselves",
+                "PatientIdentityRemoved, DeidentificationMethod and its codes. They are read, and not believed."),
+    "D46": Rule("note", "A face may be recognisable",
+                "Head images without code 113102: a face can be rendered from them."),
+    "D47": Rule("note", "Private elements are kept", "Their creators are known or allowed; option 113111 keeps them."),
+    "D48": Rule("note", "Labels of studies and trials are kept", "Study, step and trial numbers."),
+    "D49": Rule("note", "Kept as declared", "The policy of the project declares these as retained."),
+    "D50": Rule("note", "Distinct values were not read",
+                "Whether free text names somebody only a reader can tell. After reading them, sign off by a waiver of "
+                "this rule.", "xnbtransfer review --show-values lists each value once, on the screen only."),
+    "L01": Rule("note", "What this review could not see", "Said for the depth that was chosen."),
+    "L02": Rule("warning", "No header was read", "review=none: nothing is known of what the files hold.",
+                "Choose review=sample or review=all."),
+    "L03": Rule("warning", "A scan could not be reviewed", "Its header could not be read for the sample.",
+                "Choose review=all."),
+}  # fmt: skip
+
+
+class Finding(BaseModel):
+    """One row: a rule, how serious, where, how many files, a sentence and what to do. Values are never in it.
+
+    Attributes
+    ----------
+    project, subject, session, scan : str
+        Where; "" for what is not limited to one. Labels are those at the source.
+    element : str
+        Keywords from the outside in, as ``RequestAttributesSequence / AccessionNumber``.
+    shape : str
+        What the value looks like: X and x for letters, 9 for digits, each run cut at three.
+    files : int
+        How many files of that place; 0 where it is not about files.
+    waived : str
+        The reason of the waiver that made a note of it, else "".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    rule: str
+    severity: Severity
+    project: str = ""
+    subject: str = ""
+    session: str = ""
+    scan: str = ""
+    element: str = ""
+    shape: str = ""
+    files: int = 0
+    sentence: str
+    remedy: str = ""
+    waived: str = ""
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        place = "/".join(part for part in (self.subject, self.session) if part) or self.project
+        return f"{place} scan {self.scan}" if self.scan else place
+
+
+def finding(rule: str, sentence: str, **more) -> Finding:
+    """A finding with the severity and the remedy of its rule, unless ``more`` says otherwise."""
+    about = RULES[rule]
+    return Finding(**{"rule": rule, "severity": about.severity, "remedy": about.remedy, "sentence": sentence, **more})
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The most serious first, then by rule and place."""
+    return tuple(
+        sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.subject, one.session, one.scan))
+    )
+
+
+def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
+    """One row per finding, with FINDING_COLUMNS."""
+    return frame((one.model_dump() for one in findings), FINDING_COLUMNS)
+
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+def shape_of(text: str) -> str:
+    """What a value looks like, without the value.
+
+    >>> shape_of("Mustermann^Erika 1947-03-11")
+    'Xxx^Xxx 999-99-99'
+    """
+    shape = re.sub(r"\d{1,}", lambda run: "9" * min(3, len(run[0])), text[:200])
+    shape = _LETTERS.sub(lambda run: ("X" if run[0][0].isupper() else "x") + "x" * min(2, len(run[0]) - 1)
+                         if not run[0].isupper() else "X" * min(3, len(run[0])), shape)  # fmt: skip
+    shape = re.sub(r"[^\x20-\x7e]+", "?", shape)
+    return shape if len(shape) <= 32 else f"{shape[:31]}~"
