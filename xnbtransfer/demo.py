@@ -20,7 +20,7 @@ def embedded_server() -> ModuleType:
         If they are not installed.
     """
     try:
-        for name in ("numpy", "starlette", "uvicorn", "python_multipart"):
+        for name in ("httptools", "numpy", "starlette", "uvicorn", "python_multipart"):
             importlib.import_module(name)
     except ImportError as problem:
         raise InputError(

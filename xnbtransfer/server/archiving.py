@@ -7,10 +7,11 @@ it: an archiving that is cut off leaves the waiting session whole.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
     """Carry out ``plan``; return the session's label."""
     waiting = Waiting(state)
     changed = _anonymise(state, row, plan, waiting)
-    sums = _sums(state, row, plan, waiting)
+    sums = _sums(state, plan, waiting, row, changed)
     with state.write() as db:
         subject_id = plan.subject["id"] if plan.subject else state.new_subject(plan.project, plan.subject_label, user)
         if plan.existing is None:
@@ -154,13 +155,21 @@ def _anonymise(state: State, row: Row, plan: Merge, waiting: Waiting) -> dict[st
     return {str(path): anonymise_file(path, script, labels) for path in paths}
 
 
-def _sums(state: State, row: Row, plan: Merge, waiting: Waiting) -> dict[str, str]:
-    """Return the MD5 of each stored file by path; none while checksums are switched off."""
+def _sums(state: State, plan: Merge, waiting: Waiting, row: Row, changed: Mapping[str, object]) -> dict[str, str]:
+    """Return the MD5 of each waiting file by path; none while checksums are switched off.
+
+    Files are read again only where their bytes are no longer those that were summed on their way in.
+    """
     if state.site("checksums") != "true":
         return {}
-    paths = [waiting.file_path(row, move.scan.id, resource, file.file["path"])
-             for move in plan.scans for resource, files in move.resources.items() for file in files]
-    return {str(path): file_md5(path) for path in paths}
+    sums = {}
+    for move in plan.scans:
+        for resource, files in move.resources.items():
+            for file in files:
+                path = waiting.file_path(row, move.scan.id, resource, file.file["path"])
+                known = "" if str(path) in changed else (json.loads(file.file["fields"])[5:] or [""])[0]
+                sums[str(path)] = known or file_md5(path)
+    return sums
 
 
 def _link(source: Path, target: Path) -> None:

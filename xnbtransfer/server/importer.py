@@ -113,6 +113,7 @@ class Importer:
         self._script = None if order.prevent_anon else site_script(state)
         self._projects: dict[tuple[str, ...], str] = {}
         self._incoming: dict[int, Path] = {}
+        self.digests = state.site("checksums") == "true"
 
     def take_upload(self, stream: BinaryIO, name: str) -> None:
         """Take every object of an uploaded archive, or the one object when it is no archive.
@@ -124,13 +125,14 @@ class Importer:
             damaged archive; what came before it stays, as on XNAT.
         """
         tolerant = self.order.ignore_unparsable or self.order.handler == "SI"
+        source = stream if isinstance(stream, unpack.Flow) else unpack.Flow.of(stream)
         try:
-            if self.order.handler == "gradual-DICOM" or not unpack.is_archive(stream):
+            if self.order.handler == "gradual-DICOM" or not unpack.is_archive(source):
                 if self.order.handler == "DICOM-zip":
                     raise Refusal(400, f"unable to read archive {name}")
-                self._take_or_skip(name, stream, tolerant and self.order.handler != "gradual-DICOM")
+                self._take_or_skip(name, source, tolerant and self.order.handler != "gradual-DICOM")
             else:
-                for entry, member in unpack.entries(stream):
+                for entry, member in unpack.entries(source):
                     self._take_or_skip(entry, member, tolerant)
         except unpack.BROKEN as error:
             raise Refusal(400, f"unable to read archive {name}: {error}") from error
@@ -158,7 +160,7 @@ class Importer:
             self._incoming[row.id].mkdir(parents=True, exist_ok=True)
         path = self._incoming[row.id] / uuid.uuid4().hex
         try:
-            with open(path, "wb", buffering=0) as out:
+            with Summing(path, digest=self.digests) as out:
                 size = header.write(out)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -168,7 +170,7 @@ class Importer:
         pending = self._pending.setdefault(row.id, [])
         pending.append(Received(
             path=path, name=clean_name(name), other_name=template_name(found, header.text(0x00200013)), size=size,
-            resource=resource_of(found.sop_class), identity=found,
+            resource=resource_of(found.sop_class), identity=found, md5=out.digest(),
         ))
         if len(pending) >= _BATCH:
             self.flush()
@@ -214,6 +216,29 @@ class Importer:
         self.flush()
         unique = {row.id: row for row in self.rows.values()}
         return [replace(row) for row in unique.values()]
+
+
+class Summing:
+    """A new file that is summed while it is written."""
+
+    def __init__(self, path: Path, *, digest: bool) -> None:
+        self._out = open(path, "wb", buffering=0)
+        self._md5 = hashlib.md5(usedforsecurity=False) if digest else None
+
+    def write(self, data: bytes) -> int:
+        if self._md5:
+            self._md5.update(data)
+        return self._out.write(data)
+
+    def digest(self) -> str:
+        """The MD5 of what was written, empty where none was wanted."""
+        return self._md5.hexdigest() if self._md5 else ""
+
+    def __enter__(self) -> Summing:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._out.close()
 
 
 def template_name(found: Identity, instance: str) -> str:

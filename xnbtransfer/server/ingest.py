@@ -1,23 +1,25 @@
 """``POST /data/services/import``: DICOM archives and single objects into the prearchive or the archive.
 
 Parameters, handlers and outcomes follow XNAT's importer (XNAT source: ``Importer``, ``DicomZipImporter``,
-``SessionImporter``; REST test TestImport). Bodies go to a temporary file as they arrive, so memory stays flat.
+``SessionImporter``; REST test TestImport). A body is used while it arrives, entry by entry: one that is cut off leaves
+the objects before the cut in a row that is RECEIVING, as seen on a live server.
 """
 
 from __future__ import annotations
 
-import tempfile
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
+import anyio.from_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from .answers import Refusal
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
+from .unpack import Flow
 from .waiting import Row
 
 if TYPE_CHECKING:
@@ -26,63 +28,69 @@ if TYPE_CHECKING:
 _HANDLERS = ("DICOM-zip", "gradual-DICOM", "SI")
 _SINGLE = ("application/dicom", "application/x-mirc")
 
+
 async def import_data(request: Request) -> Response:
     """Answer an import with one URI a line."""
     state: State = request.app.state.xnat
     given = dict(request.query_params)
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    with tempfile.TemporaryFile(dir=state.folder / "tmp") as spool:
-        name = await _receive(request, content_type, given, spool)
-        handler = given.get("import-handler", "")
-        if handler and handler not in _HANDLERS:
-            raise Refusal(404, f"Unknown importer implementation specified: {handler}")
-        if not name:
+    handler = given.get("import-handler", "")
+    if handler and handler not in _HANDLERS:
+        raise Refusal(404, f"Unknown importer implementation specified: {handler}")
+    if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        async with request.form() as form:
+            uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            given.update({key: value for key, value in form.multi_items() if isinstance(value, str)})
+            if len(uploads) > 1:
+                raise Refusal(400, "Importer is limited to one uploaded resource at a time.")
+            if not uploads:
+                raise Refusal(400 if handler else 500, "Unable to identify upload format.")
+            order = _order(request, given, content_type)
+            source = Flow.of(uploads[0].file)
+            uris = await run_in_threadpool(run_import, state, order, source, uploads[0].filename or "upload")
+        return _answer(request, uris)
+    if "chunked" in request.headers.get("transfer-encoding", "").lower() and content_type != "application/zip":
+        raise Refusal(400, "In-body File posts must include the file directly as the body of the message.")
+    order = _order(request, given, content_type)
+    body = request.stream()
+
+    async def next_block() -> bytes:
+        async for block in body:
+            if block:
+                return block
+        return b""
+
+    try:
+        first = await next_block()
+        if not first:
             raise Refusal(400 if handler else 500, "Unable to identify upload format.")
-        handler = handler or ("gradual-DICOM" if content_type.startswith(_SINGLE) else "DICOM-zip")
-        order = Order.read(request.state.user, handler, given)
-        uris = await run_in_threadpool(run_import, state, order, spool, name)
-    body = "".join(f"{uri}\r\n" for uri in uris)
+        source = Flow(lambda: anyio.from_thread.run(next_block))
+        source.give_back(first)
+        try:
+            uris = await run_in_threadpool(run_import, state, order, source)
+        finally:
+            while await next_block():  # what is not wanted is still on its way
+                pass
+    except ClientDisconnect:  # nobody hears this; what has arrived stays in a row that is RECEIVING
+        raise Refusal(400, "The upload was cut off.") from None
+    return _answer(request, uris)
+
+
+def _order(request: Request, given: dict[str, str], content_type: str) -> Order:
+    single = content_type.startswith(_SINGLE)
+    handler = given.get("import-handler") or ("gradual-DICOM" if single else "DICOM-zip")
+    return Order.read(request.state.user, handler, given)
+
+
+def _answer(request: Request, uris: list[str]) -> Response:
     if "text/plain" in request.headers.get("accept", "") and len(uris) == 1:
         return Response(uris[0], media_type="text/plain")
+    body = "".join(f"{uri}\r\n" for uri in uris)
     return Response(body, headers={"Content-Type": "text/uri-list;charset=ISO-8859-1"})
 
 
-async def _receive(request: Request, content_type: str, given: dict[str, str], spool: BinaryIO) -> str:
-    """Write the one uploaded file to ``spool`` and return its name, empty when there is none."""
-    if content_type == "multipart/form-data":
-        async with request.form() as form:
-            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            given.update({key: value for key, value in form.multi_items() if isinstance(value, str)})
-            if len(files) > 1:
-                raise Refusal(400, "Importer is limited to one uploaded resource at a time.")
-            for upload in files:
-                while block := await upload.read(1 << 20):
-                    await run_in_threadpool(spool.write, block)
-                spool.seek(0)
-                return upload.filename or "upload"
-        return ""
-    if content_type == "application/x-www-form-urlencoded":
-        async with request.form() as form:
-            given.update({key: value for key, value in form.multi_items() if isinstance(value, str)})
-        return ""
-    chunked = "chunked" in request.headers.get("transfer-encoding", "").lower()
-    if chunked and content_type != "application/zip":
-        raise Refusal(400, "In-body File posts must include the file directly as the body of the message.")
-    buffer, size = bytearray(), 0
-    async for block in request.stream():
-        buffer += block
-        if len(buffer) >= 1 << 20:
-            size += len(buffer)
-            await run_in_threadpool(spool.write, buffer)
-            buffer = bytearray()
-    size += len(buffer)
-    spool.write(buffer)
-    spool.seek(0)
-    return "upload" if size else ""
-
-
-def run_import(state: State, order: Order, stream: BinaryIO, name: str = "upload") -> list[str]:
-    """Import the upload in ``stream`` and return the URIs of what it became.
+def run_import(state: State, order: Order, source: Flow, name: str = "upload") -> list[str]:
+    """Import the upload in ``source`` and return the URIs of what it became.
 
     Raises
     ------
@@ -90,7 +98,7 @@ def run_import(state: State, order: Order, stream: BinaryIO, name: str = "upload
         With XNAT's status and message; what was received stays in the prearchive.
     """
     importer = Importer(state, order)
-    importer.take_upload(stream, name)
+    importer.take_upload(source, name)
     rows = importer.close()
     if not rows:
         if order.handler == "SI":

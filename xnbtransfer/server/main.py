@@ -45,32 +45,6 @@ def _accounts(state) -> dict[str, list[str]]:
     return found
 
 
-class _Listening:
-    """Sockets that cut a connection without a word when a fault asks for it."""
-
-    @staticmethod
-    def protocol():
-        from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-
-        from .faults import Disconnect
-
-        class Cycle(RequestResponseCycle):
-            async def run_asgi(self, app) -> None:
-                async def cutting(scope, receive, send) -> None:
-                    try:
-                        await app(scope, receive, send)
-                    except Disconnect:
-                        self.disconnected = True
-                        self.transport.abort()
-
-                await super().run_asgi(cutting)
-
-        import uvicorn.protocols.http.h11_impl as h11_impl
-
-        h11_impl.RequestResponseCycle = Cycle
-        return H11Protocol
-
-
 def serve(
     host: str = "127.0.0.1",
     port: int = 0,
@@ -94,6 +68,7 @@ def serve(
     import uvicorn
 
     from . import demo as demo_content
+    from . import wire
     from .app import create_app
     from .faults import read_rules
     from .state import State
@@ -115,7 +90,7 @@ def serve(
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             create_app(state, rules),
-            http=_Listening.protocol(),
+            http=wire.protocol(),
             log_level="critical",
             access_log=False,
             timeout_keep_alive=75,

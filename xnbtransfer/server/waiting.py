@@ -86,6 +86,8 @@ class Received:
     size: int
     resource: str
     identity: Identity
+    md5: str = ""
+    """Of the bytes as they were written; empty while checksums are off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,18 +245,18 @@ class Waiting:
                 target = self.file_path(row, scan, file.resource, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file.path, target)
-                self._damage(target)
+                md5 = "" if self._damage(target) else file.md5
                 db.execute("INSERT OR REPLACE INTO prearchive_files VALUES(?,?,?,?,?,?,?,?)",
                            (row.id, scan, file.resource, name, file.size, found.sop_uid, found.series_uid,
                             json.dumps([found.modality, found.series_description, found.frames, found.date,
-                                        found.time])))
+                                        found.time, md5])))
             db.execute("UPDATE prearchive SET lastmod=? WHERE pk=?", (now(), row.id))
 
-    def _damage(self, path: Path) -> None:
-        """Let a planned fault flip one byte of the stored pixel data."""
+    def _damage(self, path: Path) -> bool:
+        """Let a planned fault flip one bit of the stored pixel data; say whether it did."""
         faults = self.state.faults
         if faults is None or not any(rule.fault == "bit-flip-on-store" for rule in faults.rules):
-            return
+            return False
         with open(path, "r+b") as stream:
             stream.seek(-min(4096, path.stat().st_size), os.SEEK_END)
             start, tail = stream.tell(), stream.read()
@@ -262,6 +264,7 @@ class Waiting:
             if changed != tail:
                 stream.seek(start)
                 stream.write(changed)
+            return changed != tail
 
     def files(self, row: Row, scan: str | None = None, resource: str | None = None) -> list[sqlite3.Row]:
         """Return the catalogue rows of a session's files, or of one scan's, or of one resource's."""
@@ -279,7 +282,7 @@ class Waiting:
             grouped.setdefault(file["scan"], []).append(file)
         scans = []
         for scan, files in grouped.items():
-            modality, description, _, _, _ = json.loads(files[0]["fields"])
+            modality, description = json.loads(files[0]["fields"])[:2]
             frames = sum(json.loads(file["fields"])[2] for file in files)
             scans.append(Scan(id=scan, xsi_type=scan_type(modality), modality=modality, description=description,
                               series_uid=files[0]["series_uid"], frames=frames, files=files))
