@@ -158,4 +158,32 @@ def prearchive_row(row: dict, project: str) -> dict:
         "StudyInstanceUID": cell(row, "tag"),
         "uri": cell(row, "url"),
         "uploaded": cell(row, "uploaded"),
+        "changed": cell(row, "lastmod"),
+        "left_alone": cell(row, "prevent_auto_commit").lower() == "true" or cell(row, "SOURCE") == "uploader",
+    }
+
+
+def item_row(found: dict) -> dict | None:
+    """One subject or session as XNAT's item JSON tells it; None where it is none."""
+    try:
+        item = found["items"][0]
+        fields = item["data_fields"]
+        children: dict[str, list[dict]] = {}
+        for child in item.get("children", ()):
+            children.setdefault(child["field"], []).extend(child["items"])
+        shares = [one["data_fields"] for one in children.get("sharing/share", ())]
+        assessors = [one["data_fields"] for one in children.get("assessors/assessor", ())]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return {
+        "id": cell(fields, "ID"),
+        "label": cell(fields, "label"),
+        "project": cell(fields, "project"),
+        "subject_id": cell(fields, "subject_ID"),
+        "xsi_type": cell(item.get("meta") or {}, "xsi:type"),
+        "StudyInstanceUID": cell(fields, "UID"),
+        "shares": sorted((cell(one, "project"), cell(one, "label")) for one in shares),
+        "assessors": sorted(cell(one, "label") or cell(one, "ID") for one in assessors),
+        "fields": sorted(set(fields) - {"ID", "id", "label", "project"}),
+        "holds": sorted(set(children) - {"sharing/share"}),
     }

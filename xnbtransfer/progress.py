@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import sys
 import threading
@@ -11,9 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from .conflicts import study_uids
+from .decisions import Decisions, read_decisions
 from .html import duration, size
-from .inventory import read_inventory, select_sessions
+from .inventory import read_elsewhere, read_inventory, select_sessions
 from .keys import SessionKey
+from .label_rules import chosen_labels
 from .labels import LabelMap, read_label_map
 from .options import TransferOptions
 from .plan import Plan
@@ -51,9 +55,12 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
     Raises
     ------
     InputError
-        If the label map cannot be used, or the selection names something that is not there.
+        If the label map, the label rule or the decisions cannot be used, or the selection names something that is
+        not there.
     """
-    labels = read_label_map(options.label_map) if options.label_map else LabelMap({})
+    decisions = read_decisions(options.decisions) if options.decisions else Decisions()
+    if options.label_map:
+        read_label_map(options.label_map)  # a map that cannot be used is told before anything is read
     met: Future[tuple[set[str], set[str]]] = Future()
 
     def could_be_met(row: dict) -> bool:
@@ -64,13 +71,16 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         there = threads.submit(read_inventory, destination, options.destination_project, select=could_be_met)
         try:
             here = read_selected(source, options.source_project, options, gives=True)
+            labels = decisions.over(chosen_labels(options, here.sessions, here.project))
         except BaseException:
             met.set_result((set(), set()))
             raise
         keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-        met.set_result(({labels(key).session for key in keys}, set(here.sessions["StudyInstanceUID"]) - {""}))
-    there = there.result()
-    return Sides(here, there, labels)
+        studies = set(here.sessions["StudyInstanceUID"]) - {""}
+        uids = {one for uid in studies for one in study_uids(uid)}
+        met.set_result(({labels(key).session for key in keys}, uids))
+        elsewhere = read_elsewhere(destination, studies)
+    return Sides(here, dataclasses.replace(there.result(), elsewhere=elsewhere), labels)
 
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
@@ -180,13 +190,33 @@ def follow(
     KeyboardInterrupt
         After the run has come to its end in order.
     """
+
+    def carry(tell: Callable[[Event], None], stop: threading.Event) -> Result:
+        return run(plan, source, destination, folder=folder, on_event=tell, stop=stop)
+
+    return watch(carry, watcher, stop_file=stop_file)
+
+
+def watch(
+    carry: Callable[[Callable[[Event], None], threading.Event], Result],
+    watcher: Watcher,
+    *,
+    stop_file: Path | None = None,
+) -> Result:
+    """What ``carry`` returns; it runs in a thread of its own and is given whom to tell and what asks it to stop.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an interrupt, or ``stop_file``, once ``carry`` has come to its end in order.
+    """
     events: queue.Queue[Event | None] = queue.Queue()
     stop = threading.Event()
     end: dict[str, Result | BaseException] = {}
 
     def work() -> None:
         try:
-            end["result"] = run(plan, source, destination, folder=folder, on_event=events.put, stop=stop)
+            end["result"] = carry(events.put, stop)
         except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked
             end["problem"] = problem
         finally:
