@@ -14,7 +14,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import answers, archiving, auth, ingest, listings, prearchive, projects, resources, site, subjects
+from . import (
+    answers,
+    archiving,
+    auth,
+    check,
+    ingest,
+    listings,
+    prearchive,
+    projects,
+    resources,
+    scans,
+    sharing,
+    site,
+    subjects,
+)
 from .faults import Disconnect, FaultMiddleware, Faults
 from .state import State
 
@@ -120,8 +134,7 @@ async def _broken(request: Request, problem: Exception) -> Response:
 
 async def _faults(request: Request) -> Response:
     """Read or replace the rules while the server runs; from this machine only."""
-    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
-        raise answers.Refusal(403)
+    _from_here(request)
     faults: Faults = request.app.state.xnat.faults
     if request.method == "POST":
         try:
@@ -131,21 +144,36 @@ async def _faults(request: Request) -> Response:
     return JSONResponse([rule.values | {"left": rule.left} for rule in faults.rules])
 
 
+def _check(request: Request) -> Response:
+    """What does not fit together in the state, as sentences; from this machine only."""
+    _from_here(request)
+    return JSONResponse(check.check(request.app.state.xnat, contents=answers.flag(request, "contents")))
+
+
+def _from_here(request: Request) -> None:
+    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
+        raise answers.Refusal(403)
+
+
 def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     """The ASGI application over one state."""
     state.faults = Faults(rules)
-    routes = [Route("/_faults", _faults, methods=["GET", "POST"])]
-    for room in (auth, site, ingest, prearchive, archiving, resources, listings, subjects, projects):
+    routes = [Route("/_faults", _faults, methods=["GET", "POST"]), Route("/_check", _check)]
+    for room in (
+        auth, site, ingest, prearchive, archiving, resources, listings, sharing, scans, subjects, projects,
+    ):  # fmt: skip
         routes += room.routes
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
+        check.begin(state)
         stop = threading.Event()
         start = getattr(archiving, "start_background", None)
         if start is not None:
             start(state, stop)
         yield
         stop.set()
+        check.end(state)
 
     app = Starlette(
         routes=routes,

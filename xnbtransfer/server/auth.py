@@ -27,7 +27,7 @@ from .answers import Refusal, as_json, status_page, text
 from .state import State
 
 OPEN = re.compile(
-    r"/?|/app/.*|/(data|REST)/(JSESSION|services/auth|version)|/_faults"
+    r"/?|/app/.*|/(data|REST)/(JSESSION|services/auth|version)|/_faults|/_check"
     r"|/xapi/siteConfig/(buildInfo(/\w+)?|siteHome|siteId|siteLogoPath|siteUrl)"
 )
 _BROWSER = re.compile(r"Mozilla|AppleWebKit|MSIE|Opera", re.IGNORECASE)

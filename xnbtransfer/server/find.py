@@ -1,4 +1,4 @@
-"""From the words of an address to the things it names, and whether the person asking may see them.
+"""From the words of an address to the things it names, and whether the person asking may see or change them.
 
 Ids and labels are accepted at every level. What somebody may not read is answered 404, as what is not there
 (REST test TestSharing).
@@ -8,9 +8,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
 
 from .answers import Refusal
 from .state import State
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What subjects and sessions have in common: where they are kept, and how addresses and answers call them."""
+
+    name: str
+    table: str
+    word: str
+    xsi_type: str
+    missing: str
+
+    @property
+    def plural(self) -> str:
+        return f"{self.name}s"
+
+
+SUBJECT = Kind("subject", "subjects", "s", "xnat:subjectData", "Unable to find the specified subject.")
+EXPERIMENT = Kind("experiment", "experiments", "e", "xnat:experimentData", "Unable to find the specified experiment.")
 
 
 def project(state: State, user: str | None, name: str, on: str = "project") -> sqlite3.Row:
@@ -23,34 +45,33 @@ def project(state: State, user: str | None, name: str, on: str = "project") -> s
     return found
 
 
-def subject(state: State, user: str | None, name: str, in_project: str = "") -> sqlite3.Row:
-    """A subject by accession number, or by label in a project that owns it or has it shared."""
-    found = _in(state, "subject", state.row("SELECT * FROM subjects WHERE id=?", name), in_project)
+def item(state: State, user: str | None, kind: Kind, name: str, in_project: str = "") -> sqlite3.Row:
+    """A subject or session by accession number, or by label in a project that owns it or has it shared."""
+    found = state.row(f"SELECT * FROM {kind.table} WHERE id=?", name)
+    if found is not None and in_project and not label_in(state, kind, found, in_project):
+        found = None
     if found is None and in_project:
-        found = state.row("SELECT * FROM subjects WHERE project=? AND label=?", in_project, name) or state.row(
-            "SELECT s.* FROM subjects s JOIN shares h ON h.kind='subject' AND h.item_id=s.id "
-            "WHERE h.project=? AND coalesce(nullif(h.label,''), s.label)=?",
-            in_project,
-            name,
-        )
-    if found is None or not _readable(state, user, "subject", found):
-        raise Refusal(404)
+        found = by_label(state, kind, in_project, name)
+    if found is None or not _readable(state, user, kind, found):
+        raise Refusal(404, kind.missing)
     return found
+
+
+def subject(state: State, user: str | None, name: str, in_project: str = "") -> sqlite3.Row:
+    return item(state, user, SUBJECT, name, in_project)
 
 
 def experiment(state: State, user: str | None, name: str, in_project: str = "") -> sqlite3.Row:
-    """A session by accession number, or by label in a project that owns it or has it shared."""
-    found = _in(state, "experiment", state.row("SELECT * FROM experiments WHERE id=?", name), in_project)
-    if found is None and in_project:
-        found = state.row("SELECT * FROM experiments WHERE project=? AND label=?", in_project, name) or state.row(
-            "SELECT e.* FROM experiments e JOIN shares h ON h.kind='experiment' AND h.item_id=e.id "
-            "WHERE h.project=? AND coalesce(nullif(h.label,''), e.label)=?",
-            in_project,
-            name,
-        )
-    if found is None or not _readable(state, user, "experiment", found):
-        raise Refusal(404)
-    return found
+    return item(state, user, EXPERIMENT, name, in_project)
+
+
+def asked(request: Request) -> tuple[Kind, sqlite3.Row, str]:
+    """What an address of a subject or session names: its kind, its row, and the project in the address or ""."""
+    state: State = request.app.state.xnat
+    words = request.path_params
+    kind = EXPERIMENT if "e" in words else SUBJECT
+    below = project(state, request.state.user, words["p"])["id"] if "p" in words else ""
+    return kind, item(state, request.state.user, kind, words[kind.word], below), below
 
 
 def experiments(state: State, user: str | None, names: str, in_project: str = "") -> list[sqlite3.Row]:
@@ -77,16 +98,37 @@ def scans(state: State, session: sqlite3.Row, names: str) -> list[sqlite3.Row]:
     return [scan for scan in all_scans if scan["id"] in words or scan["type"] in words]
 
 
-def _in(state: State, kind: str, row: sqlite3.Row | None, project: str) -> sqlite3.Row | None:
-    """The row, if ``project`` is empty, owns it or has it shared."""
-    if row is None or not project or row["project"] == project:
-        return row
-    shared = state.row("SELECT 1 FROM shares WHERE kind=? AND item_id=? AND project=?", kind, row["id"], project)
-    return row if shared else None
+def by_label(state: State, kind: Kind, in_project: str, label: str) -> sqlite3.Row | None:
+    """What has this label in a project, owned or shared; a share without a label goes by the original one."""
+    return state.row(f"SELECT * FROM {kind.table} WHERE project=? AND label=?", in_project, label) or state.row(
+        f"SELECT i.* FROM {kind.table} i JOIN shares h ON h.kind=? AND h.item_id=i.id "
+        "WHERE h.project=? AND coalesce(nullif(h.label,''), i.label)=?",
+        kind.name,
+        in_project,
+        label,
+    )
 
 
-def _readable(state: State, user: str | None, kind: str, row: Mapping) -> bool:
+def label_in(state: State, kind: Kind, row: Mapping, in_project: str) -> str:
+    """The label of an item in a project that owns it or has it shared, or ""."""
+    if row["project"] == in_project:
+        return row["label"]
+    shared = state.row(
+        "SELECT label FROM shares WHERE kind=? AND item_id=? AND project=?", kind.name, row["id"], in_project
+    )
+    return (shared["label"] or row["label"]) if shared else ""
+
+
+def may(state: State, user: str | None, row: Mapping, action: str, below: str = "") -> bool:
+    """Whether somebody may change an item: where it is owned and, asked for below another project, there as well.
+
+    REST test BasePermissionComparisonTest.
+    """
+    return all(state.can(user, name, action) for name in {row["project"], below or row["project"]})
+
+
+def _readable(state: State, user: str | None, kind: Kind, row: Mapping) -> bool:
     if state.can(user, row["project"], "read"):
         return True
-    shared = state.rows("SELECT project FROM shares WHERE kind=? AND item_id=?", kind, row["id"])
+    shared = state.rows("SELECT project FROM shares WHERE kind=? AND item_id=?", kind.name, row["id"])
     return any(state.can(user, share["project"], "read") for share in shared)

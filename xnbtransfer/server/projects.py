@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import find
+from . import find, removing
 from .answers import Refusal, as_json, flag, item, item_answer, table, text
 from .state import GROUPS, State
 
@@ -109,7 +109,7 @@ def project(request: Request) -> Response:
         row = find.project(state, user, name)
         if not state.can(user, row["id"], "delete", "project"):
             raise Refusal(403)
-        _remove(state, row["id"])
+        removing.remove_project(state, row["id"])
         return text("")
     given = {key.rpartition("/")[2].lower(): value for key, value in query.items()}
     row = state.project(name)
@@ -123,6 +123,8 @@ def project(request: Request) -> Response:
     names = {
         value.lower() for value in (name, given.get("name"), given.get("secondary_id"), given.get("alias")) if value
     }
+    if state.row("SELECT 1 FROM retired WHERE project=?", name):
+        raise Refusal(403, f"Project {name} was deleted; its ID is not given again.")
     for other in state.rows("SELECT id, name, secondary_id, alias FROM projects"):
         if names & {str(value).lower() for value in tuple(other) if value}:
             raise Refusal(403, "Conflict: another project has that ID, name or alias.")
@@ -143,18 +145,6 @@ def _update(state: State, name: str, given: dict[str, str]) -> None:
         for key, column in columns.items():
             if key in given:
                 db.execute(f"UPDATE projects SET {column}=? WHERE id=?", (given[key], name))
-
-
-def _remove(state: State, name: str) -> None:
-    from .subjects import _remove_session
-
-    for row in state.rows("SELECT id FROM experiments WHERE project=?", name):
-        _remove_session(state, row["id"])
-    with state.write() as db:
-        db.execute("DELETE FROM subjects WHERE project=?", (name,))
-        db.execute("DELETE FROM members WHERE project=?", (name,))
-        db.execute("DELETE FROM shares WHERE project=?", (name,))
-        db.execute("DELETE FROM projects WHERE id=?", (name,))
 
 
 _CODES = {"prearchive_code": "prearchive_code", "quarantine_code": "quarantine_code"}

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import find, zips
+from . import find, folders, removing, zips
 from .answers import Refusal, catalog, flag, table, text
 from .state import State
 
@@ -31,10 +31,18 @@ _ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz")
 
 
 class _Place:
-    """One thing that has resources: how it is addressed, named in zips, and who may edit it."""
+    """One thing that has resources: how it is addressed, named in zips, and who may edit it.
 
-    def __init__(self, kind: str, key: str, project: str, uri: str, label: str, scan=None) -> None:
+    ``below`` is the project in the address: what is shared into it is edited with rights in both.
+    """
+
+    def __init__(self, kind: str, key: str, project: str, uri: str, label: str, scan=None, below: str = "") -> None:
         self.kind, self.key, self.project, self.uri, self.label, self.scan = kind, key, project, uri, label, scan
+        self.below = below or project
+
+    def may(self, state: State, user: str | None, action: str) -> bool:
+        on = "project" if self.kind == "project" else "data"
+        return all(state.can(user, name, action, on) for name in {self.project, self.below})
 
 
 def _places(request: Request, *, one: bool = False) -> list[_Place]:
@@ -58,16 +66,20 @@ def _places(request: Request, *, one: bool = False) -> list[_Place]:
                         f"{uri}/scans/{quote(scan['id'], safe='')}",
                         session["label"],
                         scan,
+                        project,
                     )
                     for scan in find.scans(state, session, words["scan"])
                 ]
             else:
-                found.append(_Place("experiment", session["id"], session["project"], uri, session["label"]))
+                found.append(
+                    _Place("experiment", session["id"], session["project"], uri, session["label"], below=project)
+                )
         if "scan" in words and not found and (one or words["scan"] not in ("ALL", "*")):
             raise Refusal(404)
     elif "s" in words:
         row = find.subject(state, user, words["s"], project)
-        found = [_Place("subject", row["id"], row["project"], f"/data/subjects/{row['id']}", row["label"])]
+        uri = f"/data/subjects/{row['id']}"
+        found = [_Place("subject", row["id"], row["project"], uri, row["label"], below=project)]
     else:
         found = [_Place("project", project, project, f"/data/projects/{project}", project)]
     if one and len(found) != 1:
@@ -130,10 +142,9 @@ def resource(request: Request) -> Response:
             raise Refusal(404)
         _need(state, user, place, "delete")
         for row in found:
-            for one in state.rows("SELECT path FROM files WHERE resource_pk=?", row["pk"]):
-                state.remove_file(row["pk"], one["path"])
-            with state.write() as db:
-                db.execute("DELETE FROM resources WHERE pk=?", (row["pk"],))
+            with state.write():
+                folder = removing.forget_resource(state, row["pk"])
+            folders.remove(state, folder)
         state.workflow(place.key, "Removed resource", user, request.query_params)
         return text("")
     _need(state, user, place, "edit")
@@ -151,8 +162,7 @@ def resource(request: Request) -> Response:
 
 
 def _need(state: State, user: str | None, place: _Place, action: str) -> None:
-    on = "project" if place.kind == "project" else "data"
-    if not state.can(user, place.project, action, on):
+    if not place.may(state, user, action):
         raise Refusal(403)
 
 
@@ -361,8 +371,7 @@ async def _upload(request: Request) -> Response:
 def _keep(request: Request, place: _Place, received: list[tuple[str, Path]]) -> Response:
     state: State = request.app.state.xnat
     query, user = request.query_params, request.state.user
-    on = "project" if place.kind == "project" else "data"
-    if not state.can(user, place.project, "edit", on):
+    if not place.may(state, user, "edit"):
         # XNAT source, FileList: the handler has no else branch. 200, and nothing is stored (seen on a live server).
         return text("")
     known = _resources(state, place, request.path_params["r"])

@@ -19,64 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS site(key TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS users(login TEXT PRIMARY KEY, number INTEGER, salt TEXT, password_hash TEXT, first TEXT,
-  last TEXT, email TEXT, admin INTEGER DEFAULT 0, enabled INTEGER DEFAULT 1);
-CREATE TABLE IF NOT EXISTS projects(id TEXT PRIMARY KEY, secondary_id TEXT, name TEXT, description TEXT,
-  pi_first TEXT DEFAULT '', pi_last TEXT DEFAULT '', alias TEXT DEFAULT '', accessibility TEXT DEFAULT 'private',
-  prearchive_code INTEGER DEFAULT 4, quarantine_code INTEGER DEFAULT 0, anon_script TEXT,
-  anon_enabled INTEGER DEFAULT 0,
-  insert_date TEXT, insert_user TEXT);
-CREATE TABLE IF NOT EXISTS members(project TEXT, login TEXT, role TEXT, PRIMARY KEY(project, login));
-CREATE TABLE IF NOT EXISTS subjects(id TEXT PRIMARY KEY, project TEXT, label TEXT, insert_date TEXT, insert_user TEXT,
-  fields TEXT DEFAULT '{}', UNIQUE(project, label));
-CREATE TABLE IF NOT EXISTS experiments(id TEXT PRIMARY KEY, project TEXT, subject_id TEXT, label TEXT, xsi_type TEXT,
-  date TEXT DEFAULT '', time TEXT DEFAULT '', uid TEXT DEFAULT '', modality TEXT DEFAULT '', insert_date TEXT,
-  insert_user TEXT, fields TEXT DEFAULT '{}', UNIQUE(project, label));
-CREATE INDEX IF NOT EXISTS experiments_uid ON experiments(uid);
-CREATE INDEX IF NOT EXISTS experiments_subject ON experiments(subject_id);
-CREATE TABLE IF NOT EXISTS scans(pk INTEGER PRIMARY KEY AUTOINCREMENT, experiment_id TEXT, id TEXT, xsi_type TEXT,
-  type TEXT DEFAULT '', uid TEXT DEFAULT '', quality TEXT DEFAULT 'usable', note TEXT DEFAULT '',
-  series_description TEXT DEFAULT '', frames TEXT DEFAULT '', modality TEXT DEFAULT '', fields TEXT DEFAULT '{}',
-  UNIQUE(experiment_id, id));
-CREATE TABLE IF NOT EXISTS resources(pk INTEGER PRIMARY KEY AUTOINCREMENT, parent_kind TEXT, parent_id TEXT, label TEXT,
-  format TEXT DEFAULT '', content TEXT DEFAULT '', description TEXT DEFAULT '', tags TEXT DEFAULT '',
-  file_count INTEGER DEFAULT 0, file_size INTEGER DEFAULT 0, UNIQUE(parent_kind, parent_id, label));
-CREATE TABLE IF NOT EXISTS files(resource_pk INTEGER, path TEXT, size INTEGER, md5 TEXT DEFAULT '',
-  format TEXT DEFAULT '',
-  content TEXT DEFAULT '', tags TEXT DEFAULT '', sop_uid TEXT DEFAULT '', PRIMARY KEY(resource_pk, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS shares(kind TEXT, item_id TEXT, project TEXT, label TEXT,
-  PRIMARY KEY(kind, item_id, project));
-CREATE TABLE IF NOT EXISTS prearchive(pk INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT, timestamp TEXT, folder TEXT,
-  name TEXT, subject TEXT, tag TEXT, status TEXT, lastmod TEXT, uploaded TEXT, scan_date TEXT DEFAULT '',
-  scan_time TEXT DEFAULT '', autoarchive TEXT DEFAULT '', prevent_anon INTEGER DEFAULT 0,
-  prevent_auto_commit INTEGER DEFAULT 0, source TEXT DEFAULT '', built INTEGER DEFAULT 0, uploader TEXT DEFAULT '',
-  UNIQUE(project, timestamp, folder));
-CREATE TABLE IF NOT EXISTS prearchive_files(row_pk INTEGER, scan TEXT, resource TEXT, path TEXT, size INTEGER,
-  sop_uid TEXT DEFAULT '', series_uid TEXT DEFAULT '', fields TEXT DEFAULT '{}',
-  PRIMARY KEY(row_pk, scan, resource, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS prearchive_logs(pk INTEGER PRIMARY KEY AUTOINCREMENT, row_pk INTEGER, at TEXT, text TEXT);
-CREATE TABLE IF NOT EXISTS tokens(alias TEXT PRIMARY KEY, secret TEXT, login TEXT, created REAL);
-CREATE TABLE IF NOT EXISTS config(project TEXT, tool TEXT, path TEXT, version INTEGER, contents TEXT, status TEXT,
-  user TEXT, date TEXT, PRIMARY KEY(project, tool, path, version));
-CREATE TABLE IF NOT EXISTS workflows(pk INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT, name TEXT, status TEXT,
-  reason TEXT,
-  comment TEXT, user TEXT, date TEXT, project TEXT DEFAULT '');
-"""
-
-SITE_DEFAULTS = {
-    "siteId": "XNAT",
-    "version": "1.8.10",
-    "checksums": "true",
-    "enableSitewideAnonymizationScript": "true",
-    "preventCrossModalityMerge": "true",
-    "requireLogin": "true",
-    "sessionTimeout": "900",
-    "sessionXmlRebuilderInterval": "300",
-    "backupDeletedToCache": "false",
-}
+from . import schema
 
 # XNAT source, BaseXnatProjectdata.initGroups: role -> rights on (project object, its data).
 _RIGHTS = {
@@ -84,6 +27,8 @@ _RIGHTS = {
     "member": ({"read"}, {"read", "create", "edit"}),
     "collaborator": ({"read"}, {"read"}),
 }
+SETTLED = ("Complete", "Failed", "Failed (Dismissed)", "Error", "Failed (Rejected)")
+"""Statuses of a workflow that has ended."""
 GROUPS = {"owner": "Owners", "member": "Members", "collaborator": "Collaborators"}
 
 
@@ -106,8 +51,7 @@ class State:
         self._write_lock = threading.RLock()
         self.faults: Any = None  # set by the application; see faults.Faults
         with self.write() as db:
-            db.executescript(SCHEMA)
-            db.executemany("INSERT OR IGNORE INTO site VALUES(?, ?)", SITE_DEFAULTS.items())
+            schema.prepare(db)
 
     # -- the catalogue ------------------------------------------------------------------------------------------
 
@@ -289,25 +233,28 @@ class State:
 
     # -- files --------------------------------------------------------------------------------------------------
 
+    def item_folder(self, kind: str, key: str, project: str) -> Path:
+        """Where the files of a subject or a session lie, its scans' included; a label does not move them."""
+        base = self.folder / "archive" / _safe(project)
+        return base / "subjects" / key if kind == "subject" else base / key
+
     def resource_folder(self, pk: int) -> Path:
-        """Where the files of a resource lie; from its parents' primary names, so that nothing has to move."""
+        """Where the files of a resource lie, below the project that owns it."""
         found = self.row("SELECT * FROM resources WHERE pk=?", pk)
         kind, parent = found["parent_kind"], found["parent_id"]
-        base = self.folder / "archive"
         if kind == "project":
-            return base / _safe(parent) / "resources" / _safe(found["label"])
-        if kind == "subject":
-            owner = self.row("SELECT project FROM subjects WHERE id=?", parent)
-            return base / _safe(owner["project"]) / "subjects" / parent / _safe(found["label"])
-        if kind == "experiment":
-            owner = self.row("SELECT project FROM experiments WHERE id=?", parent)
-            return base / _safe(owner["project"]) / parent / "RESOURCES" / _safe(found["label"])
+            return self.folder / "archive" / _safe(parent) / "resources" / _safe(found["label"])
+        if kind in ("subject", "experiment"):
+            owner = self.row(f"SELECT project FROM {kind}s WHERE id=?", parent)
+            base = self.item_folder(kind, parent, owner["project"])
+            return (base if kind == "subject" else base / "RESOURCES") / _safe(found["label"])
         scan = self.row(
             "SELECT s.id AS id, e.id AS experiment, e.project AS project FROM scans s JOIN experiments e "
             "ON e.id=s.experiment_id WHERE s.pk=?",
             int(parent),
         )
-        return base / _safe(scan["project"]) / scan["experiment"] / "SCANS" / _safe(scan["id"]) / _safe(found["label"])
+        base = self.item_folder("experiment", scan["experiment"], scan["project"])
+        return base / "SCANS" / _safe(scan["id"]) / _safe(found["label"])
 
     def file_path(self, resource_pk: int, path: str) -> Path:
         return self.resource_folder(resource_pk) / Path(*(_safe(part) for part in path.split("/") if part))
@@ -332,7 +279,6 @@ class State:
 
         A ``Path`` is moved. The MD5 is that of the stored bytes, and empty while ``checksums`` is off.
         """
-        target = self.file_path(resource_pk, path)
         part = source if isinstance(source, Path) else self.temporary()
         if not isinstance(source, Path):
             with open(part, "wb") as out:
@@ -340,15 +286,17 @@ class State:
                     out.write(source)
                 else:
                     shutil.copyfileobj(source, out, 1 << 20)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, target)
-        size = target.stat().st_size
-        md5 = file_md5(target) if self.site("checksums") == "true" else ""
-        with self.write() as db:
+        size = part.stat().st_size
+        md5 = file_md5(part) if self.site("checksums") == "true" else ""
+        with self.write() as db:  # whoever moves the folder waits, or has moved it
+            target = self.file_path(resource_pk, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part, target)
             db.execute(
                 "INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?,?,?)",
                 (resource_pk, path, size, md5, format, content, tags, sop_uid),
             )
+            db.execute("DELETE FROM stale WHERE resource_pk=? AND path=?", (resource_pk, path))
             self.count_files(resource_pk)
         return size
 
@@ -365,7 +313,7 @@ class State:
         with self.write() as db:
             db.execute("DELETE FROM files WHERE resource_pk=? AND path=?", (resource_pk, path))
             self.count_files(resource_pk)
-        self.file_path(resource_pk, path).unlink(missing_ok=True)
+            self.file_path(resource_pk, path).unlink(missing_ok=True)
 
     def prearchive_folder(self, project: str, timestamp: str, folder: str) -> Path:
         return self.folder / "prearchive" / _safe(project or "Unassigned") / _safe(timestamp) / _safe(folder)
@@ -392,6 +340,15 @@ class State:
                     project,
                 ),
             )
+
+    def running_workflow(self, item: str) -> sqlite3.Row | None:
+        """The workflow that holds an item, if one has begun and not ended; it refuses archiving and renaming."""
+        marks = ",".join("?" * len(SETTLED))
+        return self.row(
+            f"SELECT * FROM workflows WHERE item=? AND status NOT IN ({marks}) ORDER BY pk DESC LIMIT 1",
+            item,
+            *SETTLED,
+        )
 
 
 def _safe(part: str) -> str:

@@ -1,0 +1,125 @@
+"""Another owner, another label, another subject: what happens to an item and to its files.
+
+XNAT source: ``SecureResource.changeExperimentPrimaryProject``, ``MoverMaker``, ``Rename``; REST tests
+TestAnonymizerLegacy.testProjectChange, TestRename; checked against answers of a live 1.6.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import find, folders
+from .anonymise import Labels
+from .answers import Refusal, status_page, text
+from .find import EXPERIMENT, SUBJECT, Kind
+from .importer import anonymise_file, project_script
+from .state import State
+
+_CLASH = {"experiment": "Specified label is already in use.", "subject": "Conflict: Duplicate subject label"}
+
+
+def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Response:
+    """``PUT <item>/projects/DEST?primary=true``: DEST becomes the owner; the accession number stays.
+
+    A subject goes without its sessions, and a session without its subject. Two surprises of XNAT are kept. Without
+    the right to create in DEST the answer is 500, but the files have been copied there. With a label that is in use
+    there the status is set to 409 and the work goes on: where the label is that of the item's own share it is moved,
+    else its files have been copied and the catalogue is as before.
+    """
+    state: State = request.app.state.xnat
+    user = request.state.user
+    if not state.can(user, row["project"], "delete"):
+        raise Refusal(403, f"Specified user account has insufficient privileges for {kind.plural} in this project.")
+    if to == row["project"]:
+        raise Refusal(409, f"Already assigned to project:{to}")
+    label = label or row["label"]
+    clashing = False
+    with state.write() as db:
+        taken = find.by_label(state, kind, to, label)
+        clashing = taken is not None
+        other = clashing and taken["id"] != row["id"]
+        if other and kind is SUBJECT:
+            raise Refusal(409, _CLASH[kind.name])
+        source = state.item_folder(kind.name, row["id"], row["project"])
+        target = state.item_folder(kind.name, row["id"], to)
+        folders.copy(state, source, target)
+        if other or not state.can(user, to, "create"):
+            folders.keep(state, target)
+            return status_page(409, _CLASH[kind.name]) if other else status_page(500)
+        db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, label, row["id"]))
+        db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, row["id"], to))
+        if kind is EXPERIMENT:
+            anonymise_again(state, row["id"])
+        state.workflow(row["id"], "Modified project", user, request.query_params, project=to)
+    folders.remove(state, source)
+    return status_page(409, _CLASH[kind.name]) if clashing else text("")
+
+
+def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -> Response:
+    """``PUT <item>?label=NEW`` and nothing else. The new label is not checked for characters, as on a live server."""
+    state: State = request.app.state.xnat
+    user = request.state.user
+    if below and below != row["project"]:
+        raise Refusal(409, "Project must be modified through separate URI.")
+    if not state.can(user, row["project"], "edit"):
+        raise Refusal(
+            403, f"Specified user account has insufficient edit privileges for {kind.plural} in this project."
+        )
+    done = text(row["id"] if kind is SUBJECT else "")
+    if label == row["label"]:
+        return done
+    if set(label) & set(" /\\"):
+        raise Refusal(417, "Need PUT Contents")
+    running = state.running_workflow(row["id"]) if kind is EXPERIMENT else None
+    if running:
+        raise Refusal(409, f"Specified session is being processed ({running['name']}).")
+    with state.write() as db:
+        taken = find.by_label(state, kind, row["project"], label)
+        if taken is not None and taken["id"] != row["id"]:
+            raise Refusal(409, _CLASH[kind.name])
+        db.execute(f"UPDATE {kind.table} SET label=? WHERE id=?", (label, row["id"]))
+        if kind is EXPERIMENT:
+            anonymise_again(state, row["id"])
+        state.workflow(row["id"], "Renamed", user, request.query_params, project=row["project"])
+    return done
+
+
+def change_subject(state: State, session: Mapping, subject_id: str) -> None:
+    """Give a session another subject, within the caller's transaction."""
+    if subject_id == session["subject_id"]:
+        return
+    with state.write() as db:
+        db.execute("UPDATE experiments SET subject_id=? WHERE id=?", (subject_id, session["id"]))
+        anonymise_again(state, session["id"])
+
+
+def anonymise_again(state: State, session_id: str) -> None:
+    """Run the project's script over a session whose names changed, where the site says ``rerunProjectAnonOnRename``.
+
+    Only files of resources of format DICOM in scans. Their MD5s in the catalogue stay those of before, as in XNAT.
+    """
+    if state.site("rerunProjectAnonOnRename") != "true":
+        return
+    session = state.row("SELECT * FROM experiments WHERE id=?", session_id)
+    subject = state.row("SELECT label FROM subjects WHERE id=?", session["subject_id"])
+    script = project_script(state, session["project"])
+    if script is None:
+        return
+    labels = Labels(project=session["project"], subject=subject["label"] if subject else "", session=session["label"])
+    with state.write() as db:
+        for holder in state.rows(
+            "SELECT r.pk FROM resources r JOIN scans s ON r.parent_kind='scan' AND r.parent_id=CAST(s.pk AS TEXT) "
+            "WHERE s.experiment_id=? AND r.format='DICOM'",
+            session_id,
+        ):
+            for row in state.rows("SELECT path, sop_uid FROM files WHERE resource_pk=?", holder["pk"]):
+                size, sop_uid = anonymise_file(state.file_path(holder["pk"], row["path"]), script, labels)
+                db.execute(
+                    "UPDATE files SET size=?, sop_uid=? WHERE resource_pk=? AND path=?",
+                    (size, sop_uid or row["sop_uid"], holder["pk"], row["path"]),
+                )
+                db.execute("INSERT OR IGNORE INTO stale VALUES(?,?)", (holder["pk"], row["path"]))
+            state.count_files(holder["pk"])

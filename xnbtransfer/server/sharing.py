@@ -1,0 +1,91 @@
+"""The projects of an item: the list of them, sharing into one, and giving it to one (``primary=true``).
+
+XNAT source: ``SecureResource.shareExperimentToProject``; REST test TestSharing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import find, moving, removing
+from .answers import Refusal, flag, status_page, table, text
+from .find import Kind
+from .state import State
+
+
+def projects(request: Request) -> Response:
+    """GET <item>/projects: the owner first, then where it is shared."""
+    state: State = request.app.state.xnat
+    kind, row, _ = find.asked(request)
+    shares = state.rows("SELECT * FROM shares WHERE kind=? AND item_id=? ORDER BY rowid", kind.name, row["id"])
+    rows = []
+    for name in (row["project"], *(share["project"] for share in shares)):
+        label, owner = find.label_in(state, kind, row, name), state.project(name)
+        rows.append({"label": label, "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
+    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"])
+
+
+async def one_project(request: Request) -> Response:
+    """PUT and DELETE <item>/projects/DEST."""
+    return await run_in_threadpool(_one_project, request)
+
+
+def _one_project(request: Request) -> Response:
+    state: State = request.app.state.xnat
+    kind, row, _ = find.asked(request)
+    name = request.path_params["to"]
+    try:
+        to = find.project(state, request.state.user, name)["id"]
+    except Refusal:
+        raise Refusal(404, f"Unable to identify project: {name}") from None
+    if request.method == "DELETE":
+        return removing.delete(request, kind, row, to)
+    label = request.query_params.get("label", "")
+    if flag(request, "primary"):
+        return moving.move(request, kind, row, to, label)
+    return _share(request, kind, row, to, label)
+
+
+def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Response:
+    """Let a project have an item, under a label of its own or, without one, under the original label."""
+    state: State = request.app.state.xnat
+    user = request.state.user
+    if not state.can(user, to, "create"):
+        raise Refusal(
+            403, f"Specified user account has insufficient create privileges for {kind.plural} in the {to} project."
+        )
+    with state.write() as db:
+        present = find.label_in(state, kind, row, to)
+        wanted = label or present or row["label"]
+        taken = find.by_label(state, kind, to, wanted)
+        if taken is not None and taken["id"] != row["id"]:
+            raise Refusal(409, f"Label already in use:{wanted}")
+        if present:
+            if row["project"] != to and label:  # the label changes although the answer is 409, as on a live server
+                db.execute(
+                    "UPDATE shares SET label=? WHERE kind=? AND item_id=? AND project=?",
+                    (label, kind.name, row["id"], to),
+                )
+            return status_page(409, f"Already assigned to project:{to}")
+        db.execute("INSERT INTO shares VALUES(?,?,?,?)", (kind.name, row["id"], to, label))
+        state.workflow(row["id"], "Shared via web service", user, request.query_params, project=to)
+    return text("")
+
+
+routes = []
+for _base in (
+    "/data/subjects/{s}",
+    "/data/projects/{p}/subjects/{s}",
+    "/data/experiments/{e}",
+    "/data/projects/{p}/experiments/{e}",
+    "/data/projects/{p}/subjects/{s}/experiments/{e}",
+):
+    routes += [
+        Route(f"{_base}/projects", projects),
+        Route(f"{_base}/projects/{{to}}", one_project, methods=["PUT", "DELETE"]),
+    ]
