@@ -2,7 +2,7 @@
 
 A walk over the element stream of a Part 10 file (DICOM PS3.5 section 7, PS3.10 section 7), by hand, because it must
 cost little more than hashing: bulk data and geometry get digests of their own, every other element a short keyed one.
-No value leaves this module except UIDs and the numbers that XNAT shows anyway.
+No value leaves this module except UIDs and the numbers that XNAT shows anyway, and those that a review asks for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Literal, NamedTuple, TypeVar
 
 from .errors import DicomError
 from .script import Expectation
+
+PREAMBLE = "preamble"
+# Path of an element to the letters of its VR (none in implicit VR) and its value, as a review reads them.
+Values = dict[str, tuple[bytes, bytes]]
 
 K = TypeVar("K")
 L = TypeVar("L")
@@ -136,7 +140,7 @@ def hash_uid(uid: str) -> str:
     return f"2.25.{int.from_bytes(raw, 'big')}"
 
 
-def read_content(data: bytes | memoryview, *, key: bytes = b"") -> Content:
+def read_content(data: bytes | memoryview, *, key: bytes = b"", values: Values | None = None) -> Content:
     """Read one Part 10 file.
 
     Parameters
@@ -145,6 +149,9 @@ def read_content(data: bytes | memoryview, *, key: bytes = b"") -> Content:
         The whole file.
     key : bytes, optional
         Makes the element digests of one run comparable with each other and with nothing else; at most 64 bytes.
+    values : dict, optional
+        Receives what stands in the file, for a review in memory: a sequence with items as VR SQ and their number, bulk
+        data as empty, a preamble that is not all zeros as ``PREAMBLE``.
 
     Raises
     ------
@@ -165,10 +172,12 @@ def read_content(data: bytes | memoryview, *, key: bytes = b"") -> Content:
     if len(view) < 132 or view[128:132] != b"DICM":
         raise DicomError("it is not a DICOM file (no DICM after the preamble)")
     try:
-        syntax, start = _meta(view)
+        if values is not None and any(view[:128]):
+            values[PREAMBLE] = (b"", bytes(view[:128]))
+        syntax, start = _meta(view, values)
         if syntax == _DEFLATED:
             view, start = memoryview(_inflate(view[start:])), 0
-        walker = _Walker(view, start, syntax, key)
+        walker = _Walker(view, start, syntax, key, values)
         end = walker.elements(start, len(view), "", 0, walker.main)
     except (struct.error, IndexError, zlib.error):
         raise DicomError("it is cut short or damaged inside an element") from None
@@ -186,7 +195,7 @@ def _inflate(view: memoryview) -> bytes:
     return data
 
 
-def _meta(view: memoryview) -> tuple[str, int]:
+def _meta(view: memoryview, values: Values | None = None) -> tuple[str, int]:
     """Transfer syntax and start of the data set (PS3.10 7.1: the meta information is explicit little endian)."""
     position, syntax = 132, ""
     while position + 8 <= len(view):
@@ -202,6 +211,8 @@ def _meta(view: memoryview) -> tuple[str, int]:
             position += 8
         if position + length > len(view):
             raise DicomError("it is cut short in its file meta information")
+        if values is not None:
+            values[f"0002{element:04X}"] = (vr, bytes(view[position : position + length]))
         if element == 0x0010:
             syntax = bytes(view[position : position + length]).rstrip(b" \0").decode("ascii", "replace")
         position += length
@@ -313,7 +324,8 @@ def _swapped(value: bytes | memoryview, size: int) -> bytes:
 class _Walker:
     """One pass over the element stream of one data set."""
 
-    def __init__(self, view: memoryview, start: int, syntax: str, key: bytes) -> None:
+    def __init__(self, view: memoryview, start: int, syntax: str, key: bytes, kept: Values | None = None) -> None:
+        self.kept = kept
         self.view, self.syntax, self.key = view, syntax, key
         # A slice of bytes costs a quarter of one of a view, and a small file is copied in no time.
         self.raw: bytes | memoryview = view if len(view) > _COPIED_BYTES else bytes(view)
@@ -336,7 +348,7 @@ class _Walker:
         if depth > _DEPTH:
             raise DicomError("its sequences are nested too deeply")
         view, raws, big = self.view, self.raw, order.big
-        found, values, digests = self.found, self.values, self.digests
+        found, values, digests, kept = self.found, self.values, self.digests, self.kept
         head, explicit, long, tags = order.head.unpack_from, order.explicit, order.long.unpack_from, order.tags
         per_frame = depth and prefix.startswith(_FUNCTIONAL_GROUPS)
         memo = digests.get
@@ -369,11 +381,15 @@ class _Walker:
                     # The pixels of an icon, encapsulated like those of the image (PS3.5 A.4).
                     hashed, _, at = self._fragments(start, end, order, vr)
                     found[name] = value_digest(hashed, key=self.key)
+                    if kept is not None:
+                        kept[name] = (vr, b"")
                     continue
             if length == _UNDEFINED:
                 if vr == b"OB" or vr == b"OW":
                     hashed, _, at = self._fragments(start, end, order, vr)
                     found[name] = value_digest(hashed, key=self.key)
+                    if kept is not None:
+                        kept[name] = (vr, b"")
                 else:
                     # PS3.5 6.2.2: UN of undefined length holds a sequence in implicit VR little endian.
                     inner = _IMPLICIT_LITTLE if vr == b"UN" else order
@@ -388,6 +404,8 @@ class _Walker:
             at = stop
             if kind:
                 if kind == _DROPPED:
+                    if kept is not None and number == _TRAILING_PADDING:
+                        kept[name] = (vr, bytes(raws[start:stop]))
                     continue
                 if kind != _BULKY and length >= 8 and view[start : start + 4] == _ITEM_BYTES:
                     inner = _IMPLICIT_LITTLE if explicit else order
@@ -408,6 +426,8 @@ class _Walker:
                         digests.clear()
                     digests[value] = digest
             found[name] = digest
+            if kept is not None:
+                kept[name] = (vr, value)
             if wanted:
                 if not depth:
                     values[number] = value
@@ -443,24 +463,31 @@ class _Walker:
                 at += length
         # The digest of no items is that of an empty value: an empty private sequence in implicit VR is just that.
         self.found[name] = value_digest(_ITEM_BYTES + str(count).encode() if count else b"", key=self.key)
+        if self.kept is not None and count:
+            self.kept[name] = (b"SQ", str(count).encode())
         return at
 
     def _perhaps_sequence(self, at: int, end: int, name: str, depth: int, order: _Order) -> bool:
         """Walk a value as a sequence if it parses as one; leaves no trace otherwise."""
-        kept = self.found, self.frames, self.bulk
-        self.found, self.frames, self.bulk = {}, {}, []
+        before = self.found, self.frames, self.bulk, self.kept
+        self.found, self.frames, self.bulk, self.kept = {}, {}, [], None if self.kept is None else {}
         try:
             whole = self._sequence(at, end, name, depth, order, undefined=False) == end
         except (DicomError, struct.error, IndexError):
             whole = False
-        inner, (self.found, self.frames, self.bulk) = (self.found, self.frames, self.bulk), kept
+        inner = self.found, self.frames, self.bulk, self.kept
+        self.found, self.frames, self.bulk, self.kept = before
         if whole:
             self.found.update(inner[0])
             self.frames.update(inner[1])
             self.bulk += inner[2]
+            if self.kept is not None and inner[3]:
+                self.kept.update(inner[3])
         return whole
 
     def _bulk(self, name: str, start: int, length: int, end: int, order: _Order, vr: bytes) -> int:
+        if self.kept is not None:
+            self.kept[name] = (vr, b"")
         if length == _UNDEFINED:
             digest, total, at = self._fragments(start, end, order, vr)
             self.bulk.append((name, digest, total, True))
