@@ -14,11 +14,40 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xnbtransfer"
 LAYERS = {
-    "words": ["errors", "keys", "values", "options", "labels", "findings"],
-    "pure": ["script", "confidentiality", "policy", "dicom", "zips", "streams", "diff", "plan", "history", "html"],
-    "edges": ["_http", "_login", "_rows", "xnat", "journal"],
-    "conductors": ["inventory", "verify", "methods", "transfer", "pages", "record"],
-    "front": ["progress", "notebook", "demo", "cli", "__main__", "__init__"],
+    "words": ["errors", "keys", "values", "options", "labels", "findings", "method_options"],
+    "pure": [
+        "script",
+        "confidentiality",
+        "policy",
+        "dicom",
+        "zips",
+        "streams",
+        "conflicts",
+        "decisions",
+        "diff",
+        "plan_file",
+        "plan",
+        "history",
+        "html",
+        "changes",
+        "change_tables",
+        "stuck",
+    ],
+    "edges": ["_http", "_login", "_rows", "_items", "xnat", "journal"],
+    "conductors": [
+        "inventory",
+        "verify",
+        "methods",
+        "transfer",
+        "steps",
+        "prearchive",
+        "share",
+        "relocate",
+        "finish",
+        "pages",
+        "record",
+    ],
+    "front": ["progress", "actions", "notebook", "demo", "cli", "__main__", "__init__"],
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
@@ -73,7 +102,7 @@ def test_the_client_reaches_the_server_late_and_in_one_place():
 
 def test_only_the_edge_speaks_http():
     speakers = {path.stem for path in CLIENT for name, _ in imports(path) if name.split(".")[0] in ("requests", "xnat")}
-    assert speakers <= {"_http", "_login", "_rows", "xnat"}
+    assert speakers <= {"_http", "_login", "_rows", "_items", "xnat"}
 
 
 def test_importing_the_package_does_nothing_else():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xnbtransfer.dicom import hash_uid
 from xnbtransfer.diff import Status, diff
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
@@ -156,13 +157,29 @@ CASES = {
         "",
         "every MD5",
     ),
-    "sessions are matched exactly": (
+    "only case differs": (
         [session()],
         [session(label="e1", uid="9")],
         {},
-        Status.ONLY_SOURCE,
+        Status.CONFLICT,
+        "label differs only by case",
+        "only by case from e1",
+    ),
+    "same study under a hashed UID": (
+        [session()],
+        [session(uid=hash_uid("1.2.3"))],
+        {},
+        Status.SAME,
         "",
-        "neither its label",
+        "every MD5",
+    ),
+    "shared into the source": (
+        [session(shared=True, project="Q")],
+        [],
+        {},
+        Status.ONLY_SOURCE,
+        "shared into the source",
+        "from project Q",
     ),
     "shared there": (
         [session()],

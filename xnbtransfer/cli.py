@@ -18,9 +18,9 @@ from .options import TransferOptions
 
 _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
 _SOURCE = ("source_server", "source_project", *_CHOICE)
-_BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map")
+_BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
 _ALL = tuple(TransferOptions.model_fields)
-_LISTS = ("subjects", "sessions", "modalities", "scan_types")
+_LISTS = ("subjects", "sessions", "modalities", "scan_types", "on_conflict")
 _AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from .conflicts import MATRIX, Meeting, Surroundings, meetings
 from .keys import SessionKey
 from .labels import LabelMap
 from .values import Inventory
 
 _DICOM_RESOURCES = {"DICOM", "SECONDARY"}
+_ASIDE = {"shared-source", "other-project"}  # they are about something else than the session at the destination
 
 
 class Status(enum.StrEnum):
@@ -28,11 +30,15 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Diff:
-    """Frames of one row per session, scan and file on either side, each with a ``status`` and a ``because``."""
+    """Frames of one row per session, scan and file on either side, each with a ``status`` and a ``because``.
+
+    ``meetings`` maps each session of the source to what it meets at the destination, the weightiest first.
+    """
 
     sessions: pd.DataFrame
     scans: pd.DataFrame
     files: pd.DataFrame
+    meetings: dict[SessionKey, list[Meeting]] = field(default_factory=dict)
 
 
 def is_dicom(resource: str, file_format: str) -> bool:
@@ -50,7 +56,12 @@ def dicom_files(inventory: Inventory) -> pd.DataFrame:
     return files[np.array(keep, dtype=bool)]  # an empty list would choose no columns
 
 
-def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = None) -> Diff:
+def diff(
+    source: Inventory,
+    destination: Inventory,
+    labels: LabelMap | None = None,
+    left_out: frozenset[SessionKey] = frozenset(),
+) -> Diff:
     """Lay two inventories side by side under a label map.
 
     Parameters
@@ -59,6 +70,8 @@ def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = No
         ``destination`` with its prearchive; files on both sides for whatever is to be compared by MD5.
     labels : LabelMap, optional
         Without it labels are kept.
+    left_out : set of SessionKey
+        Sessions that will not be sent, so that the others do not meet them.
 
     Returns
     -------
@@ -80,7 +93,8 @@ def diff(source: Inventory, destination: Inventory, labels: LabelMap | None = No
     }
     files = _files(here, there, to)
     scans = _scans(files)
-    return Diff(_sessions(source, destination, to, scans), scans, files)
+    sessions, met = _sessions(source, destination, to, scans, left_out)
+    return Diff(sessions, scans, files, met)
 
 
 _WHERE = ["destination_session", "scan", "resource"]
@@ -170,50 +184,41 @@ def _scan_status(here: int, there: int, same: int) -> tuple[str, str]:
     return Status.CANNOT_TELL, f"{here} files on both sides; the import rewrote them, only a read-back can tell"
 
 
-def _sessions(source: Inventory, destination: Inventory, to, scans: pd.DataFrame) -> pd.DataFrame:
-    by_label = {row.session: row for row in destination.sessions.itertuples(index=False)}
-    by_uid: dict[str, list] = {}
-    for row in destination.sessions.itertuples(index=False):
-        if row.StudyInstanceUID:
-            by_uid.setdefault(row.StudyInstanceUID, []).append(row)
-    waiting_label = {row.session: row for row in destination.prearchive.itertuples(index=False)}
-    waiting_uid = {row.StudyInstanceUID: row for row in destination.prearchive.itertuples(index=False)}
-    goes: dict[str, list[SessionKey]] = {}
-    for key, new in to.items():
-        goes.setdefault(new.session, []).append(key)
+def _sessions(
+    source: Inventory, destination: Inventory, to, scans: pd.DataFrame, left_out
+) -> tuple[pd.DataFrame, dict[SessionKey, list[Meeting]]]:
+    there = Surroundings(destination)
+    met = meetings(source, there, to, left_out)
     statuses: dict[str, list[str]] = {}
     for label, status in zip(scans["destination_session"], scans["status"], strict=True):
         statuses.setdefault(label, []).append(status)
-    rows, met = [], set()
+    rows, seen = [], set()
     for row in source.sessions.itertuples(index=False):
         key = SessionKey(row.subject, row.session)
-        new = to[key]
-        there = by_label.get(new.session)
-        status, conflict, because = Status.ONLY_SOURCE, "", "the destination has neither its label nor its study"
-        waiting = waiting_label.get(new.session) or waiting_uid.get(row.StudyInstanceUID or None)
-        elsewhere = [other for other in by_uid.get(row.StudyInstanceUID, ()) if other.session != new.session]
-        if len(goes[new.session]) > 1:
-            status, conflict = Status.CONFLICT, "two sources on one label"
-            because = f"{len(goes[new.session])} sessions go to {new.session}"
-        elif there is not None:
-            met.add(new.session)
-            status, conflict, because = _against(row, new, there, statuses.get(new.session, []))
-        elif elsewhere:
-            status, conflict = Status.CONFLICT, "same study under another label"
-            because = f"the same study is at the destination as {elsewhere[0].session}"
-        if not conflict and waiting is not None:
-            status, conflict = Status.CONFLICT, "waiting in the prearchive"
-            because = f"a session of that label or study waits in the prearchive ({waiting.status})"
-        rows.append(_row(row, None, key, new, there, status, conflict, because))
+        new, found = to[key], met[key]
+        at = there.by_label.get(new.session)
+        if at is not None and not any(one.kind == "one-label" for one in found):
+            seen.add(new.session)
+        status, because = Status.ONLY_SOURCE, "the destination has neither its label nor its study"
+        for number, one in enumerate(found):
+            if one.kind == "same-study":
+                status, because = _same_study(statuses.get(new.session, []))
+                found[number] = Meeting(one.kind, because)
+        conflict = next((one for one in found if one.kind != "same-study"), None)
+        if conflict is not None and (conflict.kind not in _ASIDE or status == Status.ONLY_SOURCE):
+            because = conflict.because
+            status = status if conflict.kind in _ASIDE else Status.CONFLICT
+        words = MATRIX[conflict.kind].words if conflict is not None else ""
+        rows.append(_row(row, None, key, new, at, status, words, because))
     for row in destination.sessions.itertuples(index=False):
-        if row.session not in met:
+        if row.session not in seen:
             key = SessionKey("", "")
             new = SessionKey(row.subject, row.session)
             rows.append(_row(None, row, key, new, row, Status.ONLY_DESTINATION, "", "the source selection lacks it"))
     columns = ["subject", "session", "destination_subject", "destination_session", "status", "conflict", "because"]
     columns += ["scans_source", "scans_destination", "files_source", "files_destination"]
     columns += ["size_bytes_source", "size_bytes_destination"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns), met
 
 
 def _row(here, there_only, key, new, there, status, conflict, because) -> dict:
@@ -234,37 +239,15 @@ def _row(here, there_only, key, new, there, status, conflict, because) -> dict:
     }
 
 
-def _against(row, new: SessionKey, there, found: list[str]) -> tuple[str, str, str]:
-    if there.shared:
-        return (
-            Status.CONFLICT,
-            "label: shared from another project",
-            f"the label is taken by a share from {there.project}",
-        )
-    if there.StudyInstanceUID != row.StudyInstanceUID or not row.StudyInstanceUID:
-        word = "label: other study"
-        if there.subject.casefold() != new.subject.casefold():
-            word = "label: other subject"
-        elif there.modality != row.modality:
-            word = "label: other modality"
-        if not (there.StudyInstanceUID and row.StudyInstanceUID):
-            return Status.CONFLICT, word, f"the label {new.session} is taken, and the study behind it is not listed"
-        return Status.CONFLICT, word, f"the label {new.session} is taken by another study"
-    if there.subject.casefold() != new.subject.casefold():
-        return (
-            Status.CONFLICT,
-            "label: other subject",
-            f"the same study is there under the subject {there.subject}",
-        )
+def _same_study(found: list[str]) -> tuple[Status, str]:
     if not found:
-        return Status.CANNOT_TELL, "", "the same study is there, and no DICOM file is listed on either side"
+        return Status.CANNOT_TELL, "the same study is there, and no DICOM file is listed on either side"
     if all(status == Status.SAME for status in found):
-        return Status.SAME, "", "the same study is there, and every MD5 is equal"
+        return Status.SAME, "the same study is there, and every MD5 is equal"
     if all(status in (Status.SAME, Status.CANNOT_TELL) for status in found):
         return (
             Status.CANNOT_TELL,
-            "",
             "the same study is there with the same counts; its bytes were rewritten on import, so only a read-back "
             "can prove it",
         )
-    return Status.DIFFERS, "", "the same study is there, but its scans or files differ"
+    return Status.DIFFERS, "the same study is there, but its scans or files differ"

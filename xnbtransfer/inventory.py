@@ -11,15 +11,17 @@ import datetime
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
+from .conflicts import study_uids
 from .errors import InputError, NotFoundError, RefusedError
 from .options import TransferOptions
 from .values import (
+    ELSEWHERE_COLUMNS,
     FILE_COLUMNS,
     PREARCHIVE_COLUMNS,
     RESOURCE_COLUMNS,
@@ -112,6 +114,15 @@ def read_inventory(
         requests=connection.requests - before,
         notes=tuple(notes),
     )
+
+
+def read_elsewhere(connection: Connection, uids: Iterable[str]) -> pd.DataFrame:
+    """The sessions of any project this user can see that have one of these studies; ELSEWHERE_COLUMNS.
+
+    A study counts under its own UID and under what ``hashUID`` of a script makes of it.
+    """
+    asked = [one for uid in uids for one in study_uids(uid)]
+    return frame(connection.sessions_with_uids(asked), ELSEWHERE_COLUMNS)
 
 
 def _named(row: dict, names: dict[str, dict]) -> dict:

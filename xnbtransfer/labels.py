@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import csv
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class LabelMap:
         return self.table.get(key, key)
 
 
+def folded(label: str) -> str:
+    """A label as a disk that ignores case and ways of writing accents would have it."""
+    return unicodedata.normalize("NFC", label).casefold()
+
+
 def read_label_map(path: str | Path) -> LabelMap:
     """A label map from a CSV with the columns subject, session, to_subject and to_session; all cells are text.
 
@@ -38,41 +44,89 @@ def read_label_map(path: str | Path) -> LabelMap:
     InputError
         If the file cannot be read, lacks a column, has an empty cell, or names a session twice.
     """
+    return _label_map(read_table(path, COLUMNS, "label map"), f"label map {path}")
+
+
+def label_map_of(table: pd.DataFrame) -> LabelMap:
+    """A label map from a frame as :func:`crosswalk` makes it, perhaps edited in place.
+
+    Raises
+    ------
+    InputError
+        If it lacks a column, a cell is empty or no text, or a session is named twice.
+    """
+    return _label_map(rows_of(table, COLUMNS, "label map"), "label map")
+
+
+def _label_map(rows: Iterable[tuple[str, tuple[str, ...]]], what: str) -> LabelMap:
+    found: dict[SessionKey, SessionKey] = {}
+    for place, row in rows:
+        key = SessionKey(row[0], row[1])
+        if key in found:
+            raise InputError(f"The {what} names {key} twice, again in {place}.", "Keep one of the lines.")
+        found[key] = SessionKey(row[2], row[3])
+    return LabelMap(found)
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str], what: str, may_be_empty: Container[str] = ()
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The rows of a CSV, each with its place in words; all cells are text, and none is empty unless it may be.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column or has it twice, or a line does not fit.
+    """
     # csv and not pandas: nothing can turn 001 into a number or NA into nothing, and a row too long is seen
-    columns = f"Give it the columns {', '.join(COLUMNS)}, separated by commas."
+    remedy = f"Give it the columns {', '.join(columns)}, separated by commas."
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
             rows = [(reader.line_num, row) for row in reader if row]
     except OSError as problem:
-        raise InputError(f"The label map {path} cannot be read: {problem.strerror}.") from None
+        raise InputError(f"The {what} {path} cannot be read: {problem.strerror}.") from None
     except (csv.Error, ValueError):
-        raise InputError(f"The label map {path} is not a CSV table.", columns) from None
+        raise InputError(f"The {what} {path} is not a CSV table.", remedy) from None
     header = rows[0][1] if rows else []
-    lacking = [column for column in COLUMNS if header.count(column) != 1]
+    lacking = [column for column in columns if header.count(column) != 1]
     if lacking:
         many = "has more than one column" if lacking[0] in header else "lacks the column"
-        raise InputError(f"The label map {path} {many} {lacking[0]}.", columns)
-    places = [header.index(column) for column in COLUMNS]
-    found: dict[SessionKey, SessionKey] = {}
+        raise InputError(f"The {what} {path} {many} {lacking[0]}.", remedy)
+    places = [header.index(column) for column in columns]
+    found = []
     for number, cells in rows[1:]:
         if len(cells) != len(header):
             raise InputError(
-                f"The label map {path} has {len(cells)} cells in line {number} and {len(header)} columns.",
+                f"The {what} {path} has {len(cells)} cells in line {number} and {len(header)} columns.",
                 "Give every line as many cells as the first line.",
             )
-        row = [cells[place] for place in places]
-        if not all(row):
-            raise InputError(
-                f"The label map {path} has an empty cell in line {number}.", "Fill it or take the line out."
-            )
-        key = SessionKey(row[0], row[1])
-        if key in found:
-            raise InputError(
-                f"The label map {path} names {key} twice, again in line {number}.", "Keep one of the lines."
-            )
-        found[key] = SessionKey(row[2], row[3])
-    return LabelMap(found)
+        row = tuple(cells[place] for place in places)
+        if not all(cell or column in may_be_empty for cell, column in zip(row, columns, strict=True)):
+            raise InputError(f"The {what} {path} has an empty cell in line {number}.", "Fill it or take the line out.")
+        found.append((f"line {number}", row))
+    return found
+
+
+def rows_of(
+    table: pd.DataFrame, columns: Sequence[str], what: str, may_be_empty: Container[str] = ()
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The rows of a frame as :func:`read_table` gives those of a file."""
+    lacking = [column for column in columns if column not in table.columns]
+    if lacking:
+        raise InputError(f"The {what} lacks the column {lacking[0]}.", f"Its columns are {', '.join(columns)}.")
+    found = []
+    for number, row in enumerate(table[list(columns)].itertuples(index=False, name=None), 1):
+        for cell, column in zip(row, columns, strict=True):
+            if not isinstance(cell, str):
+                raise InputError(
+                    f"The {what} has {cell!r} as {column} in row {number}, and that is no text.",
+                    "A label such as 001 would have lost its zeros: make the column text.",
+                )
+            if not cell and column not in may_be_empty:
+                raise InputError(f"The {what} has an empty cell in row {number}.", "Fill it or take the row out.")
+        found.append((f"row {number}", row))
+    return found
 
 
 def check_labels(
@@ -80,6 +134,7 @@ def check_labels(
     labels: LabelMap,
     existing_subjects: Iterable[str] = (),
     existing_sessions: Iterable[str] = (),
+    sent: Iterable[SessionKey] | None = None,
 ) -> list[str]:
     """Whether the destination takes the labels.
 
@@ -89,6 +144,8 @@ def check_labels(
         The selected sessions, by their source labels.
     existing_subjects, existing_sessions : iterable of str
         Labels at the destination.
+    sent : iterable of SessionKey, optional
+        Those of ``keys`` that are sent; without it all. The labels of the others do not matter.
 
     Returns
     -------
@@ -102,7 +159,7 @@ def check_labels(
         If a label has a character XNAT does not take or is too long, or if two sessions go to one label.
     """
     keys = list(keys)
-    to = {key: labels(key) for key in keys}
+    to = {key: labels(key) for key in (keys if sent is None else sent)}
     goes: dict[str, list[SessionKey]] = collections.defaultdict(list)
     for key, new in to.items():
         for kind, label in (("subject", new.subject), ("session", new.session)):
@@ -130,13 +187,13 @@ def check_labels(
     ):
         groups: dict[str, set[str]] = collections.defaultdict(set)
         for label in new | old:
-            groups[label.casefold()].add(label)
+            groups[folded(label)].add(label)
         sentences += [
             f"The {kind} labels {' and '.join(sorted(group))} differ only by case."
             for _, group in sorted(groups.items())
             if len(group) > 1 and group & new
         ]
-    idle = sorted(set(labels.table) - set(to))
+    idle = sorted(set(labels.table) - set(keys))
     if idle:
         sentences.append(
             f"The label map names {len(idle)} sessions that are not selected: {', '.join(map(str, idle[:3]))}"

@@ -65,7 +65,7 @@ class CompareOptions(_PartOptions):
     """Parameters of ``templates/compare.ipynb``."""
 
     offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
-    offered += ("label_map", "record_root")
+    offered += ("label_map", "label_rule", "record_root")
 
 
 class VerifyOptions(_PartOptions):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .errors import OptionsError
 
-Existing = Literal["skip", "stop", "merge", "replace"]
+Existing = Literal["skip", "stop", "merge", "replace", "rename"]
 
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
@@ -49,9 +49,23 @@ class TransferOptions(BaseModel):
     date_from: str = Field("", description="earliest session date, YYYY-MM-DD; empty: no limit")
     date_to: str = Field("", description="latest session date, YYYY-MM-DD; empty: no limit")
     label_map: str = Field("", description="CSV with subject,session,to_subject,to_session; empty: labels are kept")
-    existing: Existing = Field(
-        "skip", description="what to do where the destination has the session: skip, stop, merge or replace"
+    label_rule: str = Field(
+        "", description="rule for labels that the map does not name: a template, find and replace, or clean; see how-to"
     )
+    subject_pattern: str = Field(
+        "", description="regular expression that subject labels must match there; empty: all that XNAT takes"
+    )
+    session_pattern: str = Field(
+        "", description="regular expression that session labels must match there; empty: all that XNAT takes"
+    )
+    existing: Existing = Field(
+        "skip", description="what to do where the destination has the session: skip, stop, merge, replace or rename"
+    )
+    on_conflict: Labels = Field(
+        (), description="rules for single conflicts, CONFLICT:DECISION, that win over existing; none: as existing says"
+    )
+    decisions: str = Field("", description="CSV with subject,session,decision,to_session; its lines win over all rules")
+    rename_to: str = Field("{session}_{n}", description="label of a session that is renamed by rule; {n} counts from 2")
     archive: bool = Field(False, description="archive after the comparison in the prearchive")
     proof: str = Field("all", description="all, sample:N (N files a scan) or listing")
     workers: int = Field(4, ge=1, le=32, description="scans in flight at one time")
@@ -59,7 +73,7 @@ class TransferOptions(BaseModel):
     dry_run: bool = Field(False, description="stop after the plan: nothing is written at the destination")
     reason: str = Field("", description="why this transfer is made; kept in the record and sent to the server")
 
-    @field_validator("subjects", "sessions", "modalities", "scan_types", mode="before")
+    @field_validator("subjects", "sessions", "modalities", "scan_types", "on_conflict", mode="before")
     @classmethod
     def _labels_are_text(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -74,7 +88,19 @@ class TransferOptions(BaseModel):
             return tuple(value)
         return value
 
-    @field_validator("source_project", "destination_project", "label_map", "date_from", "date_to", mode="before")
+    @field_validator(
+        "source_project",
+        "destination_project",
+        "label_map",
+        "label_rule",
+        "subject_pattern",
+        "session_pattern",
+        "decisions",
+        "rename_to",
+        "date_from",
+        "date_to",
+        mode="before",
+    )
     @classmethod
     def _text_only(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -106,6 +132,23 @@ class TransferOptions(BaseModel):
                     re.compile(label[1:])
                 except re.error as problem:
                     raise ValueError(f"the pattern {label} cannot be read: {problem}") from None
+        return value
+
+    @field_validator("subject_pattern", "session_pattern")
+    @classmethod
+    def _pattern_compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as problem:
+            raise ValueError(f"the pattern {value} cannot be read: {problem}") from None
+        return value
+
+    @field_validator("on_conflict")
+    @classmethod
+    def _rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for rule in value:
+            if not re.fullmatch(r"[a-z-]+:[a-z]+", rule):
+                raise ValueError(f"{rule!r} is no rule; write a conflict and a decision, e.g. 'other-study:rename'")
         return value
 
     @field_validator("date_from", "date_to")

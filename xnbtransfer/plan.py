@@ -8,25 +8,38 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
-import os
+import re
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import __version__
-from .diff import Status, dicom_files, diff, is_dicom
+from .conflicts import Surroundings, decide, wants_rename
+from .decisions import Decisions, decisions_of, read_decisions, read_rules
+from .diff import Diff, Status, dicom_files, diff, is_dicom
 from .errors import InputError
 from .keys import SessionKey
+from .label_rules import chosen_labels, read_rule
 from .labels import LabelMap, check_labels
 from .options import TransferOptions
+from .plan_file import SENDS, Action, Finding, LeftBehind, Plan, ScanPlan, SessionPlan, Side
 from .values import Inventory
 
-Action = Literal["copy", "merge", "replace", "skip", "stop"]
-SENDS = ("copy", "merge", "replace")
+__all__ = [
+    "SENDS",
+    "Action",
+    "Finding",
+    "LeftBehind",
+    "Plan",
+    "ScanPlan",
+    "SessionPlan",
+    "Side",
+    "destination_state",
+    "plan",
+    "source_states",
+]
 
 # A bare proving loop on a live XNAT took 2.3 requests a scan and about 0.3 s an archiving; the rate is that of a
 # 1 Gbit/s link shared by three passes (download, upload, read-back). An estimate is for planning the evening, no more.
@@ -36,195 +49,6 @@ _REQUESTS_PER_SESSION = 8
 _SECONDS_PER_REQUEST = 0.05
 
 _OUTPUTS = ("BIDS", "FMRIPREP", "MRIQC", "FREESURFER", "PIPELINE", "QC", "LOG")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Finding(_Record):
-    """One thing worth knowing before the start. ``severity`` is blocking, warning or note."""
-
-    severity: Literal["blocking", "warning", "note"]
-    rule: str
-    where: str
-    sentence: str
-    remedy: str = ""
-
-
-class ScanPlan(_Record):
-    """One scan resource that holds DICOM: what happens to it and why. ``size_bytes`` as the source lists it."""
-
-    scan: str
-    series_description: str
-    resource: str
-    files: int
-    size_bytes: int
-    action: Literal["send", "leave"]
-    because: str
-
-
-class SessionPlan(_Record):
-    """One session of the source: where it goes, what is done and why."""
-
-    subject: str
-    session: str
-    session_id: str
-    destination_subject: str
-    destination_session: str
-    StudyInstanceUID: str
-    modality: str
-    date: str
-    action: Action
-    because: str
-    conflict: str = ""
-    scans: tuple[ScanPlan, ...]
-    source_state: str
-    destination_state: str
-
-    @property
-    def key(self) -> SessionKey:
-        return SessionKey(self.subject, self.session)
-
-    @property
-    def to(self) -> SessionKey:
-        return SessionKey(self.destination_subject, self.destination_session)
-
-    @property
-    def sent_scans(self) -> tuple[ScanPlan, ...]:
-        """The scans that are sent; none unless the action of the session sends anything."""
-        return tuple(scan for scan in self.scans if scan.action == "send") if self.action in SENDS else ()
-
-    @property
-    def files(self) -> int:
-        return sum(scan.files for scan in self.sent_scans)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(scan.size_bytes for scan in self.sent_scans)
-
-
-class Side(_Record):
-    """One side as it was when the plan was made."""
-
-    server: str
-    project: str
-    user: str
-    read_at: str
-    settings: dict[str, Any]
-
-
-class LeftBehind(_Record):
-    """A resource that is not carried, and what to do about it."""
-
-    subject: str
-    session: str
-    scan: str
-    resource: str
-    files: int
-    size_bytes: int
-    advice: str
-
-
-class Plan(_Record):
-    """What would be done. A JSON file that a person can read; refused if a letter of it was changed.
-
-    Attributes
-    ----------
-    totals : dict
-        ``sessions``, ``scans``, ``files`` and ``size_bytes`` that would be sent.
-    estimate : dict
-        ``seconds``, ``requests`` and ``temporary_bytes`` (workers x largest scan).
-    fingerprint : str
-        SHA-256 over all else, hexadecimal.
-    """
-
-    format: Literal[1] = 1
-    made_by: str
-    made_at: str
-    source: Side
-    destination: Side
-    options: dict[str, Any]
-    totals: dict[str, int]
-    estimate: dict[str, int]
-    blockers: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    sessions: tuple[SessionPlan, ...]
-    left_behind: tuple[LeftBehind, ...]
-    fingerprint: str
-
-    @property
-    def transfer_options(self) -> TransferOptions:
-        return TransferOptions.from_mapping(
-            {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        )
-
-    def to_json(self) -> str:
-        return self.model_dump_json(indent=1)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the plan; the file appears whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(part, path)
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Plan:
-        """Read a plan back.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, cut short, changed by hand, or of another format.
-        """
-        again = "Make the plan again with 'xnbtransfer plan', and review that."
-        try:
-            found = cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise InputError(f"The plan {path} cannot be read: {problem.strerror}.", again) from None
-        except (ValidationError, UnicodeDecodeError):
-            raise InputError(
-                f"The file {path} is not a whole plan: it is cut short or of another kind.", again
-            ) from None
-        if found.fingerprint != _fingerprint(found.model_dump(mode="json")):
-            raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
-        return found
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per session, in the order of the run."""
-        rows = [
-            {
-                **session.model_dump(exclude={"scans", "source_state", "destination_state"}),
-                "scans": len(session.sent_scans),
-                "files": session.files,
-                "size_bytes": session.size_bytes,
-            }
-            for session in self.sessions
-        ]
-        columns = ["subject", "session", "destination_subject", "destination_session", "modality", "date", "action"]
-        columns += ["conflict", "scans", "files", "size_bytes", "because"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def scans_frame(self) -> pd.DataFrame:
-        """One row per scan resource of every session of the plan."""
-        rows = [
-            {
-                "subject": session.subject,
-                "session": session.session,
-                "session_action": session.action,
-                **scan.model_dump(),
-            }
-            for session in self.sessions
-            for scan in session.scans
-        ]
-        return pd.DataFrame(rows, columns=["subject", "session", "session_action", *ScanPlan.model_fields])
-
-
-def _fingerprint(values: dict[str, Any]) -> str:
-    body = {name: value for name, value in values.items() if name != "fingerprint"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _digest(rows: Iterable[Iterable[Any]]) -> str:
@@ -266,7 +90,12 @@ def destination_state(destination: Inventory, to: SessionKey, study_uid: str) ->
 
 
 def plan(
-    source: Inventory, destination: Inventory, options: TransferOptions, *, labels: LabelMap | None = None
+    source: Inventory,
+    destination: Inventory,
+    options: TransferOptions,
+    *,
+    labels: LabelMap | None = None,
+    decisions: Decisions | pd.DataFrame | None = None,
 ) -> Plan:
     """Decide what would be done with every selected session of the source.
 
@@ -279,7 +108,9 @@ def plan(
     options : TransferOptions
         Read here and nowhere below.
     labels : LabelMap, optional
-        Where the labels change; without it they are kept.
+        Where the labels change; without it as the options say.
+    decisions : Decisions or frame, optional
+        What was decided about single sessions; without it as the options say.
 
     Returns
     -------
@@ -289,9 +120,9 @@ def plan(
     Raises
     ------
     InputError
-        If source and destination are one project, nothing is selected, or two sessions go to one label.
+        If source and destination are one project, nothing is selected, or two sessions go to one label and nothing
+        was decided about it.
     """
-    labels = labels or LabelMap({})
     if (source.server.rstrip("/"), source.project) == (destination.server.rstrip("/"), destination.project):
         raise InputError(
             f"Source and destination are the same project, {source.project} on {source.server}.",
@@ -302,15 +133,30 @@ def plan(
             f"No session of {source.project} is selected.",
             "Widen the selection; 'xnbtransfer inventory' lists what is there.",
         )
+    if labels is None:
+        labels = chosen_labels(options, source.sessions, source.project)
+    if decisions is None:
+        decisions = read_decisions(options.decisions) if options.decisions else Decisions()
+    elif isinstance(decisions, pd.DataFrame):
+        decisions = decisions_of(decisions)
     keys = [SessionKey(*row) for row in source.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    settled = _settle(source, destination, options, decisions.over(labels), decisions)
+    rows = list(_sessions(source, destination, options, settled))
+    sending = [row.key for row in rows if row.action in SENDS]
+    clash = [row.key for row in rows if row.action == "stop" and row.conflict == "two sources on one label"]
     warnings = check_labels(
-        keys, labels, tuple(destination.sessions["subject"]), tuple(destination.sessions["session"])
+        keys,
+        settled.labels,
+        tuple(destination.sessions["subject"]),
+        tuple(destination.sessions["session"]),
+        sent=[*sending, *clash],
     )
     findings = [*_settings_findings(source, destination, options)]
     findings += [
         Finding(severity="warning", rule="LABEL", where=destination.project, sentence=sentence) for sentence in warnings
     ]
-    rows = list(_sessions(source, destination, options, labels))
+    findings += _decision_findings(decisions, keys)
+    findings += _pattern_findings(rows, options)
     findings += [
         Finding(
             severity="blocking",
@@ -353,7 +199,7 @@ def plan(
         "fingerprint": "",
     }
     draft = Plan(**values)
-    return draft.model_copy(update={"fingerprint": _fingerprint(draft.model_dump(mode="json"))})
+    return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
 
 
 def _side(inventory: Inventory) -> Side:
@@ -366,8 +212,73 @@ def _side(inventory: Inventory) -> Side:
     )
 
 
-def _sessions(source: Inventory, destination: Inventory, options: TransferOptions, labels: LabelMap):
-    compared = diff(source, destination, labels)
+@dataclass(frozen=True)
+class _Settled:
+    """The labels after what was decided about them, and what each session meets under them."""
+
+    labels: LabelMap
+    compared: Diff
+    there: Surroundings
+    decisions: Decisions
+    rules: dict[str, str]
+    renamed: frozenset[SessionKey]
+
+
+def _settle(
+    source: Inventory, destination: Inventory, options: TransferOptions, labels: LabelMap, decisions: Decisions
+) -> _Settled:
+    """Give other labels where that was decided, and lay both sides side by side under the labels that come of it."""
+    rules = read_rules(options.on_conflict)
+    there = Surroundings(destination)
+    compared = diff(source, destination, labels, decisions.left_out)
+    fill = read_rule(f"session={options.rename_to}", extra=("n",))
+    new: dict[SessionKey, SessionKey] = {}
+    taken = {labels(key).session for key in compared.meetings}
+    rows = source.sessions[["subject", "session", "modality", "date"]].sort_values(["subject", "session"])
+    for row in rows.to_dict("records"):
+        key = SessionKey(row["subject"], row["session"])
+        wanted = wants_rename(
+            compared.meetings[key], existing=options.existing, rules=rules, row=decisions.of(key)
+        ) and not decisions.label(key)
+        if not wanted:
+            continue
+        to = labels(key)
+        for number in range(2, 1000):
+            label = fill({**row, **to._asdict(), "project": source.project, "n": str(number)}).session
+            if there.free(label, taken):
+                new[key] = SessionKey(to.subject, label)
+                taken.add(label)
+                break
+    if new:
+        labels = LabelMap({**labels.table, **new})
+        compared = diff(source, destination, labels, decisions.left_out)
+    return _Settled(labels, compared, there, decisions, rules, frozenset(new))
+
+
+def _decision_findings(decisions: Decisions, keys: list[SessionKey]) -> list[Finding]:
+    idle = sorted(set(decisions.rows) - set(keys))
+    if not idle:
+        return []
+    some = f"{', '.join(map(str, idle[:3]))}{' and others' if len(idle) > 3 else ''}"
+    sentence = f"The decisions name {len(idle)} sessions that are not selected: {some}."
+    return [Finding(severity="warning", rule="DECISION", where="", sentence=sentence)]
+
+
+def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list[Finding]:
+    found = []
+    for kind, pattern in (("subject", options.subject_pattern), ("session", options.session_pattern)):
+        labels = {getattr(row, f"destination_{kind}"): row.key for row in rows if row.action in SENDS}
+        unfit = sorted(label for label in labels if pattern and not re.fullmatch(pattern, label))
+        if unfit:
+            sentence = f"{len(unfit)} {kind} labels do not match {pattern}: {', '.join(unfit[:3])}"
+            sentence += " and others." if len(unfit) > 3 else "."
+            remedy = "Map them with --label-map or --label-rule, or leave the sessions out."
+            found.append(Finding(severity="blocking", rule="LABEL-PATTERN", where="", sentence=sentence, remedy=remedy))
+    return found
+
+
+def _sessions(source: Inventory, destination: Inventory, options: TransferOptions, settled: _Settled):
+    compared, labels = settled.compared, settled.labels
     by_scan: dict[SessionKey, dict[str, str]] = {}
     for row in compared.scans[["subject", "session", "scan", "status"]].itertuples(index=False, name=None):
         by_scan.setdefault(SessionKey(row[0], row[1]), {})[row[2]] = row[3]
@@ -389,7 +300,7 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
         key = SessionKey(row.subject, row.session)
         to = labels(key)
         here = sorted(resources.get(key, ()), key=lambda item: _natural(item[0]))
-        action, because = _decide(row, status[key], bool(here), options)
+        action, because, decided = _decide(row, key, status[key], bool(here), options, settled)
         scans = []
         for scan, resource, files, size in here:
             send, why = True, "not at the destination"
@@ -414,6 +325,7 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
             )
         if action == "merge" and not any(scan.action == "send" for scan in scans):
             action, because = "skip", "every scan of it is at the destination already"
+        met = settled.there.met(row, to)
         yield SessionPlan(
             subject=key.subject,
             session=key.session,
@@ -426,30 +338,39 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
             action=action,
             because=because,
             conflict=status[key].conflict,
+            decided=decided,
+            met=tuple(sorted(met[0])),
+            met_elsewhere=tuple(sorted(met[1])) if settled.there.elsewhere is not None else None,
             scans=tuple(scans),
             source_state=states.get(key, ""),
             destination_state=destination_state(destination, to, row.StudyInstanceUID),
         )
 
 
-def _decide(row, compared, has_dicom: bool, options: TransferOptions) -> tuple[Action, str]:
+def _decide(
+    row, key, compared, has_dicom: bool, options: TransferOptions, settled: _Settled
+) -> tuple[Action, str, str]:
     if not has_dicom:
-        return "skip", "it holds no DICOM scan that an import could carry"
-    if row.shared:
-        return "skip", f"it is shared into the source from project {row.project}; copy it from there"
+        return "skip", "it holds no DICOM scan that an import could carry", ""
     if not row.StudyInstanceUID:
-        return "skip", "the source lists no StudyInstanceUID for it, so what is there already cannot be recognised"
-    if compared.status == Status.ONLY_SOURCE:
-        return "copy", "the destination has neither its label nor its study"
-    if options.existing == "skip":
-        return "skip", compared.because
-    if options.existing == "stop":
-        return "stop", compared.because
-    if compared.status == Status.CONFLICT:
-        return "stop", f"{compared.because}; {options.existing} is for a session of the same study, label and subject"
-    if options.existing == "merge":
-        return "merge", f"{compared.because}; scans that are missing there are added"
-    return "replace", f"{compared.because}; its files are replaced, files only there stay"
+        because = "the source lists no StudyInstanceUID for it, so what is there already cannot be recognised"
+        return "skip", because, ""
+    action, because, by = decide(
+        settled.compared.meetings[key],
+        existing=options.existing,
+        rules=settled.rules,
+        row=settled.decisions.of(key),
+        renamed=key in settled.renamed,
+    )
+    if action == "copy" and key in settled.renamed:
+        because = "; ".join(filter(None, ["its label is taken, so it gets another", because]))
+    if action == "copy" and not because:
+        because = compared.because
+    if action == "merge":
+        because = f"{because}; scans that are missing there are added"
+    if action == "replace":
+        because = f"{because}; its files are replaced, files only there stay"
+    return action, because, by
 
 
 def _natural(text: str) -> tuple:

@@ -39,6 +39,7 @@ from .errors import NotDataError, NotFoundError, RefusedError, ServerError
 from .values import Settings
 
 _THREADS = 4
+_UID_REQUESTS = 5  # lists of UIDs that are asked for one by one
 _IMAGE_SESSION = "xnat:imageSessionData"
 _SESSION_COLUMNS = "label,project,subject_label,date,modality,UID,session_project"
 _SCAN_COLUMNS = (
@@ -280,10 +281,19 @@ class Connection(Items):
 
     def sessions_with_uid(self, uid: str) -> list[dict]:
         """Image sessions with this StudyInstanceUID, in any project this user can see."""
-        if not uid:
-            return []
-        rows = self._table("/data/experiments", {"UID": uid, "xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS})
-        return [self._session_row(row, "", row) for row in rows if cell(row, "UID") == uid]
+        return self.sessions_with_uids([uid])
+
+    def sessions_with_uids(self, uids: Iterable[str]) -> list[dict]:
+        """Image sessions with one of these StudyInstanceUIDs, in any project this user can see.
+
+        A few requests at most: above some two hundred UIDs all visible sessions are listed once instead.
+        """
+        wanted = set(uids) - {""}
+        query = {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS}
+        chunks = [",".join(chunk) for chunk in chunked(sorted(wanted))]
+        asks = [{**query, "UID": chunk} for chunk in chunks] if len(chunks) <= _UID_REQUESTS else [query]
+        rows = [row for ask in asks for row in self._table("/data/experiments", ask)]
+        return [self._session_row(row, "", row) for row in rows if cell(row, "UID") in wanted]
 
     def sessions_with_label(self, project: str, label: str) -> list[dict]:
         """Image sessions of exactly this label in a project."""
