@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import io
 import time
 import zipfile
@@ -100,3 +102,166 @@ def test_a_fault_nobody_knows_is_refused(faulty):
 
     with pytest.raises(urllib.error.HTTPError):
         faulty.owner.server.faults([{"fault": "earthquake"}])
+
+
+def test_a_500_that_does_not_wait_for_the_body(faulty):
+    faulty.owner.server.faults([{"fault": "500-unread", "method": "PUT", "times": 1}])
+    path = "experiments/S01_CT1/scans/1/resources/DICOM/files/new.dcm"
+    try:
+        status = faulty.upload(path, bytes(30_000_000)).status_code
+    except requests.ConnectionError:
+        status = 500
+    assert status == 500
+    assert faulty.owner.get(f"{faulty.path}/{path}").status_code == 404, "nothing was stored"
+
+
+def test_a_connection_that_ends_behind_the_body(faulty):
+    faulty.owner.server.faults([{"fault": "reset-after-body", "path": "big.dcm", "times": 1}])
+    answer = faulty.owner.get(f"{faulty.scan_files}/big.dcm", stream=True)
+    came = bytearray()
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        for piece in answer.iter_content(1 << 16):
+            came += piece
+    assert came == faulty.big
+
+
+def test_done_but_nothing_is_said(faulty):
+    faulty.owner.server.faults([{"fault": "empty-200-after", "method": "PUT", "path": "/subjects/", "times": 1}])
+    answer = faulty.owner.put(f"{faulty.path}/subjects/NEW")
+    assert (answer.status_code, answer.text) == (200, "")
+    assert faulty.owner.put(f"{faulty.path}/subjects/NEW").status_code == 200
+
+
+def test_a_bit_turns_on_the_way(faulty):
+    faulty.owner.server.faults([{"fault": "bit-flip-on-send", "path": "big.dcm", "times": 1}])
+    came = faulty.owner.get(f"{faulty.scan_files}/big.dcm").content
+    assert len(came) == len(faulty.big)
+    assert sum(a != b for a, b in zip(came, faulty.big, strict=True)) == 1
+    assert faulty.owner.get(f"{faulty.scan_files}/big.dcm").content == faulty.big
+
+
+def unzipped(faulty, session: str = "S01_MR1") -> dict[str, bytes]:
+    found = faulty.owner.get(f"{faulty.path}/experiments/{session}/scans/ALL/files", params=ZIP).content
+    with zipfile.ZipFile(io.BytesIO(found)) as archive:
+        assert archive.testzip() is None, "its checksums are right"
+        return {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def test_zips_with_right_checksums_and_wrong_files(faulty):
+    whole = unzipped(faulty)
+    assert len(whole) == 3
+    for fault, expected in (
+        ("lost-in-zip", {"b.dcm": whole["b.dcm"], "c.dcm": whole["c.dcm"]}),
+        ("swapped-in-zip", {**whole, "a.dcm": whole["b.dcm"], "b.dcm": whole["a.dcm"]}),
+        ("duplicated-in-zip", {**whole, "again_a.dcm": whole["a.dcm"]}),
+    ):
+        faulty.owner.server.faults([{"fault": fault, "item": "a.dcm", "times": 1}])
+        assert unzipped(faulty) == expected, fault
+        assert unzipped(faulty) == whole, "only once"
+    faulty.owner.server.faults([{"fault": "bit-flip-in-zip", "item": "a.dcm"}])
+    damaged = unzipped(faulty)
+    assert len(damaged["a.dcm"]) == len(whole["a.dcm"])
+    assert {name for name in whole if damaged[name] != whole[name]} == {"a.dcm"}
+    assert faulty.owner.server.log()[-1]["fault"] == ["bit-flip-in-zip"]
+
+
+def test_names_that_lead_out_of_the_folder(faulty):
+    faulty.owner.server.faults([{"fault": "renamed-in-zip", "item": "a.dcm", "prefix": "../../"}])
+    found = faulty.owner.get(f"{faulty.path}/experiments/S01_MR1/scans/ALL/files", params=ZIP).content
+    names = zipfile.ZipFile(io.BytesIO(found)).namelist()
+    assert [name.startswith("../../") for name in sorted(names)] == [True, False, False]
+
+
+def test_lists_that_leave_something_out(faulty):
+    path = f"{faulty.path}/experiments"
+    faulty.owner.server.faults([{"fault": "rows-left-out", "path": "/experiments$", "row": "S01_MR2"}])
+    found = faulty.owner.get(path, params={"format": "json"}).json()["ResultSet"]
+    assert {row["label"] for row in found["Result"]} == {"S01_MR1", "S01_CT1"}
+    assert found.get("totalRecords", "2") == "2"
+    faulty.owner.server.faults([{"fault": "rows-left-out", "path": "/experiments$", "share": 0.5, "seed": 2}])
+    again = [len(faulty.owner.rows(path)) for _ in range(3)]
+    assert again == again[:1] * 3
+
+
+def test_digests_that_are_missing_or_old(faulty):
+    path = f"{faulty.path}/experiments/S01_MR1/scans/1/resources/DICOM"
+    right = {row["Name"]: row["digest"] for row in faulty.owner.rows(f"{path}/files")}
+    faulty.owner.server.faults([{"fault": "digests-empty", "row": "a.dcm"}])
+    assert {row["Name"]: row["digest"] for row in faulty.owner.rows(f"{path}/files")} == {**right, "a.dcm": ""}
+    faulty.owner.server.faults([{"fault": "digests-stale"}])
+    old = {row["Name"]: row["digest"] for row in faulty.owner.rows(f"{path}/files")}
+    assert all(len(old[name]) == 32 and old[name] != right[name] for name in right)
+    catalogue = faulty.owner.get(path, params={"format": "xml"}).text
+    assert all(digest in catalogue for digest in old.values())
+    assert not any(digest in catalogue for digest in right.values())
+
+
+def test_the_clock_jumps(person):
+    from xnbtransfer.server import running
+
+    with running() as server:
+        login = server.accounts["owner"]
+        with requests.Session() as session:
+            session.auth = login
+            assert session.put(f"{server.url}/data/projects/P").status_code == 200
+            cookies = session.cookies.get_dict()
+            server.faults([{"fault": "clock-jump", "jump_s": 86400, "times": 1}])
+            dead = requests.get(f"{server.url}/data/auth", cookies=cookies, headers={"User-Agent": "python-requests"})
+            assert dead.status_code == 401
+            session.put(f"{server.url}/data/projects/P/subjects/S")
+            (row,) = session.get(f"{server.url}/data/projects/P/subjects?format=json").json()["ResultSet"]["Result"]
+            ahead = datetime.datetime.fromisoformat(row["insert_date"]) - datetime.datetime.now()
+            assert datetime.timedelta(hours=23) < ahead < datetime.timedelta(hours=25)
+
+
+def test_answers_without_end_or_measure(faulty):
+    faulty.owner.server.faults([{"fault": "endless", "path": "/data/auth", "times": 1}])
+    came = 0
+    with faulty.owner.get("/data/auth", stream=True) as answer:
+        for piece in answer.iter_content(1 << 16):
+            came += len(piece)
+            if came > 3_000_000:
+                break
+    faulty.owner.server.faults([{"fault": "deep-json", "path": "/data/auth", "times": 1}])
+    assert faulty.owner.get("/data/auth").content.startswith(b"[" * 100_000)
+    assert faulty.owner.get("/data/auth").status_code == 200
+
+
+def test_a_disk_that_is_full(faulty):
+    path = "experiments/S01_CT1/scans/1/resources/DICOM/files/new.dcm"
+    faulty.owner.server.faults([{"fault": "disk-full", "item": "new.dcm", "times": 1}])
+    assert faulty.upload(path, b"x").status_code == 500
+    assert faulty.owner.get(f"{faulty.path}/{path}").status_code == 404
+    assert faulty.upload(path, b"x").status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["bit-flip-on-store", "cut-on-store", "lost-on-store"])
+def test_uploaded_files_are_damaged(faulty, fault):
+    folder = "experiments/S01_CT1/scans/1/resources/DICOM/files"
+    faulty.owner.server.faults([{"fault": fault, "item": "new.dcm", "times": 1}])
+    assert faulty.upload(f"{folder}/new.dcm", faulty.big).status_code == 200
+    answer = faulty.owner.get(f"{faulty.path}/{folder}/new.dcm")
+    assert answer.status_code == (404 if fault == "lost-on-store" else 200)
+    assert answer.content != faulty.big
+    assert len(answer.content) == len(faulty.big) or fault != "bit-flip-on-store"
+
+
+@pytest.mark.parametrize("fault", ["503", "reset-before", "login-page"])
+def test_what_is_never_carried_out_is_logged_too(faulty, fault):
+    faulty.owner.server.faults([{"fault": fault, "path": f"/subjects/{fault}", "times": 1}])
+    with contextlib.suppress(requests.ConnectionError):
+        faulty.owner.put(f"{faulty.path}/subjects/{fault}")
+    (line,) = [one for one in faulty.owner.server.log() if one["path"] == f"{faulty.path}/subjects/{fault}"]
+    assert (line["fault"], line["cut"], line["method"]) == ([fault], fault == "reset-before", "PUT")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{}, ["503"], [{"path": "x"}], [{"fault": "503", "path": "("}], [{"fault": "latency", "delay_s": "soon"}],
+     [{"fault": "503", "probability": -1}], [{"fault": "503", "times": "often"}], [{"fault": 503}]],
+)  # fmt: skip
+def test_rules_that_are_none_are_refused_with_a_sentence(faulty, rules):
+    answer = requests.post(f"{faulty.owner.server.url}/_faults", json=rules)
+    assert answer.status_code == 400
+    assert " " in answer.json()["error"]
+    assert requests.get(f"{faulty.owner.server.url}/_faults").json() == []

@@ -183,7 +183,7 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     app.state.xnat = state
     app.state.sessions = auth.Sessions()
     gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
-    return _WithApp(FaultMiddleware(gate, state.faults), app)
+    return _WithApp(FaultMiddleware(gate, state.faults, gate.log), app)
 
 
 class _WithApp:

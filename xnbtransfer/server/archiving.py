@@ -21,11 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import anonymise, answers
+from . import anonymise, answers, clock
 from .answers import Refusal
+from .faulty_files import slow_archive
 from .identify import clean
 from .importer import anonymise_file, is_true, project_script
 from .merging import Merge, ScanMove, weigh
+from .rules import during, in_background, strike
 from .state import file_md5
 from .waiting import IDLE, UNASSIGNED, Row, Waiting
 
@@ -64,7 +66,13 @@ def archive_row(state: State, row: Row, user: str, *, merge: bool, override: boo
     if not state.can(user, project, "create"):
         raise Refusal(403, f"user {user} does not have create permissions for project {project}")
     row = waiting.claim(row, "ARCHIVING")
+    thing = f"{row.url} {project}/{label}"
     try:
+        slow_archive(thing)
+        if strike("archive-conflict", thing):
+            raise Refusal(409, "Session already exists with matching files.")
+        if strike("archive-error", thing):
+            raise RuntimeError("a fault on request")
         if not row.built:
             raise FileNotFoundError(f"{row.folder}.xml (No such file or directory)")
         with _alone(state, project, label):
@@ -271,11 +279,10 @@ def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     override = given.get("overwrite", "") in ("append", "delete", "override")
     quarantine = is_true(given.get("quarantine"))
     if len(rows) > 1:
-        later = threading.Thread(target=_archive_later, args=(state, rows, user, given, quarantine), daemon=True)
         for row in rows:
             Waiting(state).set_status(row, "QUEUED_ARCHIVING")
         listing = [found.listing() for row in rows if (found := Waiting(state).again(row))]
-        later.start()
+        in_background("archive", _archive_later, state, rows, user, given, quarantine)
         return answers.table(request, listing, total=False)
     row = rows[0]
     code = prearchive_code(state, row)
@@ -338,12 +345,16 @@ def start_background(state: State, stop: threading.Event, every_s: float = 1.0) 
 
     def work() -> None:
         while not stop.wait(every_s):
-            with contextlib.suppress(Exception):  # one bad row must not end the job
+            with contextlib.suppress(Exception), _moment(state):  # one bad row must not end the job
                 archive_idle(state)
 
     thread = threading.Thread(target=work, name="session-xml-rebuilder", daemon=True)
     thread.start()
     return thread
+
+
+def _moment(state: State) -> contextlib.AbstractContextManager:
+    return during(state.faults.moment()) if state.faults else contextlib.nullcontext()
 
 
 def archive_idle(state: State) -> None:
@@ -355,13 +366,13 @@ def archive_idle(state: State) -> None:
     idle_s = float(state.site("sessionXmlRebuilderInterval") or 300)
     waiting = Waiting(state)
     for row in waiting.rows(None, "status='RECEIVING'"):
-        age_s = (datetime.now() - datetime.fromisoformat(row.lastmod)).total_seconds()
+        age_s = (clock.now() - datetime.fromisoformat(row.lastmod)).total_seconds()
         if age_s < idle_s or row.prevent_auto_commit or row.source == "uploader":
             continue
         with contextlib.suppress(Refusal):
             built = waiting.build(row)
             code = prearchive_code(state, row)
-            if code >= 4 and row.project != UNASSIGNED and row.autoarchive != "Manual":
+            if built.status == "READY" and code >= 4 and row.project != UNASSIGNED and row.autoarchive != "Manual":
                 archive_row(state, built, row.uploader, merge=True, override=False, overwrite_files=code == 5)
 
 

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from . import clock
 from .answers import Refusal, as_json, status_page, text
 from .state import State
 
@@ -105,7 +106,7 @@ class Sessions:
             user = user.rpartition("/")[2]
             if _UUID.fullmatch(user):
                 row = state.row("SELECT * FROM tokens WHERE alias=?", user)
-                if row is None or row["secret"] != password or time.time() - row["created"] > 2 * 86400:
+                if row is None or row["secret"] != password or clock.epoch_s() - row["created"] > 2 * 86400:
                     return None
                 return row["login"]
             if not state.check_password(user, password):
@@ -157,7 +158,7 @@ def cookies(request: Request, response: Response) -> None:
     if known.get("fresh") is not None and known.get("session") is known["fresh"]:
         response.headers.append("Set-Cookie", session_cookie(known["fresh"]))
     timeout_s = known.get("timeout_s", 900.0)
-    until = int((time.time() + timeout_s) * 1000)
+    until = int((clock.epoch_s() + timeout_s) * 1000)
     response.headers.append("Set-Cookie", f'SESSION_EXPIRATION_TIME="{until},{int(timeout_s * 1000)}"; Path=/')
 
 
@@ -252,7 +253,7 @@ def tokens(request: Request) -> Response:
                 raise Refusal(403, "Only administrators can issue tokens for somebody else.")
             if state.row("SELECT 1 FROM users WHERE login=?", login) is None:
                 raise Refusal(404, f"No user {login}")
-        alias, made = str(uuid.uuid4()), time.time()
+        alias, made = str(uuid.uuid4()), clock.epoch_s()
         secret = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(64))
         with state.write() as db:
             db.execute("INSERT INTO tokens VALUES(?,?,?,?)", (alias, secret, login, made))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from . import anonymise, unpack
 from .answers import Refusal
+from .faulty_files import disk_full
 from .identify import Identity, clean, clean_name, identify, resource_of
 from .reencode import NotDicom, read_header
 from .waiting import Received, Row, Waiting
@@ -145,6 +146,8 @@ class Importer:
         except NotDicom as error:
             if not tolerant:
                 raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
+        except OSError as error:  # XNAT's wrapper hides a full disk, too
+            raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
 
     def take(self, name: str, stream: BinaryIO) -> None:
         """Store one object; ``name`` is what the sender calls it."""
@@ -160,6 +163,7 @@ class Importer:
             self._incoming[row.id].mkdir(parents=True, exist_ok=True)
         path = self._incoming[row.id] / uuid.uuid4().hex
         try:
+            disk_full(f"{row.url} {name}")
             with Summing(path, digest=self.digests) as out:
                 size = header.write(out)
         except BaseException:

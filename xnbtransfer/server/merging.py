@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .rules import strike
 from .waiting import UNASSIGNED, Row, Scan, Waiting
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
         add(Finding(11, "FAIL", "Unable to identify destination subject."))
     if found is None and subject:
         add(Finding(12, "WARN", f"Subject {subject} will be created.", "always"))
+    if strike("workflow-lock", f"{row.url} {project}/{label}"):
+        add(Finding(10, "CONFLICT", "Session processing may already be in progress: AutoRun.  "
+                                    "Concurrent modification is discouraged."))
     if existing is None:
         shared = state.row("SELECT 1 FROM shares WHERE kind='experiment' AND project=? AND label=?", project, label)
         if shared:

@@ -7,7 +7,6 @@ Key names and answers are those recorded from a live server; rules by XNAT sourc
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from . import answers, zips
 from .answers import Refusal
 from .archiving import archive_row, find_rows, may_edit, prearchive_code, read_values, sources
 from .importer import is_true
+from .rules import in_background
 from .waiting import IDLE, UNASSIGNED, Row, Scan, Waiting
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def act(request: Request) -> Response:
         auto = next((query[key] for key in ("AA", "auto-archive", "autoArchive") if key in query), None)
         code = prearchive_code(state, row)
         wanted = is_true(auto) if auto is not None else row.autoarchive.startswith("AutoArchive")
-        if not wanted or row.project == UNASSIGNED:
+        if not wanted or row.project == UNASSIGNED or built.status == "RECEIVING":
             return _uri(row.uri)
         uri = archive_row(state, built, request.state.user, merge=True, override=False, overwrite_files=code == 5)
         return Response(uri, 301, media_type="text/plain")
@@ -340,7 +340,7 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
                 else:
                     waiting.delete(waiting.claim(row, "DELETING"))
 
-    threading.Thread(target=work, name=f"prearchive-{verb}", daemon=True).start()
+    in_background(f"prearchive-{verb}", work)
     return _table(request, listing, _COLUMNS)
 
 

@@ -6,7 +6,6 @@ A file is written under a temporary name, renamed, and only then named in the ca
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import json
 import os
@@ -19,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import schema
+from . import clock, schema
+from .faulty_files import disk_full, spoil
+from .rules import strike
 
 # XNAT source, BaseXnatProjectdata.initGroups: role -> rights on (project object, its data).
 _RIGHTS = {
@@ -34,7 +35,7 @@ GROUPS = {"owner": "Owners", "member": "Members", "collaborator": "Collaborators
 
 def now(form: str = "%Y-%m-%d %H:%M:%S.%f") -> str:
     """The time as XNAT prints it in lists."""
-    return datetime.datetime.now().strftime(form)[: -3 if form.endswith("%f") else None]
+    return clock.now().strftime(form)[: -3 if form.endswith("%f") else None]
 
 
 class State:
@@ -279,6 +280,7 @@ class State:
 
         A ``Path`` is moved. The MD5 is that of the stored bytes, and empty while ``checksums`` is off.
         """
+        disk_full(path)
         part = source if isinstance(source, Path) else self.temporary()
         if not isinstance(source, Path):
             with open(part, "wb") as out:
@@ -286,6 +288,10 @@ class State:
                     out.write(source)
                 else:
                     shutil.copyfileobj(source, out, 1 << 20)
+        if strike("lost-on-store", path):
+            part.unlink()
+            return 0
+        spoil(part, path)
         size = part.stat().st_size
         md5 = file_md5(part) if self.site("checksums") == "true" else ""
         with self.write() as db:  # whoever moves the folder waits, or has moved it

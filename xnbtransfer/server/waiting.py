@@ -11,12 +11,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .answers import Refusal
+from .faulty_files import spoil
 from .identify import Identity, clean, scan_type, session_modality, session_type
+from .rules import strike
 from .state import now
 
 if TYPE_CHECKING:
@@ -227,10 +229,16 @@ class Waiting:
                 "SELECT DISTINCT series_uid, scan FROM prearchive_files WHERE row_pk=?", (row.id,))}
             names: dict[tuple[str, str], dict[str, str]] = {}
             taken: dict[tuple[str, str], set[str]] = {}
-            for file in files:
+            for file in _exchanged(row, files):
                 found = file.identity
                 scan = scans.get(found.series_uid) or _free_id(found, set(scans.values()))
                 scans[found.series_uid] = scan
+                thing = f"{row.url} {scan} {file.name}"
+                if strike("lost-on-store", thing):
+                    file.path.unlink()
+                    continue
+                if strike("wrong-scan-on-store", thing):
+                    scan = next((other for other in scans.values() if other != scan), f"{scan}9")
                 place = (scan, file.resource)
                 if place not in names:
                     names[place] = {entry["sop_uid"]: entry["path"] for entry in db.execute(
@@ -245,26 +253,19 @@ class Waiting:
                 target = self.file_path(row, scan, file.resource, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file.path, target)
-                md5 = "" if self._damage(target) else file.md5
-                db.execute("INSERT OR REPLACE INTO prearchive_files VALUES(?,?,?,?,?,?,?,?)",
-                           (row.id, scan, file.resource, name, file.size, found.sop_uid, found.series_uid,
-                            json.dumps([found.modality, found.series_description, found.frames, found.date,
-                                        found.time, md5])))
+                size, md5 = file.size, file.md5
+                if spoil(target, thing):
+                    size, md5 = target.stat().st_size, ""
+                fields = json.dumps([found.modality, found.series_description, found.frames, found.date, found.time,
+                                     md5])
+                stored = [name]
+                if strike("duplicated-on-store", thing):
+                    stored.append(f"again_{name}")
+                    shutil.copyfile(target, target.with_name(stored[-1]))
+                db.executemany("INSERT OR REPLACE INTO prearchive_files VALUES(?,?,?,?,?,?,?,?)", [
+                    (row.id, scan, file.resource, one, size, found.sop_uid, found.series_uid, fields)
+                    for one in stored])
             db.execute("UPDATE prearchive SET lastmod=? WHERE pk=?", (now(), row.id))
-
-    def _damage(self, path: Path) -> bool:
-        """Let a planned fault flip one bit of the stored pixel data; say whether it did."""
-        faults = self.state.faults
-        if faults is None or not any(rule.fault == "bit-flip-on-store" for rule in faults.rules):
-            return False
-        with open(path, "r+b") as stream:
-            stream.seek(-min(4096, path.stat().st_size), os.SEEK_END)
-            start, tail = stream.tell(), stream.read()
-            changed = faults.flip(tail, str(path))
-            if changed != tail:
-                stream.seek(start)
-                stream.write(changed)
-            return changed != tail
 
     def files(self, row: Row, scan: str | None = None, resource: str | None = None) -> list[sqlite3.Row]:
         """Return the catalogue rows of a session's files, or of one scan's, or of one resource's."""
@@ -303,7 +304,12 @@ class Waiting:
         Refusal
             404 when the row is gone, 409 when it is busy.
         """
+        if strike("stuck-receiving", row.url):
+            self.set_status(row, "RECEIVING")
+            return self.again(row)
         self.claim(row, "BUILDING")
+        if strike("stuck-building", row.url):
+            raise Refusal(500, "The session is still being built.")
         first = self.state.row("SELECT fields FROM prearchive_files WHERE row_pk=? LIMIT 1", row.id)
         date, time = json.loads(first["fields"])[3:5] if first else ("", "")
         with self.state.write() as db:
@@ -355,6 +361,17 @@ class Waiting:
         with self.state.write() as db:
             db.execute("DELETE FROM prearchive_files WHERE row_pk=? AND scan=?", (row.id, scan))
         shutil.rmtree(self.folder(row) / "SCANS" / scan, ignore_errors=True)
+
+
+def _exchanged(row: Row, files: list[Received]) -> list[Received]:
+    """The files, two neighbours with each other's content where a fault says so."""
+    files = list(files)
+    for at in range(len(files) - 1):
+        one, other = files[at], files[at + 1]
+        if strike("swapped-on-store", f"{row.url} {one.name}"):
+            files[at] = replace(one, path=other.path, size=other.size, md5=other.md5)
+            files[at + 1] = replace(other, path=one.path, size=one.size, md5=one.md5)
+    return files
 
 
 def _free_id(found: Identity, taken: set[str]) -> str:

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .faulty_files import flipped, sending
+
 _LIMIT = 0xFFFFFFFF
 _PIECE = 1 << 20
 
@@ -18,12 +20,13 @@ def stored_zip(members: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
     count = 0
     central = bytearray()
     pending = bytearray()
-    for name, path in members:
+    for name, path, turned in sending(members):
         size = path.stat().st_size
         raw = name.encode()
         crc = 0
-        small = path.read_bytes() if size <= 4 * _PIECE else None
+        small = path.read_bytes() if size <= 4 * _PIECE or turned else None
         if small is not None:
+            small = flipped(small) if turned else small
             crc = zlib.crc32(small)
         else:
             with open(path, "rb") as stream:
