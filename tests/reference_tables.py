@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 from xnbtransfer import values
+from xnbtransfer.conflicts import matrix_frame
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.html import NEXT, WORDS
 from xnbtransfer.options import TransferOptions
@@ -67,7 +68,17 @@ def frames() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"options": options, "exit codes": exit_codes, "frames": frames}
+def conflicts() -> str:
+    """The conflict matrix."""
+    rows = ["| code | what is met | what XNAT would do | by default | by rule | for a named session also |"]
+    rows.append("|---|---|---|---|---|---|")
+    for cells in matrix_frame().itertuples(index=False, name=None):
+        code, *words = cells
+        rows.append(f"| `{code}` | {' | '.join(words)} |")
+    return "\n".join(rows)
+
+
+TABLES = {"conflicts": conflicts, "options": options, "exit codes": exit_codes, "frames": frames}
 
 
 def written(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xnbtransfer"
 LAYERS = {
-    "words": ["errors", "keys", "values", "options", "labels", "findings", "method_options"],
+    "words": ["errors", "keys", "values", "options", "labels", "label_rules", "findings", "method_options"],
     "pure": [
         "script",
         "confidentiality",
@@ -43,6 +43,7 @@ LAYERS = {
         "prearchive",
         "share",
         "relocate",
+        "backup",
         "finish",
         "pages",
         "record",

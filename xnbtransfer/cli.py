@@ -158,6 +158,46 @@ def diff(source_: str | None, destination_: str | None, as_json: bool, **values:
 @cli.command()
 @click.argument("source_", metavar="SOURCE", required=False)
 @click.argument("destination_", metavar="DESTINATION", required=False)
+@_parameters(*_BOTH, "subject_pattern", "session_pattern")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Also write the map as CSV, for --label-map.")
+@_as_json
+def labels(source_: str | None, destination_: str | None, output: str | None, as_json: bool, **values: Any) -> int:
+    """Show which labels the selected sessions would get, and what does not fit. Nothing is written anywhere else.
+
+    Ends with 3 where a label does not fit the destination.
+    """
+    from . import html
+    from .label_rules import preview
+    from .progress import read_sides
+
+    options = _both(values, source_, destination_)
+    with _connections(options.source_server, options.destination_server) as (source, destination):
+        here, there, chosen = read_sides(source, destination, options)
+    found = preview(
+        here.sessions,
+        chosen,
+        subject_pattern=options.subject_pattern,
+        session_pattern=options.session_pattern,
+        existing_sessions=there.sessions["session"],
+    )
+    if output:
+        table = found[["subject", "session", "to_subject", "to_session"]]
+        try:
+            Path(output).write_text(html.csv_text(table), encoding="utf-8")
+        except OSError as problem:
+            raise InputError(f"The map cannot be written to {output}: {problem.strerror}.") from None
+    if as_json:
+        _print_json(_rows(found))
+    else:
+        click.echo(
+            html.table(found, f"Labels at the destination: {int(found['changed'].sum())} of {len(found)} change")
+        )
+    return ExitCode.DIFFERENCES if (found["problem"] != "").any() else ExitCode.PROVED
+
+
+@cli.command()
+@click.argument("source_", metavar="SOURCE", required=False)
+@click.argument("destination_", metavar="DESTINATION", required=False)
 @_parameters(*(name for name in _ALL if name not in ("record_root", "dry_run")))
 @click.option("-o", "--output", default="plan.json", show_default=True, help="The plan: a JSON file to review.")
 @_as_json
