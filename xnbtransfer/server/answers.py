@@ -142,25 +142,50 @@ def item_answer(request: Request, found: dict[str, Any]) -> Response:
     return as_json({"items": [found]})
 
 
+_ATTRIBUTES = ("ID", "project", "label", "secondary_ID", "type", "UID", "modality", "name")
+
+
 def item_xml(found: dict[str, Any], element: str = "") -> str:
-    """An item as XNAT's XML, for ``format=xml``; the outermost element is named by its type."""
+    """An item as XNAT's XML, for ``format=xml``; the outermost element is named by its type.
+
+    What stands in it can be sent back as the body of a PUT (see ``xmlbody``).
+    """
     kind = found["meta"]["xsi:type"]
-    fields = {name: cell(value) for name, value in found["data_fields"].items() if "/" not in name}
-    attributes = {k: v for k, v in fields.items() if k in ("ID", "project", "label", "secondary_ID", "UID", "modality")}
+    fields = {name: cell(value) for name, value in found["data_fields"].items()}
+    if kind == "xnat:fieldDefinition":
+        return f"<xnat:field name={quoteattr(fields['name'])}>{escape(fields.get('field', ''))}</xnat:field>"
+    outermost = not element
+    if outermost:
+        element = f"xnat:{root_element(kind)}"
+    plain = {k: v for k, v in fields.items() if "/" not in k}
+    attributes = {k: v for k, v in plain.items() if k in _ATTRIBUTES and not (k == "name" and outermost)}
     head = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
-    if element:
-        head += f' xsi:type="{kind}"'
-    else:
-        short = kind.removeprefix("xnat:").removesuffix("Data")
-        stem = short.removesuffix("Session")
-        element = f"xnat:{stem.upper()}Session" if stem != short else f"xnat:{short[:1].upper()}{short[1:]}"
-        head += f" {NAMESPACES}"
-    body = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in fields.items() if k not in attributes)
+    head += f" {NAMESPACES}" if outermost else f' xsi:type="{kind}"'
+    body = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in plain.items() if k not in attributes)
+    nested: dict[str, dict[str, str]] = {}
+    for name in (name for name in fields if "/" in name):
+        outer, _, inner = name.partition("/")
+        nested.setdefault(outer, {})[inner] = fields[name]
+    for outer, below in nested.items():
+        inside = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in below.items() if "/" not in k)
+        body += f"<xnat:{outer}>{inside}</xnat:{outer}>"
     for child in found["children"]:
         wrapper, _, single = child["field"].partition("/")
         inside = "".join(item_xml(row, f"xnat:{single or wrapper}") for row in child["items"])
         body += f"<xnat:{wrapper}>{inside}</xnat:{wrapper}>" if single else inside
     return f"<{element}{head}>{body}</{element}>"
+
+
+def root_element(xsi_type: str) -> str:
+    """The element of a type.
+
+    >>> root_element("xnat:mrSessionData"), root_element("xnat:otherDicomSessionData"), root_element("xnat:subjectData")
+    ('MRSession', 'OtherDicomSession', 'Subject')
+    """
+    short = xsi_type.partition(":")[2].removesuffix("Data")
+    tail = next((word for word in ("Session", "Scan") if short.endswith(word)), "")
+    stem = short.removesuffix(tail) if tail else short
+    return (stem.upper() if tail and stem.islower() else stem[:1].upper() + stem[1:]) + tail
 
 
 def catalog(label: str, key: str, files: Iterable[Mapping[str, Any]]) -> Response:

@@ -1,7 +1,8 @@
-"""What a PUT or POST says about an item: its query, its form (XNAT source: XMLPathShortcuts, SecureResource)."""
+"""What a PUT or POST says about an item: XML, query or form (XNAT source: ``XMLPathShortcuts``, ``SecureResource``)."""
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
@@ -14,17 +15,24 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = {
     "req_format", "format", "triggerpipelines", "fixscantypes", "pulldatafromheaders", "removefiles", "event_reason",
     "event_type", "event_action", "event_comment", "event_id", "inbody", "activate", "quarantine", "_lock", "_unlock",
-    "_obsolete", "allowdatadeletion", "xnat_csrf", "primary",
+    "_obsolete", "allowdatadeletion", "xnat_csrf", "primary", "accept-not-found", "columns", "moveassessors",
 }  # fmt: skip
-_IDENTITY = {"id", "project", "label", "xsitype", "xsi_type", "user", "subject"}
-DEMOGRAPHICS = {"gender", "dob", "yob", "age", "handedness", "height", "weight"}
+_IDENTITY = {"id": "id", "project": "project", "label": "label", "xsitype": "xsi_type"}
+_NOT_OURS = {"xsi_type", "user", "subject"}
+DEMOGRAPHICS = {
+    "gender", "dob", "yob", "age", "handedness", "height", "weight", "race", "ethnicity", "education", "ses",
+}  # fmt: skip
+_DATES = {"date", "dob"}
+_NUMBERS = {"yob", "age", "height", "weight", "education", "ses", "frames"}
+_LONG = {"note", "notes", "description"}
 
 
 @dataclass
 class Given:
-    """Fields by the last word of their path; what identifies the item stands apart.
+    """Fields by their path below the item; what identifies the item stands apart.
 
-    ``relabel`` is a label that came as the plain parameter ``label``: alone, it renames.
+    ``relabel`` is a label that came as the plain parameter ``label``: alone, it renames. ``document`` says that the
+    fields came as XML, ``scans`` are those inside it.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -33,6 +41,8 @@ class Given:
     relabel: str = ""
     project: str = ""
     xsi_type: str = ""
+    document: bool = False
+    scans: list[Given] = field(default_factory=list)
 
     @property
     def only_label(self) -> bool:
@@ -40,29 +50,73 @@ class Given:
 
 
 def read(request: Request, body: bytes, types: set[str] | None = None) -> Given:
-    """The fields of a query or a form.
+    """The fields of an XML body, and of the query and the form beside it.
 
     With ``types`` paths that begin with another type are left out without a word (REST test
     TestArchive.testSetScanProperties).
+
+    Raises
+    ------
+    Refusal
+        422 or 400 for XML that cannot be read; 400 for a value that its field cannot hold.
     """
+    from . import xmlbody
+
     pairs = list(request.query_params.multi_items())
     if "form-urlencoded" in request.headers.get("content-type", ""):
         pairs += parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
-    found = Given()
+    found = xmlbody.given(request, body) or Given()
     for name, value in pairs:
         if name.lower() in _CONTROL or (types and "/" in name and name.partition("/")[0].lower() not in types):
             continue
-        custom = re.search(r"field\[name=([^\]]+)\]/field$", name)
-        key = f"fields/field[name={custom[1]}]/field" if custom else name.rpartition("/")[2]
-        value = "" if value == "NULL" else value
-        if key.lower() not in _IDENTITY:
-            found.values[key] = value
-        elif key.lower() == "label":
-            found.label = value
+        key, value = _key(name), "" if value == "NULL" else value
+        identity = _IDENTITY.get(key.lower())
+        if identity:
+            setattr(found, identity, value)
             found.relabel = value if name == "label" else found.relabel
-        elif key.lower() in ("xsitype", "id", "project"):
-            setattr(found, "xsi_type" if key.lower() == "xsitype" else key.lower(), value)
+        elif key and key.lower() not in _NOT_OURS:
+            found.values[key] = value
+    for one in (found, *found.scans):
+        one.values = {name: _checked(name, value) for name, value in one.values.items()}
     return found
+
+
+def _key(name: str) -> str:
+    """The path of a field below its item.
+
+    >>> _key("xnat:mrSessionData/fields/field[name=colour]/field")
+    'fields/field[name=colour]/field'
+    >>> _key("xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/gender")
+    'gender'
+    >>> _key("xnat:mrSessionData/scanner/model"), _key("note")
+    ('scanner/model', 'note')
+    """
+    custom = re.search(r"fields/field\[name=([^\]]+)\]/field$", name)
+    if custom:
+        return f"fields/field[name={custom[1]}]/field"
+    path = name.partition("/")[2] if re.match(r"\w+:\w+/", name) else name
+    return path.rpartition("/")[2] if path.startswith("demographics") else path
+
+
+def _checked(name: str, value: str) -> str:
+    """A value as it is kept: dates as ``yyyy-MM-dd``; 400 for what XNAT's schema refuses."""
+    short = name.lower()
+    if not value:
+        return value
+    if short in _DATES:
+        us = re.fullmatch(r"(\d\d?)/(\d\d?)/(\d{4})", value)
+        value = f"{us[3]}-{int(us[1]):02}-{int(us[2]):02}" if us else value
+        try:
+            return datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise Refusal(400, f"'{name}' Must Be A Valid Date") from None
+    if short == "time" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?", value):
+        raise Refusal(400, f"'{name}' Must Be A Valid Time")
+    if short in _NUMBERS and not re.fullmatch(r"-?\d+(\.\d+)?" if short != "yob" else r"\d+", value):
+        raise Refusal(400, f"'{name}' Must Be A Valid Number")
+    if len(value) > 255 and short not in _LONG and not short.startswith("fields/"):
+        raise Refusal(400, f"'{name}' Must Be Less Than 255 Characters")
+    return value
 
 
 def legal(label: str) -> None:

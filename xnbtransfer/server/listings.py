@@ -58,6 +58,7 @@ _FILE_FIELDS = {
 }  # fmt: skip
 _SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "group", "src", "dob", "yob", "age", "gender",
             "handedness", "URI")  # fmt: skip
+_SESSION_ROOT = re.compile(r"xnat:(\w+sessiondata|experimentdata|subjectassessordata)")
 _BELOW = re.compile(r"xnat:(\w+(session|scan)data|experimentdata)/")
 _CONTROL = {"columns", "format", "xsitype", "sortby", "sortorder", "limit", "offset", "xnat_csrf", "recent"}
 
@@ -155,7 +156,7 @@ def experiments(request: Request) -> Response:
             pairs.insert(0, ("ID", "ID"))
     for key in others:
         stem, _, field = key.partition("/")
-        pairs.append((key, _EXPERIMENT.get(field, key) if stem.endswith("sessiondata") else key))
+        pairs.append((key, _EXPERIMENT.get(field, f"/{field}") if _SESSION_ROOT.fullmatch(stem) else key))
     found = [{key: row.get(value, "") for key, value in pairs} for row in rows]
     if scans:
         found = _join_scans(state, [row["ID"] for row in rows], found, scans)
@@ -225,9 +226,8 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
 
 def _session(row) -> dict[str, Any]:
     fields = json.loads(row["fields"] or "{}")
-    stem = row["xsi_type"].lower()
     return {
-        **{f"{stem}/{name.lower()}": value for name, value in fields.items()},
+        **{f"/{name.lower()}": value for name, value in fields.items()},
         **{shortcut(name) or name: value for name, value in fields.items()},
         "ID": row["id"],
         "label": row["label"],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import find, removing
+from . import fields, find, removing
 from .answers import Refusal, as_json, flag, item, item_answer, table, text
 from .state import GROUPS, State
 
@@ -91,60 +93,92 @@ def _rich(request: Request, rows) -> Response:
     return table(request, found, extra={"xdat_user_id": str(number)})
 
 
-def project(request: Request) -> Response:
-    """/data/projects/P."""
+async def project(request: Request) -> Response:
+    """/data/projects/P, and POST to the list of projects."""
+    body = await request.body() if request.method in ("PUT", "POST") else b""
+    return await run_in_threadpool(_project, request, body)
+
+
+def _project(request: Request, body: bytes) -> Response:
     state: State = request.app.state.xnat
-    user, name, query = request.state.user, request.path_params["p"], request.query_params
+    user, name = request.state.user, request.path_params.get("p", "")
     if request.method == "GET":
-        row = find.project(state, user, name)
-        shown = {
-            "ID": row["id"],
-            "secondary_ID": row["secondary_id"],
-            "name": row["name"],
-            "description": row["description"],
-            "aliases": row["alias"],
-        }
-        return item_answer(request, item("xnat:projectData", shown))
+        return item_answer(request, _view(find.project(state, user, name)))
     if request.method == "DELETE":
         row = find.project(state, user, name)
         if not state.can(user, row["id"], "delete", "project"):
-            raise Refusal(403)
+            raise Refusal(403, "User account doesn't have permission to delete this project.")
         removing.remove_project(state, row["id"])
         return text("")
-    given = {key.rpartition("/")[2].lower(): value for key, value in query.items()}
-    row = state.project(name)
-    if row is not None:
-        if not state.can(user, row["id"], "edit", "project"):
-            raise Refusal(403)
-        _update(state, row["id"], given)
-        return text(row["id"])
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise Refusal(417, "Invalid character in project ID.")
-    names = {
-        value.lower() for value in (name, given.get("name"), given.get("secondary_id"), given.get("alias")) if value
-    }
-    if state.row("SELECT 1 FROM retired WHERE project=?", name):
-        raise Refusal(403, f"Project {name} was deleted; its ID is not given again.")
-    for other in state.rows("SELECT id, name, secondary_id, alias FROM projects"):
-        if names & {str(value).lower() for value in tuple(other) if value}:
-            raise Refusal(403, "Conflict: another project has that ID, name or alias.")
-    state.new_project(name, user)
-    _update(state, name, given)
+    given = fields.read(request, body)
+    name = name or given.id
+    with state.write():
+        row = state.project(name)
+        if row is not None:
+            if not state.can(user, row["id"], "edit", "project"):
+                raise Refusal(403, "User account doesn't have permission to edit this project.")
+            if given.id and given.id != row["id"]:
+                raise Refusal(400, "ID must not be modified.")
+            _names(state, row["id"], given.values)
+            _update(state, row["id"], given.values)
+            return text(row["id"])
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise Refusal(417, "Invalid character in project ID.")
+        if state.row("SELECT 1 FROM retired WHERE project=?", name):
+            raise Refusal(403, f"Project {name} was deleted; its ID is not given again.")
+        _names(state, name, given.values)
+        state.new_project(name, user)
+        _update(state, name, given.values)
     return text(name)
 
 
-def _update(state: State, name: str, given: dict[str, str]) -> None:
-    columns = {
-        "name": "name",
-        "secondary_id": "secondary_id",
-        "description": "description",
-        "alias": "alias",
-        "accessibility": "accessibility",
+def _view(row) -> dict[str, Any]:
+    shown = {
+        "ID": row["id"],
+        "secondary_ID": row["secondary_id"],
+        "name": row["name"],
+        "description": row["description"],
+        "keywords": row["keywords"],
+        "aliases": row["alias"],
+        "PI/firstname": row["pi_first"],
+        "PI/lastname": row["pi_last"],
     }
+    return item("xnat:projectData", shown | json.loads(row["fields"] or "{}"))
+
+
+def _names(state: State, name: str, given: dict[str, str]) -> None:
+    """Refuse an id, title, running title or alias that another project has, in any case."""
+    wanted = {"Project ID": name} | {
+        words: given.get(key, "")
+        for key, words in (("name", "Project Title"), ("secondary_ID", "Running Title"), ("alias", "Alias"))
+    }
+    taken = {
+        str(value).lower()
+        for row in state.rows("SELECT id, name, secondary_id, alias FROM projects WHERE id<>?", name)
+        for value in row
+        if value
+    }
+    for words, value in wanted.items():
+        if value and value.lower() in taken:
+            raise Refusal(403, f"Invalid {words}: '{value}' is already being used.")
+
+
+_COLUMNS = {
+    "name": "name", "secondary_id": "secondary_id", "description": "description", "alias": "alias",
+    "accessibility": "accessibility", "keywords": "keywords", "pi_firstname": "pi_first", "pi_lastname": "pi_last",
+    "pi/firstname": "pi_first", "pi/lastname": "pi_last",
+}  # fmt: skip
+
+
+def _update(state: State, name: str, given: dict[str, str]) -> None:
     with state.write() as db:
-        for key, column in columns.items():
-            if key in given:
-                db.execute(f"UPDATE projects SET {column}=? WHERE id=?", (given[key], name))
+        for key, value in given.items():
+            if key.lower() in _COLUMNS:
+                db.execute(f"UPDATE projects SET {_COLUMNS[key.lower()]}=? WHERE id=?", (value, name))
+        custom = {key: value for key, value in given.items() if key.startswith("fields/")}
+        if custom:
+            known = json.loads(state.project(name)["fields"] or "{}")
+            db.execute("UPDATE projects SET fields=? WHERE id=?", (json.dumps(known | custom), name))
 
 
 _CODES = {"prearchive_code": "prearchive_code", "quarantine_code": "quarantine_code"}
@@ -247,6 +281,7 @@ def access(request: Request) -> Response:
 
 routes = [
     Route("/data/projects", project_list),
+    Route("/data/projects", project, methods=["POST"]),
     Route("/data/projects/{p}", project, methods=["GET", "PUT", "POST", "DELETE"]),
     Route("/data/projects/{p}/users", users),
     Route("/data/projects/{p}/users/{group}/{login}", users, methods=["PUT", "DELETE"]),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,16 +25,15 @@ async def scan(request: Request) -> Response:
     return await run_in_threadpool(_look, request)
 
 
-def _found(request: Request):
+def _found(request: Request, name: str):
     state: State = request.app.state.xnat
     _, owner, below = find.asked(request)
-    rows = [row for row in find.scans(state, owner, "ALL") if row["id"] == request.path_params["scan"]]
-    return owner, below, rows[0] if rows else None
+    return owner, below, state.row("SELECT * FROM scans WHERE experiment_id=? AND id=?", owner["id"], name)
 
 
 def _look(request: Request) -> Response:
     state: State = request.app.state.xnat
-    owner, below, found = _found(request)
+    owner, below, found = _found(request, request.path_params["scan"])
     if found is None:
         raise Refusal(404, "Unable to find the specified scan.")
     if request.method == "GET":
@@ -41,47 +43,98 @@ def _look(request: Request) -> Response:
     with state.write() as db:
         left = removing.forget_resources(state, "scan", str(found["pk"]))
         db.execute("DELETE FROM scans WHERE pk=?", (found["pk"],))
-        state.workflow(
-            owner["id"], "Removed via web service", request.state.user, request.query_params, project=owner["project"]
-        )
+        _note(request, owner, "Removed via web service")
     removing.discard(state, left)
     return text("")
 
 
 def _change(request: Request, body: bytes) -> Response:
-    state: State = request.app.state.xnat
-    with state.write() as db:
-        owner, below, found = _found(request)
-        if not find.may(state, request.state.user, owner, "edit", below):
-            raise Refusal(403, "User account doesn't have permission to modify this session.")
-        kind = next((value for name, value in request.query_params.items() if name.lower() == "xsitype"), "")
-        if kind == "xnat:imageScanData":
-            raise Refusal(400, "xnat:imageScanData is abstract.")
-        if kind and not kind.endswith("ScanData"):
-            raise Refusal(400, f"{kind} is no type of scan.")
-        types = {"xnat:imagescandata", (found["xsi_type"] if found else kind).lower()}
-        given = fields.read(request, body, types).values
-        own = {name.lower(): value for name, value in given.items() if name.lower() in _OWN}
-        name = request.path_params["scan"]
-        if found is None:
-            if not kind:
-                raise Refusal(417, "Need xsiType of the new scan.")
-            state.new_scan(owner["id"], name, kind, **own)
-        elif kind and kind != found["xsi_type"]:
-            raise Refusal(409, f"Scan {name} is of type {found['xsi_type']}.")
-        for column in own if found else ():
-            db.execute(f"UPDATE scans SET {column}=? WHERE pk=?", (own[column], found["pk"]))
-        state.workflow(
-            owner["id"], "Modified via web service", request.state.user, request.query_params, project=owner["project"]
-        )
+    with request.app.state.xnat.write():
+        _save(request, body, request.path_params["scan"])
     return text("")
 
 
-routes = [
-    Route(f"{base}/scans/{{scan}}", scan, methods=["GET", "PUT", "POST", "DELETE"])
-    for base in (
-        "/data/experiments/{e}",
-        "/data/projects/{p}/experiments/{e}",
-        "/data/projects/{p}/subjects/{s}/experiments/{e}",
+def _save(request: Request, body: bytes, name: str) -> str:
+    """Make or change a scan; its id. Without a ``name`` the id is among the fields, and must be new."""
+    state: State = request.app.state.xnat
+    owner, below, found = _found(request, name)
+    if not find.may(state, request.state.user, owner, "edit", below):
+        raise Refusal(403, "User account doesn't have permission to modify this session.")
+    said = next((value for key, value in request.query_params.items() if key.lower() == "xsitype"), "")
+    types = {"xnat:imagescandata", (found["xsi_type"] if found else said).lower()}
+    given = fields.read(request, body, types)
+    if not name:
+        name = given.id
+        if not name:
+            raise Refusal(417, "Need POST Contents: the ID of the new scan.")
+        if _found(request, name)[2]:
+            raise Refusal(409, f"Scan {name} already exists.")
+    write(state, owner["id"], name, given.xsi_type, given.values)
+    _note(request, owner, "Modified via web service" if found else "Added via web service")
+    return name
+
+
+def write(state: State, session_id: str, name: str, xsi_type: str, values: Mapping[str, str]) -> None:
+    """Make or change one scan of a session.
+
+    Raises
+    ------
+    Refusal
+        417 without a type for a new one, 400 for a type that is none of scans, 409 for another than the scan has.
+    """
+    if xsi_type == "xnat:imageScanData":
+        raise Refusal(
+            400,
+            "Multiple scan modalities can be associated here.  "
+            "Please retry with the specification of a particular modality (i.e. ?xsiType=xnat:mrScanData).",
+        )
+    if xsi_type and not xsi_type.endswith("ScanData"):
+        raise Refusal(400, f"{xsi_type} is no type of scan.")
+    found = state.row("SELECT * FROM scans WHERE experiment_id=? AND id=?", session_id, name)
+    own = {key.lower(): value for key, value in values.items() if key.lower() in _OWN}
+    rest = {key: value for key, value in values.items() if key.lower() not in _OWN and "/" in key}
+    with state.write() as db:
+        if found is None:
+            if not xsi_type:
+                raise Refusal(417, "Need PUT Contents: the xsiType of the new scan.")
+            if not name or "/" in name:
+                raise Refusal(417, "Invalid character in ID.")
+            state.new_scan(session_id, name, xsi_type, **own, **rest)
+            return
+        if xsi_type and xsi_type != found["xsi_type"]:
+            raise Refusal(409, f"Scan {name} is of type {found['xsi_type']}.")
+        for column in own:
+            db.execute(f"UPDATE scans SET {column}=? WHERE pk=?", (own[column], found["pk"]))
+        known = json.loads(found["fields"]) | rest
+        db.execute("UPDATE scans SET fields=? WHERE pk=?", (json.dumps(known), found["pk"]))
+
+
+async def to_list(request: Request) -> Response:
+    """POST to the list of scans: one more."""
+    return await run_in_threadpool(_to_list, request, await request.body())
+
+
+def _to_list(request: Request, body: bytes) -> Response:
+    from .subjects import created
+
+    with request.app.state.xnat.write():
+        name = _save(request, body, "")
+    return created(request, name)
+
+
+def _note(request: Request, owner: Mapping, what: str) -> None:
+    request.app.state.xnat.workflow(
+        owner["id"], what, request.state.user, request.query_params, project=owner["project"]
     )
-]
+
+
+routes = []
+for _base in (
+    "/data/experiments/{e}",
+    "/data/projects/{p}/experiments/{e}",
+    "/data/projects/{p}/subjects/{s}/experiments/{e}",
+):
+    routes += [
+        Route(f"{_base}/scans", to_list, methods=["POST"]),
+        Route(f"{_base}/scans/{{scan}}", scan, methods=["GET", "PUT", "POST", "DELETE"]),
+    ]

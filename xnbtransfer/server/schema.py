@@ -73,7 +73,10 @@ SITE_DEFAULTS = {
 }
 
 # Columns that came later: a catalogue of before has its tables without them.
-_LATER = {"workflows": {"type": "TEXT DEFAULT ''", "data_type": "TEXT DEFAULT ''", "data": "TEXT DEFAULT '{}'"}}
+_LATER = {
+    "workflows": {"type": "TEXT DEFAULT ''", "data_type": "TEXT DEFAULT ''", "data": "TEXT DEFAULT '{}'"},
+    "projects": {"keywords": "TEXT DEFAULT ''", "fields": "TEXT DEFAULT '{}'"},
+}
 
 
 def prepare(db: sqlite3.Connection) -> None:

@@ -13,14 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, moving, removing
-from .answers import Refusal, item_answer, text
+from . import fields, find, moving, removing, scans
+from .answers import Refusal, flag, item_answer, text
 from .fields import Given
 from .find import EXPERIMENT, SUBJECT, Kind
 from .state import State
 from .views import view
 
 _OWN = {"date", "time", "uid", "modality"}
+_STATUS = {"_lock": "locked", "_unlock": "active", "_obsolete": "obsolete", "activate": "active",
+           "quarantine": "quarantine"}  # fmt: skip
 
 
 async def item(request: Request) -> Response:
@@ -45,11 +47,13 @@ def _change(request: Request, body: bytes) -> Response:
         try:
             kind, row, below = find.asked(request)
         except Refusal as refusal:
-            if "p" not in request.path_params:
+            words = request.path_params
+            if "p" not in words or (words.get("e") and "s" not in words):
                 raise
-            project = find.project(state, request.state.user, request.path_params["p"])["id"]
-            return _new(request, EXPERIMENT if "e" in request.path_params else SUBJECT, project, given, refusal)
-        if given.only_label and given.relabel or given.only_label and kind is SUBJECT:
+            project = find.project(state, request.state.user, words["p"])["id"]
+            kind = EXPERIMENT if "e" in words else SUBJECT
+            return text(_new(request, kind, project, given, words[kind.word], refusal), 201)
+        if given.only_label and (given.relabel or kind is SUBJECT):
             return moving.rename(request, kind, row, below, given.label)
         return _modify(request, kind, row, below, given)
 
@@ -71,56 +75,108 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
         other = given.values.pop("subject_ID", "") or request.path_params.get("s", "")
         if other:
             moving.change_subject(state, row, _subject(state, user, row["project"], other))
-    write(state, kind, row["id"], json.loads(row["fields"]), given.values)
+    known = json.loads(row["fields"])
+    if given.document and flag(request, "allowDataDeletion"):
+        absent = _OWN - {name.lower() for name in given.values} if kind is EXPERIMENT else ()
+        given.values |= dict.fromkeys(absent, "")
+        known = {}
+    for name, status in _STATUS.items():
+        if flag(request, name):
+            if status == "locked" and not state.can(user, row["project"], "delete"):
+                raise Refusal(403, "Specified user account has insufficient privileges to lock this.")
+            known["status"] = status
+    write(state, kind, row["id"], known, given)
     state.workflow(row["id"], "Modified via web service", user, request.query_params, project=row["project"])
     return text(row["id"])
 
 
-def write(state: State, kind: Kind, key: str, known: dict[str, str], values: Mapping[str, str]) -> None:
+def write(state: State, kind: Kind, key: str, known: Mapping[str, str], given: Given) -> None:
     """Set fields of an item beside those ``known``; dates, times, UIDs and modalities of sessions are columns."""
+    values = {name: value for name, value in given.values.items() if name != "subject_ID"}
     own = {name for name in values if kind is EXPERIMENT and name.lower() in _OWN}
     with state.write() as db:
         for name in own:
             db.execute(f"UPDATE experiments SET {name.lower()}=? WHERE id=?", (values[name], key))
-        rest = known | {name: value for name, value in values.items() if name not in own}
+        rest = {**known, **{name: value for name, value in values.items() if name not in own}}
         db.execute(f"UPDATE {kind.table} SET fields=? WHERE id=?", (json.dumps(rest), key))
+        for scan in given.scans if kind is EXPERIMENT else ():
+            scans.write(state, key, scan.id, scan.xsi_type, scan.values)
 
 
-def _new(request: Request, kind: Kind, project: str, given: Given, missing: Refusal) -> Response:
+def _new(request: Request, kind: Kind, project: str, given: Given, name: str, missing: Refusal | None = None) -> str:
+    """Make a subject or session; its accession number.
+
+    Raises
+    ------
+    Refusal
+        403 without the right, 409 when the label is in use, 417 for what is illegal or missing; ``missing`` when an
+        address without a subject was to make a session.
+    """
     state: State = request.app.state.xnat
     user, words = request.state.user, request.path_params
-    if kind is EXPERIMENT and "s" not in words:
-        raise missing
     if not state.can(user, project, "create"):
         raise Refusal(
             403, f"Specified user account has insufficient create privileges for {kind.plural} in this project."
         )
-    label = given.label or words[kind.word]
-    fields.legal(label)
+    if given.project and given.project != project:
+        raise Refusal(409, "Project must be modified through separate URI.")
+    label = given.label or name
+    if label:
+        fields.legal(label)
     if kind is EXPERIMENT and not given.xsi_type:
-        raise Refusal(417, "Need xsiType of the new experiment.")
-    if find.by_label(state, kind, project, label):
+        raise Refusal(417, "Need PUT Contents: the xsiType of the new experiment.")
+    if kind is EXPERIMENT and not given.xsi_type.lower().endswith(("sessiondata", "assessordata")):
+        raise Refusal(400, f"Element not found: '{given.xsi_type}'")
+    if label and find.by_label(state, kind, project, label):
         raise Refusal(409, f"Conflict: Duplicate {kind.name} label")
     if kind is SUBJECT:
         accession = state.new_subject(project, label, user)
     else:
-        given.values.pop("subject_ID", None)
-        owner = _subject(state, user, project, words["s"])
-        accession = state.new_experiment(project, owner, label, given.xsi_type, user)
-    write(state, kind, accession, {}, given.values)
+        owner = words.get("s", "") or given.values.get("subject_ID", "")
+        subject = _subject(state, user, project, owner, make=missing is not None)
+        accession = state.new_experiment(project, subject, label, given.xsi_type, user)
+    if not label:
+        with state.write() as db:
+            db.execute(f"UPDATE {kind.table} SET label=id WHERE id=?", (accession,))
+    write(state, kind, accession, {}, given)
     state.workflow(accession, "Added via web service", user, request.query_params, project=project)
-    return text(accession, 201)
+    return accession
 
 
-def _subject(state: State, user: str, project: str, name: str) -> str:
-    """The accession number of a subject that an address or a field names; a new one is made (REST: PUT)."""
+def _subject(state: State, user: str, project: str, name: str, *, make: bool = True) -> str:
+    """The accession number of a subject that an address or a field names; PUT makes a new one, POST does not."""
     try:
         return find.subject(state, user, name, project)["id"]
     except Refusal:
+        if not make:
+            raise Refusal(404, f"Unable to identify subject {name}") from None
         if not state.can(user, project, "create"):
             raise
         fields.legal(name)
         return state.new_subject(project, name, user)
+
+
+async def to_list(request: Request) -> Response:
+    """POST to a list of subjects or sessions: one more, whose address is the answer."""
+    return await run_in_threadpool(_to_list, request, await request.body())
+
+
+def _to_list(request: Request, body: bytes) -> Response:
+    state: State = request.app.state.xnat
+    project = find.project(state, request.state.user, request.path_params["p"])["id"]
+    kind = SUBJECT if request.scope["path"].endswith("/subjects") else EXPERIMENT
+    given = fields.read(request, body)
+    with state.write():
+        made = _new(request, kind, project, given, "")
+    return created(request, made)
+
+
+def created(request: Request, name: str) -> Response:
+    """The address of what was added to a list, as text and as ``Location``."""
+    address = f"{str(request.base_url).rstrip('/')}{request.scope['path']}/{name}"
+    answer = text(address, 201)
+    answer.headers["Location"] = address
+    return answer
 
 
 def status(request: Request) -> Response:
@@ -139,3 +195,11 @@ _BASES = (
 )
 routes = [Route(base, item, methods=_ALL) for base in _BASES]
 routes += [Route(f"{base}/status", status) for base in _BASES]
+routes += [
+    Route(path, to_list, methods=["POST"])
+    for path in (
+        "/data/projects/{p}/subjects",
+        "/data/projects/{p}/experiments",
+        "/data/projects/{p}/subjects/{s}/experiments",
+    )
+]
