@@ -27,6 +27,7 @@ class Items:
 
     _http: Http
     _told: Callable
+    _rows: Callable
 
     def session_item(self, session_id: str) -> dict | None:
         """A session by its accession, with its shares and assessors; None where this user finds none."""
@@ -69,6 +70,14 @@ class Items:
         """Ask for a row of the prearchive to be moved, rebuilt or deleted. The server answers before it is done."""
         values = {"src": without_data(uri), "format": "json", **(query or {})}
         self._http.write("POST", f"/data/services/prearchive/{verb}", values)
+
+    def count_below(self, path: str, what: str) -> int:
+        """How many experiments or files the server lists below an item."""
+        try:
+            answer = self._http.read(f"{path}/{what}", {"format": "json"})
+        except NotFoundError:
+            return 0
+        return len(self._rows(answer))
 
     def waiting_log(self, uri: str) -> str:
         """The last entry of a row's log, in one line; "" where there is none."""

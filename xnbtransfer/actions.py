@@ -1,0 +1,108 @@
+"""One way in for the methods that carry no file: decide, show, carry out. Templates and command line share it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .changes import ChangePlan, is_change_plan
+from .errors import InputError, RefusedError
+from .finish import FinishCarrier, copy_record
+from .labels import LabelMap, read_label_map
+from .method_options import FinishOptions, MoveOptions, PartOptions, PrearchiveOptions, ShareOptions
+from .prearchive import PrearchiveCarrier
+from .progress import Lines, Watcher, watch
+from .record import JOURNAL, PLAN, Workspace
+from .steps import Carrier, carry_out
+from .values import Event, Result
+from .xnat import Connection
+
+STOP = "stop"
+OPTIONS: dict[str, type[PartOptions]] = {
+    "share": ShareOptions,
+    "move": MoveOptions,
+    "prearchive": PrearchiveOptions,
+    "finish-move": FinishOptions,
+}
+
+
+def kept_plan(workspace: Workspace) -> ChangePlan | None:
+    """The plan of the run that was cut off in this workspace, or None where nothing was begun."""
+    journal = workspace.folder / JOURNAL
+    if journal.exists() and journal.stat().st_size and is_change_plan(workspace.folder / PLAN):
+        return ChangePlan.load(workspace.folder / PLAN)
+    return None
+
+
+def labels_of(options: Any) -> LabelMap:
+    """The label map that the parameters name, or one that keeps all labels."""
+    return read_label_map(options.label_map) if options.label_map else LabelMap({})
+
+
+def options_of(plan: ChangePlan) -> Any:
+    """The parameters that a plan was made with."""
+    kind = OPTIONS["share" if plan.kind == "unshare" else plan.kind]
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in plan.options.items()
+        if name in kind.offered
+    }
+    return kind.from_mapping(given)
+
+
+def carrier_of(plan: ChangePlan, source: Connection, destination: Connection) -> Carrier:
+    """What carries out a plan of this kind."""
+    options = options_of(plan)
+    if plan.kind == "prearchive":
+        return PrearchiveCarrier(plan, destination, options)
+    if plan.kind == "finish-move":
+        return FinishCarrier(plan, copy_record(options, plan.of_record["record"]), source, destination, options)
+    raise InputError(f"A plan of kind {plan.kind} is not known here.", "Use the version that made it.")
+
+
+def follow_changes(
+    plan: ChangePlan,
+    source: Connection,
+    destination: Connection,
+    folder: str | Path,
+    watcher: Watcher,
+    *,
+    confirm: str = "",
+    stop_file: Path | None = None,
+) -> Result:
+    """Carry out a plan of changes in a thread of its own and tell ``watcher`` from this one; else as ``follow``."""
+    carrier = carrier_of(plan, source, destination)
+
+    def work(tell: Callable[[Event], None], stop: threading.Event) -> Result:
+        return carry_out(plan, carrier, (source, destination), folder=folder, confirm=confirm, on_event=tell, stop=stop)
+
+    return watch(work, watcher, stop_file=stop_file)
+
+
+def do(workspace: Workspace, plan: ChangePlan, source: Connection, destination: Connection) -> Result | None:
+    """Carry out the plan with quiet lines below the cell; None on a dry run, or where nothing is asked for.
+
+    Raises
+    ------
+    RefusedError
+        If there are blockers, or the confirmation is not the one that the plan asks for.
+    """
+    if workspace.parameters.get("dry_run"):
+        print("Dry run: nothing is changed.")
+        return None
+    confirm = str(workspace.parameters.get("confirm", ""))
+    try:
+        return follow_changes(
+            plan,
+            source,
+            destination,
+            workspace.folder,
+            Lines(),
+            confirm=confirm,
+            stop_file=workspace.folder / STOP,
+        )
+    except RefusedError as problem:
+        workspace.give_up(str(problem), problem.exit_code)
+        raise

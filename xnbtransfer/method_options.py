@@ -1,0 +1,125 @@
+"""The parameters of the methods that carry no file, and of the prearchive: names, types, defaults and help."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .options import Labels, TransferOptions
+
+CHOICE = ("subjects", "sessions", "modalities", "date_from", "date_to")
+PROOFS = ("all", "listing")
+
+
+class PartOptions(TransferOptions):
+    """Parameters of a template that offers some of those of a transfer; the others are refused."""
+
+    offered: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_offered(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name in cls.model_fields and name not in cls.offered:
+                raise ValueError(f"{name} has no meaning here; the parameters are {', '.join(cls.offered)}")
+        return values
+
+
+class _OneServer(PartOptions):
+    existing: Literal["skip", "stop"] = Field(
+        "skip", description="what to do where something is in the way at the destination: skip or stop"
+    )
+
+    @field_validator("proof", check_fields=False)
+    @classmethod
+    def _all_or_listing(cls, value: str) -> str:
+        if value not in PROOFS:
+            raise ValueError("is not all or listing")
+        return value
+
+
+class ShareOptions(_OneServer):
+    """Parameters of ``templates/share.ipynb``: sessions shown in another project of the same server."""
+
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "existing", "undo")
+    offered += ("record_root", "dry_run", "reason")
+    undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
+
+
+class MoveOptions(_OneServer):
+    """Parameters of ``templates/move.ipynb``: sessions given to another project of the same server, without a copy."""
+
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "existing", "split")
+    offered += ("other_shares", "proof", "record_root", "dry_run", "reason")
+    split: Literal["stop", "share"] = Field(
+        "stop",
+        description="a subject of whom only some sessions are chosen: stop, or share (it stays and is shown there)",
+    )
+    other_shares: Literal["stop", "keep"] = Field(
+        "stop", description="a session that further projects are shown: stop, or keep (they go on seeing it)"
+    )
+    proof: str = Field("all", description="all (every file is read back after the move) or listing")
+
+
+class PrearchiveOptions(PartOptions):
+    """Parameters of ``templates/prearchive.ipynb``: what waits in a project's prearchive, and what is done with it."""
+
+    offered = ("destination_server", "destination_project", "action", "subjects", "sessions", "statuses", "to_project")
+    offered += ("label_map", "existing", "proof", "wait_minutes", "timezone", "confirm", "record_root", "dry_run")
+    offered += ("reason",)
+    source_project: str = ""
+    action: Literal["review", "archive", "rebuild", "move", "delete"] = Field(
+        "review", description="review, archive (with label_map under other labels), rebuild, move or delete"
+    )
+    statuses: Labels = Field((), description="statuses to take (READY, CONFLICT, ERROR, RECEIVING); none: all")
+    to_project: str = Field("", description="project ID that the rows are moved to")
+    proof: str = Field("all", description="all (every file is read before and after) or listing")
+    wait_minutes: int = Field(10, ge=0, le=1440, description="minutes to wait for the server to end with one row")
+    timezone: str = Field("", description="time zone of the server, as Europe/Berlin; empty: that of this machine")
+    confirm: str = Field("", description="to delete, what the plan asks to be typed: project ID and number of rows")
+
+    @field_validator("statuses", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("give a list, e.g. ['READY']")
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("proof")
+    @classmethod
+    def _all_or_listing(cls, value: str) -> str:
+        if value not in PROOFS:
+            raise ValueError("is not all or listing")
+        return value
+
+    @model_validator(mode="after")
+    def _to_another(self) -> PrearchiveOptions:
+        if (self.action == "move") != bool(self.to_project):
+            raise ValueError("to_project and action move belong together")
+        return self
+
+
+class FinishOptions(PartOptions):
+    """Parameters of ``templates/finish-move.ipynb``: a copy that is proved becomes a move by deleting the source."""
+
+    offered = ("record", "sessions", "limit", "cooling_off_days", "abandon", "empty_subjects", "backup", "confirm")
+    offered += ("source_server", "destination_server", "record_root", "dry_run", "reason")
+    source_project: str = ""
+    destination_project: str = ""
+    record: str = Field("", description="folder of the record of the copy; empty: the newest below record_root")
+    limit: int = Field(10, ge=1, le=1000, description="sessions that one run deletes at most")
+    cooling_off_days: int = Field(0, ge=0, le=3650, description="days that must have passed since the copy ended")
+    abandon: Labels = Field(
+        (), description="labels of resources that were not copied and may be deleted with their session"
+    )
+    empty_subjects: bool = Field(False, description="delete a subject, too, that has no session and no data any more")
+    backup: str = Field("", description="folder that receives each session as a BagIt bag before it is deleted")
+    confirm: str = Field("", description="what the plan asks to be typed: project ID and number of sessions")
+
+    @field_validator("abandon", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("give a list of labels, e.g. ['MRIQC']")
+        return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,493 @@
+"""The prearchive: what waits there, why, and the way out; archive, rebuild, move and delete, waiting for the result.
+
+XNAT offers no change of labels inside the prearchive, so a row gets other labels at the moment it is archived.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from .changes import Change, ChangePlan, Concern, Step, digest_of, make_plan
+from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
+from .keys import SessionKey
+from .labels import ALLOWED, MAX_LENGTH, LabelMap
+from .method_options import PrearchiveOptions
+from .plan import Side
+from .script import expectation
+from .steps import Carrier, manifest_row
+from .streams import Seen
+from .stuck import IDLE, RECEIVING, idle_minutes, tell_apart, zone
+from .values import Settings, Verdict, frame
+from .verify import judge, read_back, same_study
+from .xnat import Connection
+
+REVIEW_COLUMNS = {
+    "subject": str,
+    "session": str,
+    "status": str,
+    "kind": str,  # ready, conflict, locked, receiving, left by its sender, working, error, stuck
+    "idle_minutes": int,  # since its last change; -1 where nobody can tell
+    "scans": int,
+    "files": int,
+    "size_bytes": int,
+    "conflict": str,
+    "way_out": str,
+    "uploaded": str,
+    "StudyInstanceUID": str,
+    "uri": str,
+    "codes": str,  # CONFLICT and FAIL codes of validate-archive, separated by blanks
+    "state": str,  # a digest: another one later means that something changed
+}
+_SERVICES = {"move": "move", "rebuild": "rebuild", "delete": "delete"}
+# What depends on the label alone says nothing about a row that is archived under another one.
+_OF_THE_LABEL = {"1", "2", "3", "4", "5", "8", "10", "11", "14", "16", "17", "18", "19"}
+_ALLOWED = {"skip": set(), "stop": set(), "merge": {"1"}, "replace": {"1", "14", "16"}}
+_OVERWRITE = {"merge": "append", "replace": "delete"}
+
+
+def review_prearchive(
+    connection: Connection, project: str, *, timezone: str = "", now: datetime.datetime | None = None
+) -> pd.DataFrame:
+    """What waits in the prearchive of a project, and what to do about it; reads only.
+
+    Parameters
+    ----------
+    timezone : str
+        That of the server ("Europe/Berlin"), since XNAT lists local times; empty: that of this machine.
+
+    Returns
+    -------
+    DataFrame
+        One row per waiting session, columns as ``REVIEW_COLUMNS``; sizes in bytes.
+
+    Raises
+    ------
+    RefusedError, NotFoundError
+        If this user may not see the prearchive of the project.
+    """
+    if timezone:
+        zone(timezone)
+    now = now or datetime.datetime.now(datetime.UTC)
+    rows = []
+    for row in connection.prearchive(project):
+        idle = idle_minutes(row["changed"], now, timezone)
+        scans = [] if row["status"] in RECEIVING else connection.prearchive_resources(row["uri"])
+        codes, log = _closer(connection, row["uri"], row["status"])
+        told = tell_apart(row["status"], idle, left_alone=row["left_alone"], codes=codes, log=log)
+        rows.append(
+            {
+                **row,
+                "kind": told.kind,
+                "conflict": told.conflict,
+                "way_out": told.way_out,
+                "idle_minutes": -1 if idle is None else idle,
+                "scans": len({one["scan"] for one in scans}),
+                "files": sum(one["files"] for one in scans),
+                "size_bytes": sum(one["size_bytes"] for one in scans),
+                "codes": " ".join(codes),
+                "state": _state(row),
+            }
+        )
+    return frame(rows, REVIEW_COLUMNS)
+
+
+def _closer(connection: Connection, uri: str, status: str) -> tuple[list[str], str]:
+    """The codes that stand against archiving a row, and the last word of its log."""
+    codes: list[str] = []
+    if status in ("READY", "CONFLICT"):
+        try:
+            found = connection.validate_archive(uri)
+        except (ServerError, NotFoundError):  # a row that is not built, or has just gone
+            found = []
+        codes = [str(row["code"]) for row in found if row["type"] in ("CONFLICT", "FAIL")]
+    log = connection.waiting_log(uri) if status in ("CONFLICT", "ERROR") else ""
+    return codes, log
+
+
+def _state(row: dict) -> str:
+    return digest_of(row["uri"], row["session"], row["subject"], row["changed"])
+
+
+def plan_prearchive(
+    connection: Connection, options: PrearchiveOptions, labels: LabelMap | None = None
+) -> tuple[ChangePlan, pd.DataFrame]:
+    """Decide what is done with each chosen row of a prearchive; returns the plan and the review it was made from.
+
+    Raises
+    ------
+    InputError
+        If a label is named that does not wait there.
+    """
+    labels = labels or LabelMap({})
+    project = options.destination_project
+    settings = connection.settings(project)
+    found = review_prearchive(connection, project, timezone=options.timezone)
+    chosen = _choose(found, options)
+    findings: list[Concern] = []
+    changes: list[Change] = []
+    if options.action != "review":
+        archived = connection.sessions(project) if options.action == "archive" else []
+        there = connection.prearchive(options.to_project) if options.action == "move" else []
+        goes = Counter(labels(SessionKey(row.subject, row.session)).session for row in chosen.itertuples())
+        for row in chosen.itertuples(index=False):
+            changes.append(_decide(row, options, labels, goes, archived, there))
+        if settings.can_edit is False:
+            findings.append(
+                Concern(
+                    severity="blocking",
+                    rule="RIGHT-EDIT",
+                    where=project,
+                    sentence=f"{connection.user} may not work on the prearchive of {project}.",
+                    remedy="Ask an owner of the project to make you a member.",
+                )
+            )
+    here = Side(
+        server=connection.server,
+        project=project,
+        user=connection.user,
+        read_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        settings=settings.as_dict(),
+    )
+    deletes = sum(1 for change in changes if any(step.verb == "delete" for step in change.steps))
+    made = make_plan(
+        "prearchive",
+        here,
+        here.model_copy(update={"project": options.to_project}) if options.to_project else here,
+        options,
+        changes,
+        findings,
+        confirm=f"{project} {deletes}" if deletes else "",
+    )
+    return made, found
+
+
+def _choose(found: pd.DataFrame, options: PrearchiveOptions) -> pd.DataFrame:
+    exact = [label for label in options.sessions if not label.startswith("~")]
+    patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
+    for kind, wanted in (("subject", options.subjects), ("session", exact)):
+        lacking = [label for label in wanted if label not in set(found[kind])]
+        if lacking:
+            raise InputError(
+                f"No {kind} {lacking[0]!r} waits in the prearchive of {options.destination_project}.",
+                "Labels are compared exactly; the review lists what waits there.",
+            )
+    keep = pd.Series(True, index=found.index)
+    if options.subjects:
+        keep &= found["subject"].isin(options.subjects)
+    if options.sessions:
+        named = [one in exact or any(pattern.search(one) for pattern in patterns) for one in found["session"]]
+        keep &= pd.Series(named, index=found.index, dtype=bool)
+    if options.statuses:
+        keep &= found["status"].isin([status.upper() for status in options.statuses])
+    return found[keep]
+
+
+def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, archived, there) -> Change:
+    key = SessionKey(row.subject, row.session)
+    to = labels(key) if options.action == "archive" else key
+    steps: tuple[Step, ...] = ()
+    action, because, conflict = "skip", "", ""
+    if row.status not in IDLE:
+        because = f"the server is at it ({row.status}): {row.way_out}"
+    elif row.kind == "receiving" and options.action != "delete":
+        because = "files may still arrive; it changed only a moment ago"
+    elif options.action == "archive":
+        action, because, conflict = _may_archive(row, to, key != to, options, goes, archived)
+        if action == "archive":
+            steps = (Step(verb="archive", project=row.uri.split("/")[3], label=to.session),)
+            if row.status in RECEIVING:
+                steps = (Step(verb="rebuild"), *steps)
+    elif options.action == "move":
+        where = row.uri.replace(f"/projects/{options.destination_project}/", f"/projects/{options.to_project}/", 1)
+        if where in {one["uri"] for one in there}:
+            conflict, because = "waiting in the prearchive", f"{options.to_project} has a row of that name and time"
+        else:
+            action, because = "move", f"it goes to the prearchive of {options.to_project}"
+            steps = (Step(verb="move", project=options.to_project),)
+    else:
+        action, because = options.action, f"chosen, in status {row.status}"
+        steps = (Step(verb=options.action),)
+    if action == "skip" and conflict and options.existing == "stop":
+        action = "stop"
+    return Change(
+        kind="row",
+        item=row.uri,
+        subject=row.subject,
+        session=row.session,
+        project=options.destination_project,
+        destination_subject=to.subject,
+        destination_session=to.session,
+        StudyInstanceUID=row.StudyInstanceUID,
+        action=action,
+        because=because,
+        conflict=conflict,
+        steps=steps,
+        files=row.files if steps and options.action in ("archive", "move") else 0,
+        size_bytes=row.size_bytes if steps and options.action in ("archive", "move") else 0,
+        state=row.state,
+    )
+
+
+def _may_archive(row, to: SessionKey, other: bool, options, goes: Counter, archived) -> tuple[str, str, str]:
+    """Action, why, and the conflict in a word."""
+    for kind, label in (("subject", to.subject), ("session", to.session)):
+        if not re.fullmatch(ALLOWED, label) or len(label) > MAX_LENGTH:
+            return "skip", f"XNAT would alter the {kind} label {label!r}; give another one by label_map", "label"
+    if goes[to.session] > 1:
+        return (
+            "skip",
+            f"{goes[to.session]} rows go to {to.session}, and XNAT would merge them",
+            "two sources on one label",
+        )
+    same = [one for one in archived if one["session"] == to.session]
+    twin = [
+        one
+        for one in archived
+        if row.StudyInstanceUID and one["StudyInstanceUID"] == row.StudyInstanceUID and one["session"] != to.session
+    ]
+    if twin:
+        return "skip", f"its study is in the archive already, as {twin[0]['session']}", "same study under another label"
+    against = set(row.codes.split()) - (_OF_THE_LABEL if other else set())
+    if same:
+        if not same_study(row.StudyInstanceUID, same[0]["StudyInstanceUID"]):
+            return "skip", f"the label {to.session} is taken by another study; {row.way_out}", "label: other study"
+        if same[0]["subject"].casefold() != to.subject.casefold() or same[0]["shared"]:
+            return "skip", f"{to.session} belongs to the subject {same[0]['subject']}", "label: other subject"
+        if options.existing in ("skip", "stop"):
+            return "skip", f"the same study is in the archive as {to.session}; {row.way_out}", "label: same study"
+    if left := against - _ALLOWED[options.existing]:
+        words = "; ".join(filter(None, (row.conflict, row.way_out))) or f"code {' '.join(sorted(left))}"
+        return "skip", words, "refused by the server"
+    if row.status == "ERROR":
+        return "skip", f"it is in error ({row.conflict}): {row.way_out}", "error"
+    return "archive", f"{options.existing} into {to.session}" if same else "nothing is in the way", ""
+
+
+class PrearchiveCarrier(Carrier):
+    """Carries out a plan of the prearchive over one connection."""
+
+    def __init__(self, plan: ChangePlan, connection: Connection, options: PrearchiveOptions) -> None:
+        self.plan, self.connection, self.options = plan, connection, options
+        self.settings = Settings(**plan.source.settings)
+        self.key = secrets.token_bytes(16)
+        self.seen: dict[str, list[Seen]] = {}
+
+    def look(self, change: Change) -> None:
+        row = self.connection.prearchive_row(change.item)
+        again = "Plan again: the new plan shows it."
+        if row is None:
+            raise RefusedError(f"{change.name} waits no longer in the prearchive.", again)
+        if _state(row) != change.state:
+            raise RefusedError(f"{change.name} changed in the prearchive since the plan was made.", again)
+        if any(step.verb == "archive" for step in change.steps):
+            self._look_in_archive(change)
+
+    def _look_in_archive(self, change: Change) -> None:
+        there = self.connection.sessions_with_label(change.project, change.destination_session)
+        again = "Plan again: the new plan shows it."
+        if there and self.options.existing not in _OVERWRITE:
+            raise RefusedError(f"The label {change.destination_session} appeared in the archive meanwhile.", again)
+        if any(not same_study(change.StudyInstanceUID, one["StudyInstanceUID"]) for one in there):
+            raise RefusedError(f"{change.destination_session} is another study in the archive.", again)
+        for one in self.connection.sessions_with_uid(change.StudyInstanceUID):
+            if one["project"] == change.project and one["session"] != change.destination_session:
+                raise RefusedError(f"The study of {change.name} is in the archive as {one['session']}.", again)
+
+    def before(self, change: Change) -> dict:
+        row = self.connection.prearchive_row(change.item) or {}
+        kept = {"status": row.get("status", ""), "changed": row.get("changed", ""), "files": []}
+        if change.action not in ("archive", "move"):
+            return kept
+        if row.get("status") in RECEIVING and change.action == "archive":
+            return kept  # it is read once it is built
+        return kept | {"files": self._read(change, change.item)}
+
+    def _read(self, change: Change, uri: str) -> list[dict]:
+        """The files of a row: every byte of them, or as they are listed."""
+        if self.options.proof == "listing":
+            return [
+                {
+                    "scan": row["scan"],
+                    "resource": row["resource"],
+                    "path": one["path"],
+                    "size_bytes": one["size_bytes"],
+                    "md5": "",
+                }
+                for row in self.connection.prearchive_resources(uri)
+                for one in self.connection.prearchive_files(uri, row["scan"], row["resource"])
+            ]
+        with self.connection.open_prearchive(uri) as chunks:
+            seen = read_back(chunks, key=self.key)
+        self.seen[change.item] = seen
+        return [{"scan": one.scan, "resource": one.resource, **one.record()} for one in seen]
+
+    def holds(self, change: Change, step: Step, before: dict) -> bool:
+        row = self.connection.prearchive_row(change.item)
+        if step.verb == "rebuild":
+            return self._rebuilt(change, row, before)
+        if step.verb == "archive":
+            return row is None and self._archived(change) is not None
+        if step.verb == "move":
+            return row is None and self.connection.prearchive_row(self._moved(change, step)) is not None
+        return row is None
+
+    def _rebuilt(self, change: Change, row: dict | None, before: dict) -> bool:
+        if row is None:
+            return self._archived(change) is not None  # a later step has been there already
+        again = row["changed"] != before["changed"] or before["status"] != "READY"
+        if row["status"] in ("ERROR", "CONFLICT") and row["changed"] != before["changed"]:
+            said = self.connection.waiting_log(change.item)
+            raise ServerError(f"{change.name} was built and ended as {row['status']}. {said}".strip())
+        return row["status"] == "READY" and again
+
+    def _moved(self, change: Change, step: Step) -> str:
+        return change.item.replace(f"/projects/{change.project}/", f"/projects/{step.project}/", 1)
+
+    def _archived(self, change: Change) -> dict | None:
+        for one in self.connection.sessions_with_label(change.project, change.destination_session):
+            if same_study(change.StudyInstanceUID, one["StudyInstanceUID"]):
+                return one
+        return None
+
+    def act(self, change: Change, step: Step, before: dict) -> None:
+        reason = self.options.reason
+        if step.verb in _SERVICES:
+            query = {"newProject": step.project} if step.verb == "move" else {}
+            self.connection.change_waiting(_SERVICES[step.verb], change.item, query)
+            return
+        if not before["files"]:
+            before["files"] = self._read(change, change.item)
+        self._validated(change)
+        labels = (change.destination_subject, change.destination_session)
+        self.connection.archive(
+            change.item,
+            overwrite=_OVERWRITE.get(self.options.existing),
+            reason=reason,
+            labels=None if labels == change.key else labels,
+        )
+
+    def _validated(self, change: Change) -> None:
+        """What the server would object to now; raises where the plan does not allow it."""
+        allowed = _ALLOWED[self.options.existing]
+        if (change.destination_subject, change.destination_session) != change.key:
+            allowed = allowed | _OF_THE_LABEL
+        for row in self.connection.validate_archive(change.item):
+            if row["type"] in ("CONFLICT", "FAIL") and str(row["code"]) not in allowed:
+                raise RefusedError(
+                    f"{change.name} was not archived; the server says: {row['message']} (code {row['code']}).",
+                    "It waits in the prearchive as before; the review names the way out.",
+                )
+        self._look_in_archive(change)
+
+    def busy(self, change: Change, step: Step, lost: XnbTransferError | None, since_s: float) -> bool:
+        if since_s > self.options.wait_minutes * 60:
+            return False
+        row = self.connection.prearchive_row(change.item)
+        if row is None:
+            return since_s < 5 and step.verb != "delete"  # its new place may be listed a moment later
+        if row["status"] not in IDLE:
+            return True
+        # The services answer before anything happened; a refusal was an answer, too.
+        return lost is None and step.verb in _SERVICES and since_s < 5
+
+    def prove(self, change: Change, before: dict) -> tuple[str, list[dict], list[dict]]:
+        if change.action == "archive":
+            return "archived", *self._prove_archived(change, before)
+        if change.action == "move":
+            there = self._read(change, self._moved(change, change.steps[-1]))
+            return "moved", same_files(change, before["files"], there, "the prearchive"), []
+        return {"rebuild": "rebuilt", "delete": "deleted"}[change.action], [], []
+
+    def _prove_archived(self, change: Change, before: dict) -> tuple[list[dict], list[dict]]:
+        found = self._archived(change)
+        if found is None:
+            raise ServerError(f"{change.name} left the prearchive, and the archive does not list it.")
+        listed = self.connection.files([found["session_id"]])
+        files = before["files"]
+        if not files:  # built and archived by a run that was cut off before it could keep what was there
+            because = "the run was cut off before its files were kept, so nothing can be compared"
+            rows = [manifest_row(change, {**one, "md5": ""}) | {"because": because} for one in listed]
+            return [row | {"verdict": Verdict.NOT_PROVED} for row in rows], []
+        md5s = Counter(one["md5"] for one in listed if one["md5"])
+        if self.options.proof == "listing":
+            return same_files(change, files, listed, "the archive"), []
+        if not Counter(one["md5"] for one in files) - md5s:
+            return same_files(change, files, listed, "the archive"), []
+        with self.connection.open_session(found["session_id"]) as chunks:
+            there = read_back(chunks, key=self.key, scan_of={row["path"]: row["scan"] for row in listed})
+        seen = self.seen.get(change.item)
+        if seen is None:
+            return _by_content(change, files, there), []
+        expected = expectation(
+            site_script=None,
+            project_script=self.settings.project_script if self.settings.project_script_on else None,
+            project=change.project,
+            subject=change.destination_subject,
+            session=change.destination_session,
+        )
+        return judge(change, seen, there, expected, key=self.key, where="the archive")
+
+    def still(self, change: Change, before: dict) -> bool:
+        if change.action == "archive":
+            return self._archived(change) is not None
+        return True  # what was rebuilt, moved or deleted may have gone on since
+
+
+def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], where: str) -> list[dict]:
+    """A verdict per file of ``before``: its bytes are in ``after``, or it is listed there, or it is not."""
+    by_md5: dict[str, list[dict]] = {}
+    by_name: dict[tuple, list[dict]] = {}
+    for one in after:
+        by_md5.setdefault(one["md5"], []).append(one)
+        by_name.setdefault((one["scan"], one["path"].rsplit("/", 1)[-1]), []).append(one)
+    rows = []
+    for one in before:
+        name = (one["scan"], one["path"].rsplit("/", 1)[-1])
+        equal = by_md5.get(one["md5"]) if one["md5"] else None
+        named = by_name.get(name)
+        other = (equal or named or [None])[0]
+        row = manifest_row(change, one)
+        if other is not None:
+            row |= {
+                "destination_scan": other["scan"],
+                "destination_path": other["path"],
+                "destination_size_bytes": other["size_bytes"],
+                "destination_md5": other["md5"],
+            }
+        if equal:
+            equal.pop(0)
+            row |= {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
+        elif other is None:
+            row |= {"verdict": Verdict.DIFFERENT, "because": f"it is not in {where}"}
+        elif one["size_bytes"] != other["size_bytes"] or (one["md5"] and other["md5"]):
+            row |= {"verdict": Verdict.DIFFERENT, "because": f"it is another file in {where}"}
+        else:
+            row |= {"verdict": Verdict.NOT_PROVED, "because": "name and size are equal; its bytes were not compared"}
+        rows.append(row)
+    return rows
+
+
+def _by_content(change: Change, files: Sequence[dict], there: Sequence[Seen]) -> list[dict]:
+    """Verdicts after a kill in mid-archiving: the headers that were read before are gone, pixels are compared."""
+    by_md5 = {one.md5 for one in there}
+    contents = {(one.content.bulk, one.content.geometry) for one in there if one.content}
+    rows = []
+    for one in files:
+        row = manifest_row(change, one)
+        if one["md5"] in by_md5:
+            row |= {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
+        elif (one["bulk"], one["geometry"]) in contents:
+            row |= {
+                "verdict": Verdict.NOT_PROVED,
+                "because": "its content is equal; the run was cut off, so its header cannot be compared any more",
+            }
+        else:
+            row |= {"verdict": Verdict.DIFFERENT, "because": "its pixel data or geometry is not in the archive"}
+        rows.append(row)
+    return rows

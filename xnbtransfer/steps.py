@@ -1,0 +1,326 @@
+"""Carry out a plan of changes, one item after another: look again, keep what was there, act, look, prove.
+
+No change is sent before the state of the server was read, and none is believed before it was read again: whatever the
+answer was, and whether there was one, the state decides.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .changes import Change, ChangePlan, Step
+from .errors import DiskFullError, InputError, JournalError, RefusedError, ServerError, TransientError, XnbTransferError
+from .journal import Journal
+from .values import Event, Result, Verdict
+from .verify import outcome, result_of
+from .xnat import Connection
+
+JOURNAL = "journal.jsonl"
+_TRIES = 4
+_BROKEN_IN_A_ROW = 5
+
+_NOTHING = {"verdict": str(Verdict.NOT_PROVED), "because": "it was not done, so nothing was compared"}
+
+Listener = Callable[[Event], None]
+
+
+class Carrier:
+    """How one kind of change is looked at, carried out and proved. Each method reads the server as it is now."""
+
+    always_fresh = False  # whether what was kept before an act is taken anew by every run that still has to act
+
+    def look(self, change: Change) -> None:
+        """Refuse, by a RefusedError, an item that is no longer what the plan saw."""
+
+    def before(self, change: Change) -> dict:
+        """What is kept of an item before the first act; with ``kept`` (a sentence) in it nothing is done."""
+        return {}
+
+    def holds(self, change: Change, step: Step, before: dict) -> bool:
+        """Whether the state of the server is the one that the step leads to."""
+        raise KeyError(step.verb)
+
+    def act(self, change: Change, step: Step, before: dict) -> None:
+        """Send the one request of a step."""
+        raise KeyError(step.verb)
+
+    def busy(self, change: Change, step: Step, lost: XnbTransferError | None, since_s: float) -> bool:
+        """Whether the server may still be at it, ``since_s`` seconds after the request; ``lost`` is what came back."""
+        return False
+
+    def repeatable(self, step: Step, lost: XnbTransferError) -> bool:
+        """Whether a step that did not happen may be sent again in this run."""
+        return lost.retry or getattr(lost, "status", 0) >= 500
+
+    def prove(self, change: Change, before: dict) -> tuple[str, list[dict], list[dict]]:
+        """State, rows of MANIFEST_COLUMNS and rows of FILE_COLUMNS that nothing accounts for, after the last step."""
+        return change.action, [], []
+
+    def still(self, change: Change, before: dict) -> bool:
+        """Whether what an earlier run did holds today."""
+        return all(self.holds(change, step, before) for step in change.steps[-1:])
+
+
+@dataclass
+class _Past:
+    """What the journal says of one item."""
+
+    before: dict | None = None
+    doing: bool = False
+    done: int = 0
+    state: str = ""
+    rows: list[dict] = field(default_factory=list)
+    extra: list[dict] = field(default_factory=list)
+    because: str = ""
+
+
+def carry_out(
+    plan: ChangePlan,
+    carrier: Carrier,
+    connections: Sequence[Connection],
+    *,
+    folder: str | Path,
+    confirm: str = "",
+    on_event: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Carry out a plan of changes exactly as written.
+
+    Parameters
+    ----------
+    connections : sequence of Connection
+        Those that ``carrier`` uses; their requests are counted.
+    folder : path
+        Holds the journal. A journal of this plan that lies there is continued: what it says done is looked up.
+    confirm : str
+        What somebody typed; where the plan deletes it must be its ``confirm``, letter by letter.
+    on_event, stop : optional
+        As for a copy: is told what happens; ends the run between two items.
+
+    Raises
+    ------
+    RefusedError
+        If the plan has blockers, or the confirmation is not the one that the plan asks for.
+    InputError
+        If a connection is not to a server of the plan, or the journal is of another plan.
+    """
+    if plan.blockers:
+        raise RefusedError(
+            f"The plan has {len(plan.blockers)} blockers: {' '.join(plan.blockers)}", "Clear them and plan again."
+        )
+    servers = {side.server.rstrip("/") for side in (plan.source, plan.destination)}
+    for connection in connections:
+        if connection.server.rstrip("/") not in servers:
+            raise InputError(
+                f"The plan is for {' and '.join(sorted(servers))}, and the connection is to {connection.server}.",
+                "Connect to the servers of the plan, or plan again.",
+            )
+    if plan.confirm and plan.acting and confirm.strip() != plan.confirm:
+        raise RefusedError(
+            f"This plan deletes, and what was typed to confirm it is {confirm.strip()!r}.",
+            f"Review the plan; to delete what it names, and only that, confirm with {plan.confirm!r}.",
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
+        return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, stop).go()
+
+
+class _Run:
+    def __init__(self, plan, carrier, connections, journal, on_event, stop) -> None:
+        self.plan: ChangePlan = plan
+        self.carrier: Carrier = carrier
+        self.connections: tuple[Connection, ...] = connections
+        self.journal: Journal = journal
+        self.listener: Listener | None = on_event
+        self.stop: threading.Event = stop or threading.Event()
+        self.outcomes: list[dict] = []
+        self.rows: list[dict] = []
+        self.extra: list[dict] = []
+        self.problems: list[str] = []
+        self.transient = False
+        self.broken = 0
+
+    def go(self) -> Result:
+        started = time.time()
+        requests = sum(one.requests for one in self.connections)
+        writes = sum(one.writes for one in self.connections)
+        past = self._history()
+        failed_subjects: set[str] = set()
+        for change in self.plan.sessions:
+            if not change.steps:
+                self._close(change, "skipped", because=change.because)
+            elif self.stop.is_set() or self.broken >= _BROKEN_IN_A_ROW:
+                self.transient = True
+                self.problems.append(f"{change.name} was not reached.")
+                self._close(change, "failed", because="the run ended before it was reached; run it again")
+            elif change.session and change.subject_id in failed_subjects:
+                self._close(change, "failed", because="its subject was not done, so it was left as it is")
+            elif not self._one(change, past.setdefault(change.item, _Past())) and change.kind == "subject":
+                failed_subjects.add(change.item)
+        return result_of(
+            self.outcomes,
+            self.rows,
+            self.extra,
+            started,
+            requests=sum(one.requests for one in self.connections) - requests,
+            writes=sum(one.writes for one in self.connections) - writes,
+            problems=tuple(self.problems),
+            transient=self.transient,
+        )
+
+    def _history(self) -> dict[str, _Past]:
+        found: dict[str, _Past] = {}
+        for entry in self.journal.entries():
+            past = found.setdefault(entry["item"], _Past())
+            kind = entry["kind"]
+            if kind == "before":
+                past.before = entry["kept"]
+            elif kind == "doing":
+                past.doing = True
+            elif kind == "done":
+                past.done += 1
+            elif kind == "proved":
+                past.state, past.rows, past.extra = entry["state"], entry["rows"], entry["extra"]
+                past.because = entry["because"]
+        return found
+
+    def _one(self, change: Change, past: _Past) -> bool:
+        try:
+            if past.state and past.state != "kept":
+                self._again(change, past)
+            else:
+                self._carry(change, past)
+            self.broken = 0
+            return self.outcomes[-1]["state"] not in ("failed", "kept")
+        except (DiskFullError, JournalError):
+            raise
+        except XnbTransferError as problem:
+            self._failed(change, problem, past)
+            return False
+
+    def _again(self, change: Change, past: _Past) -> None:
+        """What an earlier run did and proved is looked up, and not done again."""
+        rows = [dict(row) for row in past.rows]
+        if self.carrier.still(change, past.before or {}):
+            self._close(change, past.state, rows, past.extra, past.because or "done in an earlier run")
+            return
+        because = f"it was {past.state} in an earlier run, and is so no longer"
+        for row in rows:
+            row |= {"verdict": str(Verdict.DIFFERENT), "because": because}
+        self._close(change, "failed", rows, past.extra, because)
+
+    def _carry(self, change: Change, past: _Past) -> None:
+        carrier = self.carrier
+        before = past.before
+        if not past.doing:
+            carrier.look(change)
+        if before is None or not past.doing or (carrier.always_fresh and not self._over(change, before)):
+            before = past.before = carrier.before(change)
+            self._note(change, "before", kept=before)
+            if before.get("kept"):
+                rows, extra = before.get("rows", []), before.get("extra", [])
+                self._proved(change, "kept", rows, extra, before["kept"])
+                return
+        for step in change.steps:
+            if not carrier.holds(change, step, before):
+                self._do(change, step, before)
+        state, rows, extra = carrier.prove(change, before)
+        self._proved(change, state, rows, extra, "")
+
+    def _over(self, change: Change, before: dict) -> bool:
+        return self.carrier.holds(change, change.steps[-1], before)
+
+    def _do(self, change: Change, step: Step, before: dict) -> None:
+        """One step. A lost or failed answer is answered by reading the state, never by sending blindly again."""
+        lost: XnbTransferError | None = None
+        for attempt in range(_TRIES):
+            self._note(change, "doing", verb=step.verb, attempt=attempt)
+            lost = None
+            begun = time.monotonic()
+            try:
+                self.carrier.act(change, step, before)
+            except XnbTransferError as problem:
+                lost = problem
+            if self._settled(change, step, before, lost, begun):
+                self._note(change, "done", verb=step.verb, said="" if lost is None else str(lost))
+                return
+            if lost is None:
+                raise ServerError(f"The server took the request to {step} {change.name}, and it did not happen.")
+            if not self.carrier.repeatable(step, lost):
+                raise lost
+            wish = getattr(lost, "retry_after_s", None)
+            time.sleep(min(wish if wish is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
+        raise lost or TransientError(f"{step} of {change.name} did not happen.")
+
+    def _settled(self, change, step, before, lost, begun: float) -> bool:
+        pause = 0.05
+        while True:
+            if self.carrier.holds(change, step, before):
+                return True
+            if not self.carrier.busy(change, step, lost, time.monotonic() - begun):
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _proved(self, change: Change, state: str, rows: list[dict], extra: list[dict], because: str) -> None:
+        rows = [row | {"verdict": str(row["verdict"])} for row in rows]
+        self._note(change, "proved", state=state, rows=rows, extra=extra, because=because)
+        self._close(change, state, rows, extra, because)
+        words = f"{len(rows)} files" if rows else ""
+        self._tell("message", state, text=", ".join(filter(None, (f"{change.name}: {state}", words, because))))
+
+    def _failed(self, change: Change, problem: XnbTransferError, past: _Past) -> None:
+        self.broken = self.broken + 1 if problem.retry else 0
+        self.transient = self.transient or problem.retry
+        self.problems.append(f"{change.name}: {problem}")
+        self._note(change, "failed", because=str(problem), transient=problem.retry)
+        rows = [manifest_row(change, one) | _NOTHING for one in (past.before or {}).get("files", [])]
+        self._close(change, "failed", rows, (), str(problem))
+        self._tell("session", "failed", where=change.name, text=str(problem))
+
+    def _close(self, change: Change, state: str, rows=(), extra=(), because: str = "") -> None:
+        self.rows += rows
+        self.extra += extra
+        self.outcomes.append(outcome(change, state, list(rows), list(extra), because))
+
+    def _note(self, change: Change, kind: str, **values) -> None:
+        self.journal.write(kind, item=change.item, subject=change.subject, session=change.session, **values)
+
+    def _tell(self, kind: str, name: str, where: str = "", text: str = "") -> None:
+        if self.listener is None:
+            return
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        try:
+            self.listener(Event(kind=kind, name=name, where=where, text=text, at=at))
+        except Exception:  # noqa: BLE001 - a listener never stops a run
+            return
+
+
+def manifest_row(change: Change, one: dict) -> dict:
+    """A file as a row of MANIFEST_COLUMNS, its verdict still open; ``one`` is as a file list tells it."""
+    return {
+        "subject": change.subject,
+        "session": change.session,
+        "scan": one["scan"],
+        "resource": one["resource"],
+        "path": one["path"],
+        "size_bytes": one["size_bytes"],
+        "source_md5": one["md5"],
+        "destination_subject": change.destination_subject,
+        "destination_session": change.destination_session,
+    }
+
+
+def files_of(connection: Connection, session_id: str) -> list[dict]:
+    """All files of a session as the server lists them: those of its scans, and those of its own resources."""
+    rows = [*connection.files([session_id]), *connection.session_resources([session_id])]
+    names = ("scan", "resource", "path", "size_bytes", "md5", "format", "uri")
+    found = [{name: row[name] for name in names} for row in rows]
+    return sorted(found, key=lambda one: (one["scan"], one["resource"], one["path"]))
