@@ -3,12 +3,14 @@
     python benchmarks/transfer.py [--small 5x12] [--large-mb 1000] [--latencies 0,50] [--workers 4]
 
 The bare loop lists, sends one zip per scan (the first scan of a session first, its others side by side), commits and
-reads back each session once, with the same number of workers and no check at all.
+reads back each session once, with the same number of workers. Like ours it takes MD5 and SHA-256 of every file it sends
+and of every file it reads back, and compares the number of files; it looks at no header, no conflict and no listing.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import hashlib
 import json
 import resource
@@ -23,6 +25,17 @@ from pathlib import Path
 import requests
 
 from xnbtransfer import server as embedded
+
+
+def digests(zipped) -> dict[str, tuple[str, str]]:
+    """MD5 and SHA-256 of every member of a zip."""
+    found = {}
+    with zipfile.ZipFile(zipped) as members:
+        for name in members.namelist():
+            if "/files/" in name:
+                data = members.read(name)
+                found[name] = (hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest())
+    return found
 
 
 def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, workers: int) -> int:
@@ -50,6 +63,8 @@ def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, w
         key = row["URI"].rsplit("/", 1)[-1]
         sessions.setdefault(key, (row["subject_label"], row["label"], []))[2].append(row["xnat:imagescandata/id"])
 
+    sent: dict[str, list[int]] = collections.defaultdict(list)
+
     def send(key: str, scan: str) -> str:
         subject, label, _ = sessions[key]
         with tempfile.TemporaryFile() as spool:
@@ -57,6 +72,7 @@ def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, w
             for piece in got.iter_content(1 << 18):
                 spool.write(piece)
             size = spool.tell()
+            sent[key].append(len(digests(spool)))
             spool.seek(0)
             answer = ask(
                 "POST",
@@ -77,10 +93,8 @@ def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, w
             got = ask("GET", f"/data{done}/scans/ALL/files?format=zip", stream=True)
             for piece in got.iter_content(1 << 18):
                 back.write(piece)
-            with zipfile.ZipFile(back) as found:
-                for name in found.namelist():
-                    with found.open(name) as member:
-                        hashlib.file_digest(member, "sha256")
+            if len(digests(back)) != sum(sent[key]):
+                raise SystemExit("the bare loop lost files")
 
     with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(max(1, workers // 2)) as outer:
         list(outer.map(lambda key: one_session(key, pool), sessions))
@@ -89,9 +103,9 @@ def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, w
 
 def ours(url: str, login: tuple[str, str], source: str, destination: str, workers: int, folder: str) -> int:
     """The same by `plan()` and `run()`; returns the number of requests."""
-    from xnbtransfer.inventory import read_inventory
     from xnbtransfer.options import TransferOptions
     from xnbtransfer.plan import plan
+    from xnbtransfer.progress import read_sides
     from xnbtransfer.transfer import run
     from xnbtransfer.xnat import connect
 
@@ -102,7 +116,8 @@ def ours(url: str, login: tuple[str, str], source: str, destination: str, worker
         connect(server=url, user=login[0], password=login[1]) as one,
         connect(server=url, user=login[0], password=login[1]) as two,
     ):
-        made = plan(read_inventory(one, source, prearchive=False), read_inventory(two, destination), options)
+        here, there, labels = read_sides(one, two, options)
+        made = plan(here, there, options, labels=labels)
         result = run(made, one, two, folder=folder)
         if int(result.exit_code):
             raise SystemExit(f"the copy was not proved: {result.counts} {result.problems}")
@@ -113,7 +128,7 @@ def child(words: list[str]) -> None:
     """One measured run in a process of its own; prints its figures as JSON."""
     who, url, user, password, source, destination, workers = words
     if who == "ours":  # the time that Python takes to import pandas and xnat is not a copy's
-        import xnbtransfer.transfer  # noqa: F401
+        import xnbtransfer.progress  # noqa: F401
     started = time.perf_counter()
     if who == "bare":
         count = bare_loop(url, (user, password), source, destination, int(workers))

@@ -1,19 +1,23 @@
 """Scans as streams: read a zip while it arrives, check every file as it passes, spool it, send it on.
 
-Memory is bounded by ``IN_MEMORY_BYTES`` per stream, temporary disk by one scan per worker. Names inside a zip
-are text to be matched with what the server listed; they are never paths here.
+Memory is bounded by a few times ``IN_MEMORY_BYTES`` per stream, temporary disk by one scan per worker. Names inside a
+zip are text to be matched with what the server listed; they are never paths here.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
+import functools
 import hashlib
 import mmap
+import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -21,8 +25,10 @@ from .dicom import Content, read_content
 from .errors import DicomError, DiskFullError
 from .zips import ZipMember, read_zip, write_zip, zip_length
 
-IN_MEMORY_BYTES = 16 << 20
+IN_MEMORY_BYTES = 4 << 20
 _BLOCK = 1 << 20
+_AHEAD = 2  # files of one stream that are digested while the next arrives
+_SMALL_BYTES = 64 << 10  # a thread costs more than the digest of such a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,59 @@ def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes) ->
     )
 
 
+@functools.cache
+def _hands() -> ThreadPoolExecutor:
+    """The threads that digest, shared by all streams: digests let go of the interpreter, so cores work side by side."""
+    return ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="xnbtransfer-digest")
+
+
+def see_each(
+    chunks: Iterable[bytes], place: Callable[[str], tuple[str, str, str] | None], *, key: bytes
+) -> Iterator[tuple[memoryview, Seen]]:
+    """The files of a zip in their order, each digested while the next ones arrive.
+
+    ``place`` gives scan, resource and path of an entry's name, or None to pass it over. A view holds until the next
+    file is asked for.
+
+    Raises
+    ------
+    TransientError
+        If the zip is cut short or damaged.
+    """
+    ahead: collections.deque[tuple[contextlib.ExitStack, memoryview, Future[Seen]]] = collections.deque()
+
+    def oldest() -> Iterator[tuple[memoryview, Seen]]:
+        stack, view, future = ahead.popleft()
+        with stack:
+            yield view, future.result()
+
+    try:
+        for entry, data in read_zip(chunks):
+            stack = contextlib.ExitStack()
+            view = stack.enter_context(whole(data))
+            at = place(entry)
+            if at is None:
+                stack.close()
+                continue
+            ask = functools.partial(see, view, scan=at[0], resource=at[1], path=at[2], key=key)
+            ahead.append((stack, view, _hands().submit(ask) if len(view) > _SMALL_BYTES else _done(ask())))
+            if len(ahead) > _AHEAD:
+                yield from oldest()
+        while ahead:
+            yield from oldest()
+    finally:
+        for stack, _, future in ahead:
+            if not future.cancel():
+                future.exception()
+            stack.close()
+
+
+def _done(seen: Seen) -> Future[Seen]:
+    future: Future[Seen] = Future()
+    future.set_result(seen)
+    return future
+
+
 def read_scan(
     chunks: Iterable[bytes],
     *,
@@ -209,24 +268,21 @@ def read_scan(
     """
     found: list[Seen] = []
     instances: dict[str, str] = {}
-    for entry, data in read_zip(chunks):
-        with whole(data) as view:
-            path = path_in_resource(entry, listed)
-            one = see(view, scan=scan, resource=resource, path=path, key=key)
-            problem = one.problem
-            if one.content is not None:
-                uid = one.content.sop_instance_uid
-                study_uid = study_uid or one.content.study_instance_uid
-                if uid in instances:
-                    problem = f"it has the SOPInstanceUID of {instances[uid]}, and XNAT keeps one file of an instance"
-                elif one.content.study_instance_uid != study_uid:
-                    problem = "it belongs to another study than the first file of its session"
-                instances.setdefault(uid, path)
-            name = f"{prefix}-{len(found):05d}-{_plain(path)}.dcm"
-            one = replace(one, problem=problem, name="" if problem else name)
-            if spool is not None and not problem:
-                spool.add(name, view)
-            found.append(one)
+    for view, one in see_each(chunks, lambda entry: (scan, resource, path_in_resource(entry, listed)), key=key):
+        problem = one.problem
+        if one.content is not None:
+            uid = one.content.sop_instance_uid
+            study_uid = study_uid or one.content.study_instance_uid
+            if uid in instances:
+                problem = f"it has the SOPInstanceUID of {instances[uid]}, and XNAT keeps one file of an instance"
+            elif one.content.study_instance_uid != study_uid:
+                problem = "it belongs to another study than the first file of its session"
+            instances.setdefault(uid, one.path)
+        name = f"{prefix}-{len(found):05d}-{_plain(one.path)}.dcm"
+        one = replace(one, problem=problem, name="" if problem else name)
+        if spool is not None and not problem:
+            spool.add(name, view)
+        found.append(one)
     return sorted(found, key=lambda item: item.path)
 
 

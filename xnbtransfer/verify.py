@@ -22,10 +22,9 @@ from .history import SessionHistory, read_history
 from .journal import read_journal
 from .plan import Plan, SessionPlan
 from .script import Expectation, expectation
-from .streams import Seen, Spool, path_in_resource, read_scan, see, whole
+from .streams import Seen, Spool, path_in_resource, read_scan, see_each
 from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame
 from .xnat import Connection
-from .zips import read_zip
 
 IN_PREARCHIVE = "in prearchive"
 ARCHIVED = "archived"
@@ -164,15 +163,14 @@ def read_back(chunks: Iterable[bytes], *, key: bytes, scan_of: Mapping[str, str]
     Catalogue and session documents that XNAT keeps beside the files are passed over. ``scan_of`` maps a file name to
     its scan where the layout of the zip does not tell.
     """
-    found = []
-    for entry, data in read_zip(chunks):
-        with whole(data) as view:
-            if entry.lower().endswith((".xml", ".log")) and "/files/" not in entry:
-                continue
-            path = path_in_resource(entry)
-            scan = (scan_of or {}).get(path) or _scan_in(entry)
-            found.append(see(view, scan=scan, resource="DICOM", path=path, key=key))
-    return found
+
+    def place(entry: str) -> tuple[str, str, str] | None:
+        if entry.lower().endswith((".xml", ".log")) and "/files/" not in entry:
+            return None
+        path = path_in_resource(entry)
+        return (scan_of or {}).get(path) or _scan_in(entry), "DICOM", path
+
+    return [seen for _, seen in see_each(chunks, place, key=key)]
 
 
 def _scan_in(entry: str) -> str:
