@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import sqlite3
+import time
 import zipfile
 
 import pydicom
@@ -130,6 +131,15 @@ class Desk:
         answer = self.owner.get(uri, params={"format": "zip"})
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             return [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in sorted(archive.namelist())]
+
+    @staticmethod
+    def wait_for(look, seconds: float = 20):
+        """What ``look`` finds, as soon as it finds something."""
+        deadline = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < deadline, "it did not come"
+            time.sleep(0.1)
+        return found
 
     def validate(self, uri: str) -> list[dict]:
         answer = self.owner.post("/data/services/validate-archive", params={"src": uri, "format": "json"})

@@ -243,7 +243,7 @@ def test_item_118_idle_sessions(desk, merging_desk):  # noqa: F811
         until(lambda: merging_desk.scans("S1_MR1") == {"1": 2, "2": 2})
         until(lambda: [row["status"] for row in desk.waiting()] == ["READY"])
     finally:
-        desk.set_site("sessionXmlRebuilderInterval", "300")
+        desk.set_site("sessionXmlRebuilderInterval", "5")
     assert merging_desk.workflows("S1_MR1") == ["Transferred", "Merged"]
     assert [row["status"] for row in merging_desk.waiting()] == ["RECEIVING"]
     assert held.status_code == 200

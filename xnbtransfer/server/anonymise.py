@@ -8,6 +8,7 @@ Understood, one statement a line::
     (0020,000D) := hashUID[(0020,000D)]
     -(0010,0030)
     project != "Unassigned" ? (0008,1030) := project
+    (0008,0060) = "SR" ? reject[]       // conditions also on elements, =, !=, ~ and !~ (regular expression), and a : b
 
 Anything else is refused when the script is compiled, never ignored. The server runs the site's script as a file is
 received and the project's as it is archived (XNAT source: ``GradualDicomImporter``, ``ProjectAnonymizer``), and each
@@ -40,7 +41,11 @@ _TAG = r"\(\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)"
 _ASSIGN = re.compile(_TAG + r"\s*:=\s*(.+)")
 _DELETE = re.compile(r"-\s*" + _TAG)
 _HASH = re.compile(r"hashUID\s*\[\s*" + _TAG + r"\s*\]")
-_CONDITION = re.compile(r'(project|subject|session)\s*(!?=)\s*"([^"]*)"\s*\?\s*(.+)')
+_CONDITION = re.compile(
+    rf'(?:(?P<name>project|subject|session)|(?P<tag>{_TAG}))\s*(?P<operator>!?[=~])\s*"(?P<wanted>[^"]*)"\s*\?\s*'
+    r"(?P<then>.+?)(?:\s+:(?!=)\s*(?P<otherwise>.+))?"
+)
+_REJECT = re.compile(r'reject(?:\s*\[\s*(?:"[^"]*")?\s*\])?')
 _VERSION = re.compile(r'version\s+"6(\.\d+)*"')
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
@@ -49,6 +54,10 @@ Action = Callable[[Header, "Labels"], None]
 
 class ScriptError(ValueError):
     """A statement that this subset of DicomEdit does not know."""
+
+
+class Rejected(Exception):
+    """The script will not have this object: ``reject[]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +77,13 @@ class Script:
     actions: tuple[Action, ...]
 
     def apply(self, header: Header, labels: Labels) -> None:
-        """Change ``header`` and append the stamp to (0012,0064)."""
+        """Change ``header`` and append the stamp to (0012,0064).
+
+        Raises
+        ------
+        Rejected
+            If the script rejects the object.
+        """
         for action in self.actions:
             action(header, labels)
         header.append_item(0x00120064, [
@@ -122,14 +137,9 @@ def _without_comment(line: str) -> str:
 
 def _statement(statement: str) -> Action:
     if found := _CONDITION.fullmatch(statement):
-        name, operator, wanted, rest = found.groups()
-        action, equal = _statement(rest), operator == "="
-
-        def conditional(header: Header, labels: Labels) -> None:
-            if (getattr(labels, name) == wanted) is equal:
-                action(header, labels)
-
-        return conditional
+        return _conditional(found)
+    if _REJECT.fullmatch(statement):
+        return _reject
     if found := _DELETE.fullmatch(statement):
         tag = _tag(found)
         return lambda header, labels: header.delete(tag)
@@ -137,6 +147,30 @@ def _statement(statement: str) -> Action:
         tag, value = _tag(found), _value(found[3].strip())
         return lambda header, labels: header.set_text(tag, value(header, labels))
     raise ScriptError(f"this server knows no DicomEdit statement like {statement!r}")
+
+
+def _reject(header: Header, labels: Labels) -> None:
+    raise Rejected
+
+
+def _conditional(found: re.Match[str]) -> Action:
+    name, operator, wanted = found["name"], found["operator"], found["wanted"]
+    tag = int("".join(re.findall(r"[0-9A-Fa-f]{4}", found["tag"])), 16) if found["tag"] else 0
+    then = _statement(found["then"])
+    otherwise = _statement(found["otherwise"]) if found["otherwise"] else None
+    try:
+        pattern = re.compile(wanted if operator.endswith("~") else re.escape(wanted))
+    except re.error as problem:
+        raise ScriptError(f"{wanted!r} is no regular expression: {problem}") from None
+
+    def conditional(header: Header, labels: Labels) -> None:
+        text = getattr(labels, name) if name else header.text(tag)
+        if bool(pattern.fullmatch(text)) is not operator.startswith("!"):
+            then(header, labels)
+        elif otherwise:
+            otherwise(header, labels)
+
+    return conditional
 
 
 def _value(text: str) -> Callable[[Header, Labels], str]:

@@ -29,7 +29,7 @@ from .importer import anonymise_file, is_true, project_script
 from .merging import Merge, ScanMove, weigh
 from .rules import during, in_background, strike
 from .state import file_md5
-from .waiting import IDLE, UNASSIGNED, Row, Waiting
+from .waiting import DIRECT, IDLE, UNASSIGNED, Row, Waiting
 
 if TYPE_CHECKING:
     from .state import State
@@ -96,7 +96,7 @@ def _alone(state: State, project: str, label: str) -> Iterator[None]:
     key = (str(state.folder), project, label)
     with _busy_lock:
         if key in _busy:
-            raise Refusal(409, "Session archiving already in progress.  Concurrent modification is discouraged.")
+            raise Refusal(423, "Session archiving already in progress.  Concurrent modification is discouraged.")
         _busy.add(key)
     try:
         yield
@@ -109,6 +109,8 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
     """Carry out ``plan``; return the session's label."""
     waiting = Waiting(state)
     changed = _anonymise(state, row, plan, waiting)
+    code = state.row("SELECT quarantine_code FROM projects WHERE id=?", plan.project)
+    quarantine = quarantine or bool(code and code["quarantine_code"])
     sums = _sums(state, plan, waiting, row, changed)
     with state.write() as db:
         subject_id = plan.subject["id"] if plan.subject else state.new_subject(plan.project, plan.subject_label, user)
@@ -153,14 +155,30 @@ def _scan(state: State, experiment: str, move: ScanMove) -> int:
 
 
 def _anonymise(state: State, row: Row, plan: Merge, waiting: Waiting) -> dict[str, tuple[int, str]]:
-    """Run the project's script over the waiting DICOM files; return new size and SOP UID by path."""
+    """Run the project's script over the waiting DICOM files; return new size and SOP UID by path.
+
+    Objects that it rejects are deleted (REST test TestArchive.testArchiveEmptySessionAfterProjectAnonRejection).
+    """
     script = None if row.prevent_anon else project_script(state, plan.project)
     if script is None:
         return {}
     labels = anonymise.Labels(project=plan.project, subject=plan.subject_label, session=plan.label)
-    paths = [waiting.file_path(row, move.scan.id, resource, file.file["path"])
-             for move in plan.scans for resource, files in move.resources.items() for file in files]
-    return {str(path): anonymise_file(path, script, labels) for path in paths}
+    changed, rejected = {}, []
+    for move in plan.scans:
+        for resource, files in move.resources.items():
+            for file in list(files):
+                path = waiting.file_path(row, move.scan.id, resource, file.file["path"])
+                try:
+                    changed[str(path)] = anonymise_file(path, script, labels)
+                except anonymise.Rejected:
+                    files.remove(file)
+                    rejected.append(file.file)
+        move.resources = {resource: files for resource, files in move.resources.items() if files}
+    plan.scans = [move for move in plan.scans if move.resources]
+    waiting.drop_files(row, rejected)
+    if rejected and not plan.scans:
+        raise ValueError("The project's anonymisation script rejected every object of the session.")
+    return changed
 
 
 def _sums(state: State, plan: Merge, waiting: Waiting, row: Row, changed: Mapping[str, object]) -> dict[str, str]:
@@ -340,7 +358,7 @@ def start_background(state: State, stop: threading.Event, every_s: float = 1.0) 
     """
     waiting = Waiting(state)
     marks = ",".join("?" * len(IDLE))
-    for row in waiting.rows(None, f"status NOT IN ({marks})", *IDLE):
+    for row in waiting.rows(None, f"status NOT IN ({marks})", *IDLE, direct=None):
         waiting.set_status(row, "ERROR", f"The server ended while this session was {row.status}.")
 
     def work() -> None:
@@ -360,20 +378,25 @@ def _moment(state: State) -> contextlib.AbstractContextManager:
 def archive_idle(state: State) -> None:
     """Build each RECEIVING row that has been idle, and archive it where the project's code is 4 or 5.
 
-    The idle time is the site setting ``sessionXmlRebuilderInterval`` in seconds (XNAT source:
-    ``SessionXMLRebuilder``; REST test simpleAutoarchiveMerge).
+    The idle time is the site setting ``sessionXmlRebuilderInterval`` in minutes, which may be a fraction here (XNAT
+    source: ``SessionXMLRebuilder``; REST test simpleAutoarchiveMerge).
     """
-    idle_s = float(state.site("sessionXmlRebuilderInterval") or 300)
+    try:
+        idle_s = 60 * float(state.site("sessionXmlRebuilderInterval") or 5)
+    except ValueError:
+        idle_s = 300.0
     waiting = Waiting(state)
-    for row in waiting.rows(None, "status='RECEIVING'"):
+    for row in waiting.rows(None, "status='RECEIVING'", direct=None):
         age_s = (clock.now() - datetime.fromisoformat(row.lastmod)).total_seconds()
         if age_s < idle_s or row.prevent_auto_commit or row.source == "uploader":
             continue
         with contextlib.suppress(Refusal):
             built = waiting.build(row)
             code = prearchive_code(state, row)
-            if built.status == "READY" and code >= 4 and row.project != UNASSIGNED and row.autoarchive != "Manual":
-                archive_row(state, built, row.uploader, merge=True, override=False, overwrite_files=code == 5)
+            wanted = row.autoarchive not in ("", "Manual")
+            if built.status == "READY" and wanted and row.project != UNASSIGNED:
+                archive_row(state, built, row.uploader, merge=row.autoarchive != DIRECT, override=False,
+                            overwrite_files=code == 5)
 
 
 routes = [

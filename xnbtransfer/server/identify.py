@@ -1,8 +1,8 @@
 """Say from a DICOM header where an object belongs and what it is.
 
 The rules are those of XNAT's importer (XNAT source: ``ClassicDicomObjectIdentifier``; REST test TestDicomRouting):
-a ``Project:P Subject:S Session:E AA:true`` in one of three comment fields wins, then StudyDescription and
-AccessionNumber name the project, PatientName the subject and PatientID the session.
+rules of the receiver, then a ``Project:P Subject:S Session:E AA:true`` in one of three comment fields, then
+StudyDescription and AccessionNumber name the project, PatientName the subject and PatientID the session.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from .reencode import Header
+from .routing import Routing
 
 _COMMENTS = (0x00104000, 0x00324000, 0x001021B0)
 _PATTERNS = {
@@ -27,6 +28,8 @@ class Identity:
     """What one header says about its object."""
 
     projects: tuple[str, ...]
+    """What may name the project, in order; ``accession`` comes last, and never in handler SI."""
+    accession: str
     subject: str
     session: str
     auto_archive: bool | None
@@ -52,21 +55,24 @@ def clean_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", re.split(r"[\\/]", name)[-1]) or "_"
 
 
-def identify(header: Header) -> Identity:
-    """Read the identity of the object that ``header`` begins."""
+def identify(header: Header, routing: Routing | None = None) -> Identity:
+    """Read the identity of the object that ``header`` begins; rules of ``routing`` come before the default ones."""
+    routed = routing or Routing()
     comments = [text for text in map(header.text, _COMMENTS) if text]
 
     def commented(key: str) -> str:
         found = (_PATTERNS[key].search(text) for text in comments)
         return next((match[1] for match in found if match and match[1]), "")
 
-    projects = (commented("Project"), header.text(0x00081030), header.text(0x00080050))
+    projects = (routed.find("project", header.text), commented("Project"), header.text(0x00081030))
     auto = commented("AA").lower()
     series_uid = header.text(0x0020000E)
     return Identity(
         projects=tuple(name for name in projects if name),
-        subject=clean(commented("Subject") or header.text(0x00100010)),
-        session=clean(commented("Session") or header.text(0x00100020)) or "dicom_upload",
+        accession=header.text(0x00080050),
+        subject=clean(routed.find("subject", header.text) or commented("Subject") or header.text(0x00100010)),
+        session=clean(routed.find("session", header.text) or commented("Session") or header.text(0x00100020))
+        or "dicom_upload",
         auto_archive={"true": True, "t": True, "false": False, "f": False}.get(auto),
         study_uid=header.text(0x0020000D),
         series_uid=series_uid,

@@ -7,26 +7,32 @@ side and end in one row (REST test TestImport.testPrearcGradualImport).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+import threading
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import anonymise, unpack
+from . import anonymise, filters, unpack
 from .answers import Refusal
 from .faulty_files import disk_full
 from .identify import Identity, clean, clean_name, identify, resource_of
-from .reencode import NotDicom, read_header
+from .reencode import Header, NotDicom, read_header
+from .routing import Routing
 from .waiting import Received, Row, Waiting
 
 if TYPE_CHECKING:
     from .state import State
 
 _BATCH = 100
+_writing: set[tuple[str, int, str]] = set()
+_writing_lock = threading.Lock()
 _DEST = re.compile(
     r"/?(?:data/)?(?:(?P<archive>archive)(?:/projects/(?P<ap>[^/]+)(?:/subjects/(?P<as>[^/]+)"
     r"(?:/experiments/(?P<ae>[^/]+))?)?)?"
@@ -63,6 +69,10 @@ class Order:
     ignore_unparsable: bool = False
     quarantine: bool = False
     trigger_pipelines: bool = True
+    direct: bool = False
+    """Straight into the archive, without a row in the prearchive."""
+    routing: Routing | None = None
+    """Rules of the receiver that an object came through."""
 
     @classmethod
     def read(cls, user: str, handler: str, given: Mapping[str, str]) -> Order:
@@ -73,6 +83,8 @@ class Order:
         Refusal
             400 when ``dest`` is malformed.
         """
+        if given.get("prearchive_code") == "1" and "overwrite" in given:
+            raise Refusal(400, "overwrite cannot be used with prearchive_code=1")  # XNAT's own check is the wrong way
         dest = given.get("dest", "").strip()
         found = _DEST.fullmatch(dest)
         if dest and not found:
@@ -99,6 +111,7 @@ class Order:
             rename=is_true(given.get("rename")),
             ignore_unparsable=is_true(given.get("Ignore-Unparsable")) or (commit and "Ignore-Unparsable" not in given),
             quarantine=is_true(given.get("quarantine")),
+            direct=is_true(given.get("Direct-Archive")) and handler != "SI",
             trigger_pipelines=is_true(given.get("triggerPipelines", given.get("tiggerPipelines", "true"))),
         )
 
@@ -109,9 +122,13 @@ class Importer:
     def __init__(self, state: State, order: Order) -> None:
         self.state, self.order = state, order
         self.waiting = Waiting(state)
-        self.rows: dict[tuple[str, str, str], Row] = {}
+        self.rows: dict[tuple[str, str, str], list[Row]] = {}
+        self._filters: dict[str, list[filters.Test]] = {}
         self._pending: dict[int, list[Received]] = {}
-        self._script = None if order.prevent_anon else site_script(state)
+        try:
+            self._script = None if order.prevent_anon else site_script(state)
+        except anonymise.ScriptError as problem:
+            raise Refusal(400, f"The site's anonymisation script cannot be run: {problem}") from None
         self._projects: dict[tuple[str, ...], str] = {}
         self._incoming: dict[int, Path] = {}
         self.digests = state.site("checksums") == "true"
@@ -150,14 +167,25 @@ class Importer:
             raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
 
     def take(self, name: str, stream: BinaryIO) -> None:
-        """Store one object; ``name`` is what the sender calls it."""
+        """Store one object; ``name`` is what the sender calls it. What a filter or script keeps out is dropped."""
         header = read_header(stream)
-        found = identify(header)
+        found = identify(header, self.order.routing)
         if not (found.sop_class and found.sop_uid):
             raise NotDicom("no SOP class or instance UID")
-        row = self._row_for(found)
+        project, subject = self._project(found), self.order.subject or found.subject
+        label = self.order.session or found.session
+        if not all(passes(header.text) for passes in self._filters_of(project)):
+            return
         if self._script:
-            self._script.apply(header, anonymise.Labels(project=row.project, subject=row.subject, session=row.name))
+            try:
+                self._script.apply(header, anonymise.Labels(project=project, subject=subject, session=label))
+            except anonymise.Rejected:
+                return
+        row = self._row_for(found, project, subject, label)
+        with self._alone(row, found):
+            self._write(row, found, header, name)
+
+    def _write(self, row: Row, found: Identity, header: Header, name: str) -> None:
         if row.id not in self._incoming:
             self._incoming[row.id] = self.waiting.folder(row) / ".incoming"
             self._incoming[row.id].mkdir(parents=True, exist_ok=True)
@@ -169,45 +197,67 @@ class Importer:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        other_name = template_name(found, header.text(0x00200013))
         if self.order.rename or self.order.handler == "gradual-DICOM":
-            name = template_name(found, header.text(0x00200013))
+            name = other_name
         pending = self._pending.setdefault(row.id, [])
         pending.append(Received(
-            path=path, name=clean_name(name), other_name=template_name(found, header.text(0x00200013)), size=size,
+            path=path, name=clean_name(name), other_name=other_name, size=size,
             resource=resource_of(found.sop_class), identity=found, md5=out.digest(),
         ))
         if len(pending) >= _BATCH:
             self.flush()
 
+    @contextlib.contextmanager
+    def _alone(self, row: Row, found: Identity) -> Iterator[None]:
+        """One object is written once at a time."""
+        key = (str(self.state.folder), row.id, found.sop_uid)
+        with _writing_lock:
+            if key in _writing:
+                raise Refusal(400, "Concurrent file sends of the same data is not supported.")
+            _writing.add(key)
+        try:
+            yield
+        finally:
+            with _writing_lock:
+                _writing.discard(key)
+
     def flush(self) -> None:
         """Enter what was written so far into the catalogue."""
-        rows = {row.id: row for row in self.rows.values()}
+        rows = {row.id: row for some in self.rows.values() for row in some}
         for row_id, files in list(self._pending.items()):
             del self._pending[row_id]
             if files:
                 self.waiting.add_files(rows[row_id], files)
 
-    def _row_for(self, found: Identity) -> Row:
+    def _row_for(self, found: Identity, project: str, subject: str, label: str) -> Row:
+        """The row of an object. Where two rows of one key wait, they share what comes, as seen on a live server."""
         order = self.order
-        project = self._project(found)
-        subject = order.subject or found.subject
-        label = order.session or found.session
         key = (project, found.study_uid, label)
+        single = order.handler == "SI"
         if key not in self.rows:
-            auto = found.auto_archive if order.auto_archive is None else order.auto_archive
-            single = order.handler == "SI"
             if single and self.rows:  # one session per request, whatever the headers say
-                return next(iter(self.rows.values()))
+                return next(iter(self.rows.values()))[0]
+            auto = found.auto_archive if order.auto_archive is None else order.auto_archive
             self.rows[key] = self.waiting.find_or_create(
                 project=project, study_uid=found.study_uid, label=label, subject=subject, user=order.user,
                 auto_archive=auto, prevent_anon=order.prevent_anon, prevent_auto_commit=order.prevent_auto_commit,
                 source=order.source, timestamp=order.timestamp, folder=order.folder, fresh=single,
-                one_study=not single, date=found.date,
+                one_study=not single, date=found.date, direct=order.direct,
             )
-        return self.rows[key]
+        rows = self.rows[key]
+        return rows[0] if len(rows) == 1 else rows[zlib.crc32(found.sop_uid.encode()) % len(rows)]
+
+    def _filters_of(self, project: str) -> list[filters.Test]:
+        if project not in self._filters:
+            try:
+                self._filters[project] = filters.of(self.state, project)
+            except filters.FilterError as problem:
+                raise Refusal(400, f"The series import filter cannot be used: {problem}") from None
+        return self._filters[project]
 
     def _project(self, found: Identity) -> str:
-        names = (self.order.project, *found.projects)
+        names = (self.order.project, *found.projects, "" if self.order.handler == "SI" else found.accession)
         if names not in self._projects:
             self._projects[names] = next(
                 (project for name in names if name and (project := self.waiting.project(self.order.user, name))),
@@ -218,7 +268,7 @@ class Importer:
     def close(self) -> list[Row]:
         """Finish and return the rows that received something, in the order they were first used."""
         self.flush()
-        unique = {row.id: row for row in self.rows.values()}
+        unique = {row.id: row for some in self.rows.values() for row in some}
         return [replace(row) for row in unique.values()]
 
 
@@ -278,7 +328,8 @@ def _compile(text: str, script_id: str) -> anonymise.Script | None:
 def anonymise_file(path: Path, script: anonymise.Script, labels: anonymise.Labels) -> tuple[int, str]:
     """Run ``script`` over the file at ``path`` in place; return its new size and SOPInstanceUID.
 
-    A file that is no DICOM object stays as it is, with an empty UID.
+    A file that is no DICOM object stays as it is, with an empty UID; so does one that the script rejects, by
+    `anonymise.Rejected`.
     """
     new = path.with_name(f".{path.name}.anon")
     try:
@@ -289,5 +340,8 @@ def anonymise_file(path: Path, script: anonymise.Script, labels: anonymise.Label
     except NotDicom:
         new.unlink(missing_ok=True)
         return path.stat().st_size, ""
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     os.replace(new, path)
     return size, header.text(0x00080018)

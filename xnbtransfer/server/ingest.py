@@ -20,7 +20,7 @@ from .answers import Refusal
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
 from .unpack import Flow
-from .waiting import Row
+from .waiting import DIRECT, Row
 
 if TYPE_CHECKING:
     from .state import State
@@ -110,7 +110,7 @@ def run_import(state: State, order: Order, source: Flow, name: str = "upload") -
 def _commit(importer: Importer, order: Order, row: Row) -> str:
     """Build and archive ``row`` as far as the order says; return where the data is now."""
     waiting, state = importer.waiting, importer.state
-    if not (order.where or order.commit or order.handler == "SI"):
+    if row.autoarchive == DIRECT or not (order.where or order.commit or order.handler == "SI"):
         return row.uri
     waiting.build(row)
     code = prearchive_code(state, row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from . import filters
 from .rules import strike
 from .waiting import UNASSIGNED, Row, Scan, Waiting
 
@@ -93,6 +94,7 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
     if strike("workflow-lock", f"{row.url} {project}/{label}"):
         add(Finding(10, "CONFLICT", "Session processing may already be in progress: AutoRun.  "
                                     "Concurrent modification is discouraged."))
+    _weigh_contents(state, merge, scans)
     if existing is None:
         shared = state.row("SELECT 1 FROM shares WHERE kind='experiment' AND project=? AND label=?", project, label)
         if shared:
@@ -104,6 +106,26 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
     for scan in scans:
         _weigh_scan(state, merge, scan)
     return merge
+
+
+def _weigh_contents(state: State, merge: Merge, scans: list[Scan]) -> None:
+    add = merge.findings.append
+    uids = [file["sop_uid"] for scan in scans for file in scan.files if file["sop_uid"]]
+    if len(set(uids)) < len(uids):
+        add(Finding(22, "WARN", "Session contains duplicate SOP Instance UIDs.", "always"))
+    try:
+        tests = filters.of(state, merge.project)
+    except filters.FilterError:
+        tests = []
+    kept_out = [scan.id for scan in scans for passes in tests if not passes(_reader(scan))]
+    if kept_out:
+        add(Finding(22, "FAIL", f"Series import filter non-compliance: scan {', '.join(dict.fromkeys(kept_out))}."))
+
+
+def _reader(scan: Scan) -> filters.Read:
+    """What is known of a scan without reading its files: description, modality and series."""
+    known = {0x0008103E: scan.description, 0x00080060: scan.modality, 0x0020000E: scan.series_uid}
+    return lambda tag: known.get(tag, "")
 
 
 def find_subject(state: State, project: str, name: str) -> sqlite3.Row | None:

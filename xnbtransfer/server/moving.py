@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import find, folders
-from .anonymise import Labels
+from .anonymise import Labels, Rejected
 from .answers import Refusal, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .importer import anonymise_file, project_script
@@ -116,7 +116,11 @@ def anonymise_again(state: State, session_id: str) -> None:
             session_id,
         ):
             for row in state.rows("SELECT path, sop_uid FROM files WHERE resource_pk=?", holder["pk"]):
-                size, sop_uid = anonymise_file(state.file_path(holder["pk"], row["path"]), script, labels)
+                try:
+                    size, sop_uid = anonymise_file(state.file_path(holder["pk"], row["path"]), script, labels)
+                except Rejected:
+                    state.remove_file(holder["pk"], row["path"])
+                    continue
                 db.execute(
                     "UPDATE files SET size=?, sop_uid=? WHERE resource_pk=? AND path=?",
                     (size, sop_uid or row["sop_uid"], holder["pk"], row["path"]),

@@ -23,7 +23,7 @@ from .answers import Refusal
 from .archiving import archive_row, find_rows, may_edit, prearchive_code, read_values, sources
 from .importer import is_true
 from .rules import in_background
-from .waiting import IDLE, UNASSIGNED, Row, Scan, Waiting
+from .waiting import IDLE, STATUSES, UNASSIGNED, Row, Scan, Waiting
 
 if TYPE_CHECKING:
     from .state import State
@@ -99,7 +99,9 @@ def _row(request: Request, *, built: bool = False) -> tuple[Waiting, Row]:
 
 def read_session(request: Request) -> Response:
     """``GET`` one session: its row, with ``format=zip`` its files, with ``format=xml`` its document."""
-    form = request.query_params.get("format", "json")
+    form = request.query_params.get("format", "json").lower()
+    if form not in ("json", "csv", "xml", "zip", "html"):
+        raise Refusal(400, f"unsupported format: {form}")
     if form == "zip":
         waiting, row = _row(request)
         return _zip(row.folder, _session_entries(waiting, row))
@@ -145,7 +147,10 @@ def act(request: Request) -> Response:
         uri = archive_row(state, built, request.state.user, merge=True, override=False, overwrite_files=code == 5)
         return Response(uri, 301, media_type="text/plain")
     if action in ("reset-status", "set-status"):
-        waiting.set_status(row, query.get("status") or ("READY" if row.built else "RECEIVING"))
+        status = query.get("status") or ("READY" if row.built else "RECEIVING")
+        if status not in STATUSES:
+            raise Refusal(400, f"unknown prearchive status: {status}")
+        waiting.set_status(row, status)
         return _uri(row.uri)
     raise Refusal(400, f"unsupported action on prearchive session: {action}")
 

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from .state import State
 
 UNASSIGNED = "Unassigned"
+DIRECT = "DirectArchive"
+"""In place of a row's auto-archive text: on its way into the archive, and in no list of the prearchive."""
 IDLE = ("RECEIVING", "RECEIVING_INTERRUPT", "READY", "CONFLICT", "ERROR")
 """Statuses in which a row can be worked on; in any other something else has it."""
-_CODES = {0: "Manual", 4: "AutoArchive", 5: "AutoArchiveOverwrite"}
+BUSY = ("BUILDING", "ARCHIVING", "MOVING", "DELETING")
+STATUSES = (*IDLE, *BUSY, *(f"QUEUED_{status}" for status in BUSY))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,8 @@ class Row:
     @property
     def uri(self) -> str:
         """The address in answers."""
+        if self.autoarchive == DIRECT:
+            return f"/xapi/direct-archive/{self.project}/{self.tag}/{self.name}"
         return f"/data{self.url}"
 
     def listing(self) -> dict[str, str]:
@@ -118,10 +123,16 @@ class Waiting:
         found = self.state.project(name)
         return found["id"] if found and self.state.can(login, found["id"], "read") else ""
 
-    def rows(self, projects: Iterable[str] | None = None, where: str = "", *values: object) -> list[Row]:
-        """Return rows in the order they were made, of all or of some projects."""
+    def rows(self, projects: Iterable[str] | None = None, where: str = "", *values: object,
+             direct: bool | None = False) -> list[Row]:
+        """Return rows in the order they were made, of all or of some projects.
+
+        ``direct`` says whether those are meant that go straight into the archive; None means all.
+        """
         sql = "SELECT * FROM prearchive"
         conditions = [where] if where else []
+        if direct is not None:
+            conditions.append(f"autoarchive{'=' if direct else '<>'}'{DIRECT}'")
         if projects is not None:
             names = list(projects)
             conditions.append(f"project IN ({','.join('?' * len(names))})")
@@ -137,13 +148,14 @@ class Waiting:
 
     def again(self, row: Row) -> Row | None:
         """Read ``row`` anew; None when it is gone."""
-        found = self.rows(None, "pk=?", row.id)
+        found = self.rows(None, "pk=?", row.id, direct=None)
         return found[0] if found else None
 
     def find_or_create(self, *, project: str, study_uid: str, label: str, subject: str, user: str,
                        auto_archive: bool | None, prevent_anon: bool, prevent_auto_commit: bool, source: str,
-                       timestamp: str, folder: str, fresh: bool, one_study: bool, date: str) -> Row:
-        """Return the row that an object of this session goes to, in status RECEIVING.
+                       timestamp: str, folder: str, fresh: bool, one_study: bool, date: str,
+                       direct: bool = False) -> list[Row]:
+        """Return the row that an object of this session goes to, in status RECEIVING; more where equal ones wait.
 
         ``fresh`` makes a new row even when one with the same key waits (handler SI). With ``timestamp`` and
         ``folder`` given, the row at that address is used; ``one_study`` refuses a second study there.
@@ -153,28 +165,32 @@ class Waiting:
         Refusal
             409 when the row is being archived, built, moved or deleted; 400 for a second study.
         """
+        direct = direct and project != UNASSIGNED
         with self.state.write() as db:
             if timestamp:
-                found = self.find(project, timestamp, folder or label)
-                if found and one_study and found.tag != study_uid:
-                    raise Refusal(400, f"Prearchive session {found.url} holds study {found.tag}, not {study_uid}.")
+                at = self.find(project, timestamp, folder or label)
+                found = [at] if at else []
+                if at and one_study and at.tag != study_uid:
+                    raise Refusal(400, f"Prearchive session {at.url} holds study {at.tag}, not {study_uid}.")
+            elif fresh:
+                found = []
             else:
-                keyed = [] if fresh else self.rows([project], "tag=? AND name=?", study_uid, label)
-                found = keyed[0] if keyed else None
-            if found:
-                if found.status not in IDLE:
-                    raise Refusal(409, f"Session processing may already be in progress: {found.status}.")
+                found = self.rows([project], "tag=? AND name=?", study_uid, label, direct=direct)
+            for row in found:
+                if row.status not in IDLE:
+                    raise Refusal(409, f"Session processing may already be in progress: {row.status}.")
                 db.execute("UPDATE prearchive SET status='RECEIVING', lastmod=?, prevent_anon=max(prevent_anon,?), "
                            "prevent_auto_commit=max(prevent_auto_commit,?), source=CASE WHEN ?<>'' THEN ? ELSE source "
                            "END, autoarchive=CASE WHEN ? THEN 'AutoArchive' ELSE autoarchive END WHERE pk=?",
-                           (now(), prevent_anon, prevent_auto_commit, source, source, bool(auto_archive), found.id))
-                return self.again(found)
-            code = self.state.row("SELECT prearchive_code FROM projects WHERE id=?", project)
-            auto = _CODES.get(code["prearchive_code"], "Manual") if code else ""
-            if auto_archive is not None and code:
+                           (now(), prevent_anon, prevent_auto_commit, source, source, bool(auto_archive) and not direct,
+                            row.id))
+            if found:
+                return [self.again(row) for row in found]
+            auto = DIRECT if direct else self.auto(project)
+            if auto_archive is not None and project != UNASSIGNED and not direct:
                 auto = "AutoArchive" if auto_archive else "Manual"
             folder = folder or clean(label)
-            while not timestamp or self.find(project, timestamp, folder):
+            while not timestamp or self.rows([project], "timestamp=? AND folder=?", timestamp, folder, direct=None):
                 timestamp = now("%Y%m%d_%H%M%S%f")
             key = db.execute(
                 "INSERT INTO prearchive(project, timestamp, folder, name, subject, tag, status, lastmod, uploaded, "
@@ -182,11 +198,22 @@ class Waiting:
                 "VALUES(?,?,?,?,?,?,'RECEIVING',?,'',?,?,?,?,?,?)",
                 (project, timestamp, folder, label, subject, study_uid, now(), date, auto, prevent_anon,
                  prevent_auto_commit, source, user)).lastrowid
-            return self.rows(None, "pk=?", key)[0]
+            return self.rows(None, "pk=?", key, direct=None)
+
+    def auto(self, project: str) -> str:
+        """What a row of ``project`` says of auto-archiving: by the project's code, nothing for Unassigned."""
+        found = self.state.row("SELECT prearchive_code FROM projects WHERE id=?", project)
+        if found is None:
+            return ""
+        code = int(found["prearchive_code"] or 0)
+        return "Manual" if code < 4 else "AutoArchiveOverwrite" if code == 5 else "AutoArchive"
 
     def set_status(self, row: Row, status: str, log: str = "") -> None:
         """Set the status of ``row`` and add ``log`` to its log."""
         with self.state.write() as db:
+            if row.autoarchive == DIRECT and status in ("CONFLICT", "ERROR"):
+                db.execute("UPDATE prearchive SET autoarchive='Manual' WHERE pk=?", (row.id,))
+                log = f"Attempt to direct-archive failed. {log}"
             db.execute("UPDATE prearchive SET status=?, lastmod=? WHERE pk=?", (status, now(), row.id))
             if log:
                 db.execute("INSERT INTO prearchive_logs(row_pk, at, text) VALUES(?,?,?)", (row.id, now(), log))
@@ -333,9 +360,8 @@ class Waiting:
             if self.folder(row).exists():
                 os.rename(self.folder(row), target)
             status = "READY" if row.built else "RECEIVING"
-            code = self.state.row("SELECT prearchive_code FROM projects WHERE id=?", project)
             db.execute("UPDATE prearchive SET project=?, status=?, lastmod=?, autoarchive=? WHERE pk=?",
-                       (project, status, now(), _CODES.get(code["prearchive_code"], "Manual") if code else "", row.id))
+                       (project, status, now(), self.auto(project), row.id))
         return self.again(row)
 
     def delete(self, row: Row) -> None:
@@ -355,6 +381,14 @@ class Waiting:
         shutil.rmtree(self.folder(row), ignore_errors=True)
         with contextlib.suppress(OSError):  # another session may share the time
             self.folder(row).parent.rmdir()
+
+    def drop_files(self, row: Row, files: Iterable[sqlite3.Row]) -> None:
+        """Remove single files of ``row``."""
+        with self.state.write() as db:
+            for file in files:
+                db.execute("DELETE FROM prearchive_files WHERE row_pk=? AND scan=? AND resource=? AND path=?",
+                           (row.id, file["scan"], file["resource"], file["path"]))
+                self.file_path(row, file["scan"], file["resource"], file["path"]).unlink(missing_ok=True)
 
     def delete_scan(self, row: Row, scan: str) -> None:
         """Remove one scan of ``row``."""
