@@ -68,7 +68,7 @@ SITE_DEFAULTS = {
     "preventCrossModalityMerge": "true",
     "requireLogin": "true",
     "sessionTimeout": "900",
-    "sessionXmlRebuilderInterval": "300",
+    "sessionXmlRebuilderInterval": "5",
     "backupDeletedToCache": "false",
 }
 
