@@ -340,7 +340,9 @@ class Desk:
 
     def workflows(self, accession: str) -> list[dict]:
         """The audit entries of a session, the oldest first."""
-        return self.owner.rows(f"/data/experiments/{accession}/history")
+        answer = self.owner.get(f"/data/experiments/{accession}/history", params={"format": "json"})
+        assert answer.status_code == 200, message(answer)
+        return sorted(answer.json()["events"], key=lambda event: event["event_id"])
 
 
 def _changed(data: bytes, **changes: str) -> bytes:

@@ -28,6 +28,9 @@ from . import (
     sharing,
     site,
     subjects,
+    tracking,
+    user_cache,
+    workflows,
 )
 from .faults import Disconnect, FaultMiddleware, Faults
 from .state import State
@@ -43,6 +46,10 @@ class RequestLog:
     def write(self, **values: Any) -> None:
         with self._lock:
             self._file.write(json.dumps(values) + "\n")
+
+
+_MAY_CUT = ("reset", "endless", "no-answer", "cut")
+"""How the names of faults begin that may end the connection within the last piece of an answer."""
 
 
 class Gate:
@@ -76,19 +83,18 @@ class Gate:
                 message = {**message, "headers": response.raw_headers}
             else:
                 seen["out"] += len(message.get("body", b""))
+                struck = scope.get("state", {}).get("faults", [])
+                if not message.get("more_body") and not any(name.startswith(_MAY_CUT) for name in struck):
+                    note()  # before the client can look for it
             await send(message)
 
-        cut = False
-        try:
-            refused = await auth.identify(request)
-            if refused is not None:
-                await refused(scope, counting_receive, counting_send)
-            else:
-                await self.app(scope, counting_receive, counting_send)
-        except Disconnect:
-            cut = True
-            raise
-        finally:
+        cut, noted = False, False
+
+        def note() -> None:
+            nonlocal noted
+            if noted:
+                return
+            noted = True
             self.log.write(
                 time=round(started, 3),
                 method=scope["method"],
@@ -104,6 +110,18 @@ class Gate:
                 ms=round((time.time() - started) * 1000, 1),
             )
 
+        try:
+            refused = await auth.identify(request)
+            if refused is not None:
+                await refused(scope, counting_receive, counting_send)
+            else:
+                await self.app(scope, counting_receive, counting_send)
+        except Disconnect:
+            cut = True
+            raise
+        finally:
+            note()
+
 
 def _alias(path: str) -> str:
     """``/REST/X`` and ``/data/archive/X`` are ``/data/X`` (XNAT source, XNATApplication)."""
@@ -116,7 +134,10 @@ def _alias(path: str) -> str:
 
 async def _refused(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, answers.Refusal)
-    return answers.status_page(problem.status, problem.message)
+    if request.scope["path"].startswith("/xapi/"):  # the other of XNAT's two stacks: text, and nothing for 403
+        body = "" if problem.status == 403 else problem.message
+        return Response(body, problem.status, problem.headers, media_type="text/plain")
+    return answers.status_page(problem.status, problem.message, problem.headers)
 
 
 async def _unknown(request: Request, problem: Exception) -> Response:
@@ -160,7 +181,8 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     state.faults = Faults(rules)
     routes = [Route("/_faults", _faults, methods=["GET", "POST"]), Route("/_check", _check)]
     for room in (
-        auth, site, ingest, prearchive, archiving, resources, listings, sharing, scans, subjects, projects,
+        auth, workflows, tracking, user_cache, site, ingest, prearchive, archiving, resources, listings, sharing, scans,
+        subjects, projects,
     ):  # fmt: skip
         routes += room.routes
 
@@ -182,6 +204,7 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     )
     app.state.xnat = state
     app.state.sessions = auth.Sessions()
+    app.state.tracking = tracking.Tracking()
     gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
     return _WithApp(FaultMiddleware(gate, state.faults, gate.log), app)
 

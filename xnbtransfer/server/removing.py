@@ -16,6 +16,7 @@ from . import folders
 from .answers import Refusal, flag, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .state import State
+from .workflows import justified
 
 
 def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
@@ -25,6 +26,7 @@ def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
     project = below or row["project"]
     if not state.can(user, project, "delete"):
         raise Refusal(403, f"User cannot delete {kind.plural} for project {project}")
+    justified(request)
     if project != row["project"]:
         return _unshare(state, user, kind, row, project, query)
     sessions = [] if kind is EXPERIMENT else state.rows("SELECT * FROM experiments WHERE subject_id=?", row["id"])
@@ -36,9 +38,10 @@ def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
             raise Refusal(403, f"User cannot delete experiments for project {session['project']}")
     keep = not flag(request, "removeFiles")
     with state.write():
+        for one in (*sessions, row):
+            state.workflow(one["id"], "Removed via web service", user, query, project=project)
         left = [forget(state, EXPERIMENT, session, keep=keep) for session in sessions]
         left.append(forget(state, kind, row, keep=keep))
-        state.workflow(row["id"], "Removed via web service", user, query, project=project)
     if not keep:
         discard(state, left)
     return text("")

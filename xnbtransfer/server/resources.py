@@ -2,110 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import mimetypes
 import tarfile
-import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import find, folders, removing, zips
+from . import folders, places, removing, zips
 from .answers import Refusal, catalog, flag, table, text
+from .places import Place
 from .state import State
+from .uploads import upload
+from .workflows import justified
 
 _FILE_COLUMNS = ["Name", "Size", "URI", "collection", "file_tags", "file_format", "file_content", "cat_ID", "digest"]
 _RESOURCE_COLUMNS = [
     "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc", "file_count", "file_size",
     "tags", "content", "format",
 ]  # fmt: skip
-_ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz")
-
-
-class _Place:
-    """One thing that has resources: how it is addressed, named in zips, and who may edit it.
-
-    ``below`` is the project in the address: what is shared into it is edited with rights in both.
-    """
-
-    def __init__(self, kind: str, key: str, project: str, uri: str, label: str, scan=None, below: str = "") -> None:
-        self.kind, self.key, self.project, self.uri, self.label, self.scan = kind, key, project, uri, label, scan
-        self.below = below or project
-
-    def may(self, state: State, user: str | None, action: str) -> bool:
-        on = "project" if self.kind == "project" else "data"
-        return all(state.can(user, name, action, on) for name in {self.project, self.below})
-
-
-def _places(request: Request, *, one: bool = False) -> list[_Place]:
-    """What an address names. With ``one`` it must be exactly one thing (XNAT: 404 otherwise)."""
-    state: State = request.app.state.xnat
-    user, words = request.state.user, request.path_params
-    project = words.get("p", "")
-    if project:
-        project = find.project(state, user, project, "project")["id"]
-    if "e" in words:
-        sessions = find.experiments(state, user, words["e"], project)
-        found = []
-        for session in sessions:
-            uri = f"/data/experiments/{session['id']}"
-            if "scan" in words:
-                found += [
-                    _Place(
-                        "scan",
-                        str(scan["pk"]),
-                        session["project"],
-                        f"{uri}/scans/{quote(scan['id'], safe='')}",
-                        session["label"],
-                        scan,
-                        project,
-                    )
-                    for scan in find.scans(state, session, words["scan"])
-                ]
-            else:
-                found.append(
-                    _Place("experiment", session["id"], session["project"], uri, session["label"], below=project)
-                )
-        if "scan" in words and not found and (one or words["scan"] not in ("ALL", "*")):
-            raise Refusal(404)
-    elif "s" in words:
-        row = find.subject(state, user, words["s"], project)
-        uri = f"/data/subjects/{row['id']}"
-        found = [_Place("subject", row["id"], row["project"], uri, row["label"], below=project)]
-    else:
-        found = [_Place("project", project, project, f"/data/projects/{project}", project)]
-    if one and len(found) != 1:
-        raise Refusal(404)
-    return found
-
-
-def _resources(state: State, place: _Place, wanted: str = "") -> list:
-    rows = state.rows("SELECT * FROM resources WHERE parent_kind=? AND parent_id=? ORDER BY pk", place.kind, place.key)
-    if not wanted:
-        return rows
-    words = set(wanted.split(","))
-    return [row for row in rows if row["label"] in words or str(row["pk"]) in words]
 
 
 def resource_list(request: Request) -> Response:
     """GET <parent>/resources; ``all=true`` on a session adds its scans'."""
     state: State = request.app.state.xnat
-    places = _places(request)
-    if flag(request, "all") and places and places[0].kind == "experiment":
-        for place in list(places):
-            session = state.row("SELECT * FROM experiments WHERE id=?", place.key)
-            places += [
-                _Place("scan", str(scan["pk"]), place.project, "", place.label, scan)
-                for scan in find.scans(state, session, "ALL")
-            ]
+    here = places.asked(request)
+    if flag(request, "all") and here and here[0].kind == "experiment":
+        here += places.scans_of(state, here)
     rows = [
         {
             "xnat_abstractresource_id": row["pk"],
@@ -120,8 +48,8 @@ def resource_list(request: Request) -> Response:
             "content": row["content"],
             "format": row["format"],
         }
-        for place in places
-        for row in _resources(state, place)
+        for place in here
+        for row in places.resources(state, place)
     ]
     return table(request, rows, _RESOURCE_COLUMNS, title="Resources")
 
@@ -130,8 +58,8 @@ def resource(request: Request) -> Response:
     """GET, PUT, POST and DELETE <parent>/resources/R."""
     state: State = request.app.state.xnat
     user, label = request.state.user, request.path_params["r"]
-    place = _places(request, one=True)[0]
-    found = _resources(state, place, label)
+    place = places.asked(request, one=True)[0]
+    found = places.resources(state, place, label)
     if request.method == "GET":
         if not found:
             raise Refusal(404)
@@ -141,13 +69,15 @@ def resource(request: Request) -> Response:
         if not found:
             raise Refusal(404)
         _need(state, user, place, "delete")
+        justified(request)
         for row in found:
             with state.write():
                 folder = removing.forget_resource(state, row["pk"])
             folders.remove(state, folder)
-        state.workflow(place.key, "Removed resource", user, request.query_params)
+        state.workflow(place.item, "Removed resource", user, request.query_params)
         return text("")
     _need(state, user, place, "edit")
+    justified(request)
     if found:
         raise Refusal(409, "Specified resource already exists.")
     query = request.query_params
@@ -157,11 +87,11 @@ def resource(request: Request) -> Response:
         label,
         **{name: query.get(name, "") for name in ("format", "content", "description", "tags")},
     )
-    state.workflow(place.key, "Created resource", user, query)
+    state.workflow(place.item, "Created resource", user, query)
     return text("")
 
 
-def _need(state: State, user: str | None, place: _Place, action: str) -> None:
+def _need(state: State, user: str | None, place: Place, action: str) -> None:
     if not place.may(state, user, action):
         raise Refusal(403)
 
@@ -169,17 +99,10 @@ def _need(state: State, user: str | None, place: _Place, action: str) -> None:
 def file_list(request: Request) -> Response:
     """GET <parent>/files and <parent>/resources/R/files, as a list or as a zip."""
     state: State = request.app.state.xnat
-    places = _places(request)
-    if "r" not in request.path_params and flag(request, "all") and places and places[0].kind == "experiment":
-        for place in list(places):
-            session = state.row("SELECT * FROM experiments WHERE id=?", place.key)
-            places += [
-                _Place(
-                    "scan", str(s["pk"]), place.project, f"{place.uri}/scans/{quote(s['id'], safe='')}", place.label, s
-                )
-                for s in find.scans(state, session, "ALL")
-            ]
-    found = _rows(state, places, request.path_params.get("r", ""))
+    here = places.asked(request)
+    if "r" not in request.path_params and flag(request, "all") and here and here[0].kind == "experiment":
+        here += places.scans_of(state, here)
+    found = _rows(state, here, request.path_params.get("r", ""))
     query = request.query_params
     for name, column in (("file_format", "format"), ("file_content", "content")):
         if query.get(name):
@@ -187,7 +110,7 @@ def file_list(request: Request) -> Response:
     if (
         "r" in request.path_params
         and not found
-        and not any(_resources(state, place, request.path_params["r"]) for place in places)
+        and not any(places.resources(state, place, request.path_params["r"]) for place in here)
     ):
         raise Refusal(404)
     if query.get("index", "").isdigit():
@@ -221,13 +144,13 @@ def file_list(request: Request) -> Response:
     )
 
 
-def _rows(state: State, places: list[_Place], wanted: str) -> list[tuple[_Place, Any, Any]]:
+def _rows(state: State, here: list[Place], wanted: str) -> list[tuple[Place, Any, Any]]:
     """(place, resource, file) of all files; one query for all places of a kind."""
     words = set(wanted.split(",")) if wanted else set()
-    by_key = {(place.kind, place.key): place for place in places}
-    holders: list[tuple[_Place, Any]] = []
-    for kind in {place.kind for place in places}:
-        keys = [place.key for place in places if place.kind == kind]
+    by_key = {(place.kind, place.key): place for place in here}
+    holders: list[tuple[Place, Any]] = []
+    for kind in {place.kind for place in here}:
+        keys = [place.key for place in here if place.kind == kind]
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             marks = ",".join("?" * len(some))
@@ -236,7 +159,7 @@ def _rows(state: State, places: list[_Place], wanted: str) -> list[tuple[_Place,
             ):
                 if not words or row["label"] in words or str(row["pk"]) in words:
                     holders.append((by_key[(kind, row["parent_id"])], row))
-    found: list[tuple[_Place, Any, Any]] = []
+    found: list[tuple[Place, Any, Any]] = []
     by_pk = {row["pk"]: (place, row) for place, row in holders}
     pks = list(by_pk)
     for start in range(0, len(pks), 500):
@@ -271,12 +194,26 @@ def _download(state: State, found, query) -> Response:
     if query["format"] == "zip":
         headers = {"Content-Disposition": f"attachment; filename={label}.zip"}
         return StreamingResponse(zips.stored_zip(members()), media_type="application/zip", headers=headers)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz" if query["format"] == "tar.gz" else "w") as out:
-        for name, path in members():
-            out.add(path, name)
     headers = {"Content-Disposition": f"attachment; filename={label}.{query['format']}"}
-    return Response(buffer.getvalue(), media_type="application/x-tar", headers=headers)
+    gz = query["format"] == "tar.gz"
+    return StreamingResponse(_tar(members(), gz), media_type="application/x-tar", headers=headers)
+
+
+class _Pieces(list):
+    """What a tar writes, in pieces."""
+
+    write = list.append
+
+
+def _tar(members: Iterable[tuple[str, Path]], gz: bool) -> Iterator[bytes]:
+    """A tar of files, member by member."""
+    pieces = _Pieces()
+    with tarfile.open(fileobj=pieces, mode="w|gz" if gz else "w|") as out:
+        for name, path in members:
+            out.add(path, name)
+            yield b"".join(pieces)
+            pieces.clear()
+    yield b"".join(pieces)
 
 
 def _send_file(request: Request, state: State, pk: int, path: str) -> Response:
@@ -298,20 +235,21 @@ def _send_file(request: Request, state: State, pk: int, path: str) -> Response:
 async def one_file(request: Request) -> Response:
     """GET, PUT, POST and DELETE <parent>/resources/R/files/PATH."""
     if request.method in ("PUT", "POST"):
-        return await _upload(request)
+        return await upload(request)
     return await run_in_threadpool(_one_file, request)
 
 
 def _one_file(request: Request) -> Response:
     state: State = request.app.state.xnat
-    place = _places(request, one=True)[0]
+    place = places.asked(request, one=True)[0]
     path = request.path_params["path"]
-    found = _resources(state, place, request.path_params["r"])
+    found = places.resources(state, place, request.path_params["r"])
     if request.method in ("GET", "HEAD"):
         if not found:
             raise Refusal(404)
         return _send_file(request, state, found[0]["pk"], path)
     _need(state, request.state.user, place, "delete")
+    justified(request)
     doomed = [
         (row["pk"], one["path"])
         for row in found
@@ -322,95 +260,15 @@ def _one_file(request: Request) -> Response:
         raise Refusal(404)
     for pk, name in doomed:
         state.remove_file(pk, name)
-    state.workflow(place.key, "Removed File", request.state.user, request.query_params)
+    state.workflow(place.item, "Removed File", request.state.user, request.query_params)
     return text("")
 
 
 async def upload_to_list(request: Request) -> Response:
     """PUT and POST <parent>/resources/R/files; GET is the list."""
     if request.method in ("PUT", "POST"):
-        return await _upload(request)
+        return await upload(request)
     return await run_in_threadpool(file_list, request)
-
-
-async def _upload(request: Request) -> Response:
-    state: State = request.app.state.xnat
-    place = (await run_in_threadpool(lambda: _places(request, one=True)))[0]
-    path = request.path_params.get("path", "")
-    received: list[tuple[str, Path]] = []
-    try:
-        if request.headers.get("content-type", "").startswith("multipart/"):
-            async with request.form() as form:
-                for part in form.values():
-                    if isinstance(part, UploadFile):
-                        target = state.temporary()
-                        with open(target, "wb") as out:
-                            while piece := await part.read(1 << 20):
-                                out.write(piece)
-                        received.append((path or (part.filename or "file"), target))
-        else:
-            if "content-length" not in request.headers and "transfer-encoding" in request.headers:
-                raise Refusal(500)
-            target = state.temporary()
-            size = 0
-            with open(target, "wb") as out:
-                async for piece in request.stream():
-                    out.write(piece)
-                    size += len(piece)
-            received.append((path or "file", target))
-            if not size:
-                raise Refusal(400)
-        if not received:
-            raise Refusal(400)
-        return await run_in_threadpool(_keep, request, place, received)
-    finally:
-        for _, target in received:
-            target.unlink(missing_ok=True)
-
-
-def _keep(request: Request, place: _Place, received: list[tuple[str, Path]]) -> Response:
-    state: State = request.app.state.xnat
-    query, user = request.query_params, request.state.user
-    if not place.may(state, user, "edit"):
-        # XNAT source, FileList: the handler has no else branch. 200, and nothing is stored (seen on a live server).
-        return text("")
-    known = _resources(state, place, request.path_params["r"])
-    fields = {name: query.get(name, "") for name in ("format", "content", "tags")}
-    pk = known[0]["pk"] if known else state.add_resource(place.kind, place.key, request.path_params["r"], **fields)
-    duplicates: list[str] = []
-    for name, source in received:
-        if flag(request, "extract") and name.lower().endswith(_ARCHIVES):
-            for inner, data in _unpacked(source):
-                _store(state, pk, inner, data, fields, flag(request, "overwrite"), duplicates)
-        else:
-            _store(state, pk, name, source, fields, flag(request, "overwrite"), duplicates)
-    state.workflow(place.key, "Uploaded File", user, query)
-    if duplicates:
-        return Response(json.dumps({"duplicates": duplicates}), media_type="text/html")
-    return text("")
-
-
-def _store(state: State, pk: int, name: str, data, fields, overwrite: bool, duplicates: list[str]) -> None:
-    name = name.replace("\\", "/").lstrip("/")
-    exists = state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", pk, name)
-    if exists and not overwrite:
-        duplicates.append(name)
-        return
-    state.store_file(pk, name, data, **fields)
-
-
-def _unpacked(source: Path):
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as found:
-            for info in found.infolist():
-                if not info.is_dir() and ".." not in info.filename.split("/"):
-                    yield info.filename, found.read(info)
-        return
-    with contextlib.suppress(tarfile.TarError), tarfile.open(source) as found:
-        for member in found:
-            stream = found.extractfile(member) if member.isfile() else None
-            if stream is not None and ".." not in member.name.split("/"):
-                yield member.name, stream.read()
 
 
 _BASES = [

@@ -14,6 +14,7 @@ from . import fields, find, removing
 from .answers import Refusal, item_answer, text
 from .state import State
 from .views import scan_view
+from .workflows import justified
 
 _OWN = {"type", "uid", "quality", "note", "series_description", "frames", "modality"}
 
@@ -40,6 +41,7 @@ def _look(request: Request) -> Response:
         return item_answer(request, scan_view(owner["id"], found))
     if not find.may(state, request.state.user, owner, "delete", below):
         raise Refusal(403, "User account doesn't have permission to modify this session.")
+    justified(request)
     with state.write() as db:
         left = removing.forget_resources(state, "scan", str(found["pk"]))
         db.execute("DELETE FROM scans WHERE pk=?", (found["pk"],))
@@ -69,6 +71,7 @@ def _save(request: Request, body: bytes, name: str) -> str:
             raise Refusal(417, "Need POST Contents: the ID of the new scan.")
         if _found(request, name)[2]:
             raise Refusal(409, f"Scan {name} already exists.")
+    justified(request)
     write(state, owner["id"], name, given.xsi_type, given.values)
     _note(request, owner, "Modified via web service" if found else "Added via web service")
     return name

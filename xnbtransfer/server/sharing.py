@@ -16,6 +16,7 @@ from . import find, moving, removing
 from .answers import Refusal, flag, status_page, table, text
 from .find import Kind
 from .state import State
+from .workflows import justified
 
 
 def projects(request: Request) -> Response:
@@ -45,6 +46,7 @@ def _one_project(request: Request) -> Response:
         raise Refusal(404, f"Unable to identify project: {name}") from None
     if request.method == "DELETE":
         return removing.delete(request, kind, row, to)
+    justified(request)
     label = request.query_params.get("label", "")
     if flag(request, "primary"):
         return moving.move(request, kind, row, to, label)

@@ -236,7 +236,7 @@ class State:
 
     def item_folder(self, kind: str, key: str, project: str) -> Path:
         """Where the files of a subject or a session lie, its scans' included; a label does not move them."""
-        base = self.folder / "archive" / _safe(project)
+        base = self.folder / "archive" / safe(project)
         return base / "subjects" / key if kind == "subject" else base / key
 
     def resource_folder(self, pk: int) -> Path:
@@ -244,21 +244,21 @@ class State:
         found = self.row("SELECT * FROM resources WHERE pk=?", pk)
         kind, parent = found["parent_kind"], found["parent_id"]
         if kind == "project":
-            return self.folder / "archive" / _safe(parent) / "resources" / _safe(found["label"])
+            return self.folder / "archive" / safe(parent) / "resources" / safe(found["label"])
         if kind in ("subject", "experiment"):
             owner = self.row(f"SELECT project FROM {kind}s WHERE id=?", parent)
             base = self.item_folder(kind, parent, owner["project"])
-            return (base if kind == "subject" else base / "RESOURCES") / _safe(found["label"])
+            return (base if kind == "subject" else base / "RESOURCES") / safe(found["label"])
         scan = self.row(
             "SELECT s.id AS id, e.id AS experiment, e.project AS project FROM scans s JOIN experiments e "
             "ON e.id=s.experiment_id WHERE s.pk=?",
             int(parent),
         )
         base = self.item_folder("experiment", scan["experiment"], scan["project"])
-        return base / "SCANS" / _safe(scan["id"]) / _safe(found["label"])
+        return base / "SCANS" / safe(scan["id"]) / safe(found["label"])
 
     def file_path(self, resource_pk: int, path: str) -> Path:
-        return self.resource_folder(resource_pk) / Path(*(_safe(part) for part in path.split("/") if part))
+        return self.resource_folder(resource_pk) / Path(*(safe(part) for part in path.split("/") if part))
 
     def temporary(self) -> Path:
         """A name for a file that is being received."""
@@ -322,19 +322,24 @@ class State:
             self.file_path(resource_pk, path).unlink(missing_ok=True)
 
     def prearchive_folder(self, project: str, timestamp: str, folder: str) -> Path:
-        return self.folder / "prearchive" / _safe(project or "Unassigned") / _safe(timestamp) / _safe(folder)
+        return self.folder / "prearchive" / safe(project or "Unassigned") / safe(timestamp) / safe(folder)
 
     # -- events -------------------------------------------------------------------------------------------------
 
     def workflow(
         self, item: str, name: str, user: str, query: Any = None, status: str = "Complete", project: str = ""
     ) -> None:
-        """Note an audit entry; ``query`` may hold event_reason, event_action and event_comment."""
+        """Note an audit entry; ``query`` may hold event_reason, event_type, event_action and event_comment."""
         get = query.get if query is not None else lambda *_: ""
+        known = self.row(
+            "SELECT xsi_type FROM experiments WHERE id=? UNION SELECT 'xnat:subjectData' FROM subjects WHERE id=?",
+            item,
+            item,
+        )
         with self.write() as db:
             db.execute(
-                "INSERT INTO workflows(item, name, status, reason, comment, user, date, project) "
-                "VALUES(?,?,?,?,?,?,?,?)",
+                "INSERT INTO workflows(item, name, status, reason, comment, user, date, project, type, data_type) "
+                "VALUES(?,?,?,?,?,?,?,?,?,?)",
                 (
                     item,
                     get("event_action", "") or name,
@@ -344,6 +349,8 @@ class State:
                     user,
                     now(),
                     project,
+                    get("event_type", "") or "WEB_SERVICE",
+                    known["xsi_type"] if known else "",
                 ),
             )
 
@@ -357,7 +364,7 @@ class State:
         )
 
 
-def _safe(part: str) -> str:
+def safe(part: str) -> str:
     """One path segment that stays one, whatever a client calls its file."""
     cleaned = part.replace("/", "_").replace("\\", "_").replace("\0", "_")
     return f"_{cleaned}" if cleaned in ("", ".", "..") else cleaned

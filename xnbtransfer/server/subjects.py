@@ -19,6 +19,7 @@ from .fields import Given
 from .find import EXPERIMENT, SUBJECT, Kind
 from .state import State
 from .views import view
+from .workflows import justified
 
 _OWN = {"date", "time", "uid", "modality"}
 _STATUS = {"_lock": "locked", "_unlock": "active", "_obsolete": "obsolete", "activate": "active",
@@ -43,6 +44,7 @@ def _change(request: Request, body: bytes) -> Response:
     """Look and write in one transaction, so that two who make the same thing at once do not collide."""
     state: State = request.app.state.xnat
     given = fields.read(request, body)
+    justified(request)
     with state.write():
         try:
             kind, row, below = find.asked(request)
@@ -166,6 +168,7 @@ def _to_list(request: Request, body: bytes) -> Response:
     project = find.project(state, request.state.user, request.path_params["p"])["id"]
     kind = SUBJECT if request.scope["path"].endswith("/subjects") else EXPERIMENT
     given = fields.read(request, body)
+    justified(request)
     with state.write():
         made = _new(request, kind, project, given, "")
     return created(request, made)

@@ -1,0 +1,111 @@
+"""Things that have resources, by their addresses: projects, subjects, sessions, scans (XNAT source: XNATTemplate)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from starlette.requests import Request
+
+from . import find
+from .answers import Refusal
+from .state import State
+
+_URI = re.compile(
+    r"/?(?:(?:data|REST)/)?(?:archive/)?(?:projects/(?P<p>[^/]+)/?)?(?:subjects/(?P<s>[^/]+)/?)?"
+    r"(?:experiments/(?P<e>[^/]+)/?)?(?:scans/(?P<scan>[^/]+)/?)?(?:resources/(?P<r>[^/]+)/?(?:files(?:/(?P<path>.+?))?)?)?/?"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One thing that has resources: how it is addressed, named in zips, and who may edit it.
+
+    ``item`` is the subject, session or project that its audit entries are about. ``below`` is the project in the
+    address: what is shared into it is edited with rights in both.
+    """
+
+    kind: str
+    key: str
+    project: str
+    uri: str
+    label: str
+    item: str
+    scan: Any = None
+    below: str = ""
+
+    def may(self, state: State, user: str | None, action: str) -> bool:
+        on = "project" if self.kind == "project" else "data"
+        return all(state.can(user, name, action, on) for name in {self.project, self.below or self.project})
+
+
+def asked(request: Request, *, one: bool = False) -> list[Place]:
+    """What the address of a request names. With ``one`` it must be exactly one thing (XNAT: 404 otherwise)."""
+    return named(request.app.state.xnat, request.state.user, request.path_params, one=one)
+
+
+def named(state: State, user: str | None, words: Mapping[str, str], *, one: bool = False) -> list[Place]:
+    project = words.get("p") or ""
+    if project:
+        project = find.project(state, user, project, "project")["id"]
+    if words.get("e"):
+        found = []
+        for session in find.experiments(state, user, words["e"], project):
+            uri = f"/data/experiments/{session['id']}"
+            place = Place(
+                "experiment", session["id"], session["project"], uri, session["label"], session["id"], below=project
+            )
+            found += scans_of(state, [place], words["scan"]) if words.get("scan") else [place]
+        if words.get("scan") and not found and (one or words["scan"] not in ("ALL", "*")):
+            raise Refusal(404)
+    elif words.get("s"):
+        row = find.subject(state, user, words["s"], project)
+        uri = f"/data/subjects/{row['id']}"
+        found = [Place("subject", row["id"], row["project"], uri, row["label"], row["id"], below=project)]
+    else:
+        found = [Place("project", project, project, f"/data/projects/{project}", project, project)]
+    if one and len(found) != 1:
+        raise Refusal(404)
+    return found
+
+
+def scans_of(state: State, sessions: Iterable[Place], names: str = "ALL") -> list[Place]:
+    """The scans of sessions, as places."""
+    return [
+        Place(
+            "scan", str(scan["pk"]), place.project, f"{place.uri}/scans/{quote(scan['id'], safe='')}", place.label,
+            place.item, scan, place.below,
+        )
+        for place in sessions
+        for scan in find.scans(state, {"id": place.key}, names)
+    ]  # fmt: skip
+
+
+def resources(state: State, place: Place, wanted: str = "") -> list:
+    """The resources of a place, or those of a comma list of labels and numbers."""
+    rows = state.rows("SELECT * FROM resources WHERE parent_kind=? AND parent_id=? ORDER BY pk", place.kind, place.key)
+    if not wanted:
+        return rows
+    words = set(wanted.split(","))
+    return [row for row in rows if row["label"] in words or str(row["pk"]) in words]
+
+
+def words_of(uri: str) -> dict[str, str]:
+    """The words of an address of the archive that came as a parameter, by the names of the routes.
+
+    >>> words_of("/archive/experiments/XNAT_E00001/scans/1/resources/DICOM/files/a/b.dcm")
+    {'e': 'XNAT_E00001', 'scan': '1', 'r': 'DICOM', 'path': 'a/b.dcm'}
+
+    Raises
+    ------
+    Refusal
+        400 when it is none.
+    """
+    found = _URI.fullmatch(uri.strip())
+    words = {name: unquote(value) for name, value in found.groupdict().items() if value} if found else {}
+    if not words.keys() & {"p", "s", "e"}:
+        raise Refusal(400, f"Invalid resource URI: {uri}")
+    return words

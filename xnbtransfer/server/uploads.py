@@ -1,0 +1,118 @@
+"""Files into resources: raw, multipart, unpacked, one request at a time (XNAT source: FileList, ResourceModifierA)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import places
+from .answers import Refusal, flag, text
+from .places import Place
+from .state import State
+from .workflows import justified
+
+_ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz", ".gz")
+Named = list[tuple[str, Path]]
+"""Received files, each with the name it is to have."""
+
+
+async def upload(request: Request) -> Response:
+    """PUT and POST <parent>/resources/R/files[/PATH]."""
+    place = (await run_in_threadpool(lambda: places.asked(request, one=True)))[0]
+    resource, path = request.path_params["r"], request.path_params.get("path", "")
+    async with received(request, path) as files:
+        return await run_in_threadpool(store, request, place, resource, files)
+
+
+@contextlib.asynccontextmanager
+async def received(request: Request, path: str):
+    """The files of a body, under temporary names that are gone at the end.
+
+    Raises
+    ------
+    Refusal
+        400 without a file, 500 for a raw body without a length (as a live server).
+    """
+    state: State = request.app.state.xnat
+    found: Named = []
+    try:
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            async with request.form() as form:
+                for part in form.values():
+                    if isinstance(part, UploadFile):
+                        found.append((path or part.filename or "file", state.temporary()))
+                        with open(found[-1][1], "wb") as out:
+                            while piece := await part.read(1 << 20):
+                                out.write(piece)
+        else:
+            if "content-length" not in request.headers and "transfer-encoding" in request.headers:
+                raise Refusal(500)
+            found.append((path or "file", state.temporary()))
+            size = 0
+            with open(found[-1][1], "wb") as out:
+                async for piece in request.stream():
+                    out.write(piece)
+                    size += len(piece)
+            if not size:
+                raise Refusal(400)
+        if not found:
+            raise Refusal(400)
+        yield found
+    finally:
+        for _, source in found:
+            source.unlink(missing_ok=True)
+
+
+def store(request: Request, place: Place, resource: str, files: Named) -> Response:
+    """Put received files into a resource, which is made if it is missing.
+
+    Files that are there already stay, unless ``overwrite=true``, and are named in an answer that is 200 all the same.
+    Without the right to edit the answer is 200 and nothing is stored: XNAT's handler has no else branch (XNAT source,
+    FileList; seen on a live server).
+    """
+    state: State = request.app.state.xnat
+    query, user = request.query_params, request.state.user
+    if not place.may(state, user, "edit"):
+        return text("")
+    justified(request)
+    fields = {name: query.get(name, "") for name in ("format", "content", "tags")}
+    known = places.resources(state, place, resource)
+    pk = known[0]["pk"] if known else state.add_resource(place.kind, place.key, resource, **fields)
+    duplicates: list[str] = []
+    for name, source in files:
+        inner = unpacked(source) if flag(request, "extract") and name.lower().endswith(_ARCHIVES) else None
+        for path, data in inner or [(name, source)]:
+            path = path.replace("\\", "/").lstrip("/")
+            exists = state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", pk, path)
+            if exists and not flag(request, "overwrite"):
+                duplicates.append(path)
+            else:
+                state.store_file(pk, path, data, **fields)
+    state.workflow(place.item, "Uploaded File", user, query, project=place.project)
+    if duplicates:
+        return Response(json.dumps({"duplicates": duplicates}), media_type="text/html")
+    return text("")
+
+
+def unpacked(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents in a zip or tar; names that would leave the folder are left out."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as found:
+            for info in found.infolist():
+                if not info.is_dir() and ".." not in info.filename.split("/"):
+                    yield info.filename, found.read(info)
+        return
+    with contextlib.suppress(tarfile.TarError), tarfile.open(source) as found:
+        for member in found:
+            stream = found.extractfile(member) if member.isfile() else None
+            if stream is not None and ".." not in member.name.split("/"):
+                yield member.name, stream.read()
