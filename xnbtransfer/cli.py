@@ -210,11 +210,12 @@ def plan(source_: str | None, destination_: str | None, output: str, as_json: bo
     from . import html
     from .plan import plan as decide
     from .progress import read_sides
+    from .review import review as look
 
     options = _both(values, source_, destination_)
     with _connections(options.source_server, options.destination_server) as (source, destination):
         here, there, labels = read_sides(source, destination, options)
-    made = decide(here, there, options, labels=labels)
+        made = look(decide(here, there, options, labels=labels), source, here)
     try:
         made.save(output)
     except OSError as problem:
@@ -223,8 +224,8 @@ def plan(source_: str | None, destination_: str | None, output: str, as_json: bo
     if as_json:
         _print_json({"path": output, "exit_code": int(code), **made.model_dump(mode="json")})
         return code
-    for shown in (html.plan_table(made), html.findings_table(made), html.left_behind_table(made)):
-        click.echo(shown)
+    for table in (html.plan_table, html.findings_table, html.review_table, html.left_behind_table):
+        click.echo(table(made))
     click.echo(f"The plan is in {output}.")
     if made.blockers:
         _say(f"There are {len(made.blockers)} blockers; 'xnbtransfer run' will refuse this plan.")

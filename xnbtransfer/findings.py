@@ -98,6 +98,29 @@ RULES: dict[str, Rule] = {
     "P03": Rule("warning", "Not everything is proved",
                 "Files that are not read back stay 'cannot be proved' (exit code 4)."),
     "P04": Rule("warning", "The inventory has gaps", "A server left something out, or may not show it."),
+    "P05": Rule("warning", "Decisions that nothing needs", "The decisions name sessions that are not selected."),
+    "P06": Rule("blocking", "Labels that do not match", "The destination wants labels of another form.",
+                "Map them with --label-map or --label-rule, or leave the sessions out."),
+    "P07": Rule("note", "Resources stay behind",
+                "Resources that are not DICOM scans are not carried unless their labels are named.",
+                "Run the pipelines again at the destination, or name the labels with --resources."),
+    "P08": Rule("warning", "Resources are carried as they are",
+                "Resources go byte for byte: no anonymisation script runs on them, outputs of pipelines name the "
+                "project and the labels they were made for, and what texts and file names say of a person arrives as "
+                "it is.",
+                "Look into them before the run, or run the pipelines again at the destination."),
+    "P09": Rule("blocking", "Resources and fields have no place in the prearchive",
+                "Resources of sessions and scans, or fields, were chosen, and XNAT takes none for a session that waits "
+                "in the prearchive.", "Choose archive, or leave them out."),
+    "P10": Rule("warning", "Resources that nothing has", "A label named in resources is on nothing that was selected."),
+    "P11": Rule("warning", "Fields are carried as they are",
+                "Fields of subjects and sessions were chosen. Their values are neither judged nor kept in the record.",
+                "Make sure that none of them says who somebody is."),
+    "S13": Rule("blocking", "Files go in without anonymisation",
+                "method=files puts files into the archive byte for byte: neither the site's nor the project's script "
+                "runs on them, no series filter, and no prearchive stands between. What the headers hold is there to "
+                "see.",
+                "Waive this rule with a reason in waivers, after the headers were reviewed; or choose method=import."),
     "C01": Rule("blocking", "Several studies in one session",
                 "The files of a session name more than one StudyInstanceUID; XNAT takes one per session, and the "
                 "others would be refused or split off.",
@@ -234,6 +257,8 @@ RULES: dict[str, Rule] = {
                 "Choose review=sample or review=all."),
     "L03": Rule("warning", "A scan could not be reviewed", "Its header could not be read for the sample.",
                 "Choose review=all."),
+    "L04": Rule("note", "Known identifiers", "A list was searched for: how many entries, how many were too short "
+                "or too common, and a salted digest (scrypt) by which somebody with the list can prove which it was."),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import ExitCode
+from .findings import SEVERITIES, Finding, in_order
 from .values import Result, Verdict
 
 SHOWN = 200
@@ -414,11 +415,28 @@ def plan_table(plan: Any) -> Html:
 
 
 def findings_table(plan: Any) -> Html:
-    """What is worth knowing before the start, the blockers first."""
-    order = {"blocking": 0, "warning": 1, "note": 2}
-    rows = [finding.model_dump() for finding in sorted(plan.findings, key=lambda one: order[one.severity])]
-    columns = ["severity", "rule", "where", "sentence", "remedy"]
-    return table(rows, f"Findings before the start: {len(rows)}", columns, limit=1000)
+    """What rights, settings, labels and listings tell before the start, the blockers first."""
+    found = [one for one in plan.findings if one.rule[0] in "ASP"]
+    return findings_rows(found, f"Findings before the start: {len(found)}")
+
+
+def review_table(plan: Any) -> Html:
+    """What the review of the headers tells: consistency, routing, de-identification, and what it could not see."""
+    found = [one for one in plan.findings if one.rule[0] not in "ASP"]
+    counts = {word: sum(one.severity == word for one in found) for word in SEVERITIES}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    depth = plan.options.get("review", "sample")
+    return findings_rows(found, f"Review of the headers (review={depth}): {told}")
+
+
+def findings_rows(findings: Iterable[Finding], caption: str) -> Html:
+    """Findings as a table, the blockers first; a waiver stands where the remedy would."""
+    rows = [
+        {**one.model_dump(), "where": one.where, "remedy": f"waived: {one.waived}" if one.waived else one.remedy}
+        for one in in_order(findings)
+    ]
+    columns = ["severity", "rule", "where", "sentence", "shape", "remedy"]
+    return table(rows, caption, columns, limit=1000, full="findings.csv")
 
 
 def left_behind(plan: Any) -> pd.DataFrame:

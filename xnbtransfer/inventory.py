@@ -332,7 +332,8 @@ def read_inventory_files(folder: str | Path) -> Inventory:
         for name, columns in _FRAMES.items():
             with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
                 frames[name] = frame(map(_typed, csv.DictReader(file)), columns)
-        rest["settings"] = Settings(**rest["settings"])
+        told = rest["settings"]
+        rest["settings"] = Settings(**{key: tuple(one) if isinstance(one, list) else one for key, one in told.items()})
         rest["notes"] = tuple(rest["notes"])
         return Inventory(**rest, **frames)
     except (OSError, ValueError, KeyError, TypeError) as problem:

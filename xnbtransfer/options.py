@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import OptionsError
 
 Existing = Literal["skip", "stop", "merge", "replace", "rename"]
+Review = Literal["none", "sample", "all"]
 
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
@@ -68,6 +69,16 @@ class TransferOptions(BaseModel):
     rename_to: str = Field("{session}_{n}", description="label of a session that is renamed by rule; {n} counts from 2")
     archive: bool = Field(False, description="archive after the comparison in the prearchive")
     proof: str = Field("all", description="all, sample:N (N files a scan) or listing")
+    review: Review = Field(
+        "sample",
+        description="headers to look at: none, sample (one file a scan, before the start) or all (and every file while "
+        "it is copied)",
+    )
+    policy: str = Field("", description="YAML with rules, retained options and waivers by destination project")
+    waivers: str = Field("", description="YAML with waivers for this transfer, each with its rule, scope and reason")
+    identifiers: str = Field(
+        "", description="text file with names and numbers to be found, one a line; it is never stored"
+    )
     workers: int = Field(4, ge=1, le=32, description="scans in flight at one time")
     record_root: str = Field("xnbtransfer-records", description="folder that receives the record")
     dry_run: bool = Field(False, description="stop after the plan: nothing is written at the destination")

@@ -16,15 +16,26 @@ from typing import Any
 import pandas as pd
 
 from . import __version__
+from .checks import (
+    access_findings,
+    label_findings,
+    listing_findings,
+    settings_findings,
+    standing_in_the_way,
+)
 from .conflicts import Surroundings, decide, wants_rename
 from .decisions import Decisions, decisions_of, read_decisions, read_rules
+from .deid import Judge
 from .diff import Diff, Status, dicom_files, diff, is_dicom
 from .errors import InputError
+from .findings import Finding, finding, in_order
+from .identities import Identifiers
 from .keys import SessionKey
 from .label_rules import chosen_labels, read_rule
 from .labels import LabelMap, check_labels
 from .options import TransferOptions
-from .plan_file import SENDS, Action, Finding, LeftBehind, Plan, ScanPlan, SessionPlan, Side
+from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
+from .policy import read_policy
 from .values import Inventory
 
 __all__ = [
@@ -151,23 +162,21 @@ def plan(
         tuple(destination.sessions["session"]),
         sent=[*sending, *clash],
     )
-    findings = [*_settings_findings(source, destination, options)]
-    findings += [
-        Finding(severity="warning", rule="LABEL", where=destination.project, sentence=sentence) for sentence in warnings
-    ]
-    findings += _decision_findings(decisions, keys)
-    findings += _pattern_findings(rows, options)
-    findings += [
-        Finding(
-            severity="blocking",
-            rule="EXISTS",
-            where=f"{row.subject}/{row.session}",
-            sentence=f"{row.subject}/{row.session}: {row.because}",
-            remedy="Give it another label with --label-map, leave it out with --sessions, or choose --existing skip.",
+    policy = read_policy(options.policy, destination.project, waivers=options.waivers)
+    known = Identifiers.read(options.identifiers) if options.identifiers else None
+    findings = in_order(
+        policy.applied(
+            [
+                *access_findings(source, destination),
+                *settings_findings(source, destination, options, rows),
+                *label_findings(warnings, destination.project),
+                *_decision_findings(decisions, keys),
+                *_pattern_findings(rows, options),
+                *standing_in_the_way(rows, source.project),
+                *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=known)),
+            ]
         )
-        for row in rows
-        if row.action == "stop"
-    ]
+    )
     sent = [row for row in rows if row.sent_scans]
     scans = [scan for row in sent for scan in row.sent_scans]
     size = sum(scan.size_bytes for scan in scans)
@@ -190,12 +199,11 @@ def plan(
             "requests": requests,
             "temporary_bytes": options.workers * max((scan.size_bytes for scan in scans), default=0),
         },
-        "blockers": tuple(
-            f"{finding.sentence} {finding.remedy}".strip() for finding in findings if finding.severity == "blocking"
-        ),
-        "findings": tuple(findings),
+        "blockers": blockers_of(findings),
+        "findings": findings,
         "sessions": tuple(rows),
         "left_behind": tuple(_left_behind(source)),
+        "policy": policy,
         "fingerprint": "",
     }
     draft = Plan(**values)
@@ -261,7 +269,7 @@ def _decision_findings(decisions: Decisions, keys: list[SessionKey]) -> list[Fin
         return []
     some = f"{', '.join(map(str, idle[:3]))}{' and others' if len(idle) > 3 else ''}"
     sentence = f"The decisions name {len(idle)} sessions that are not selected: {some}."
-    return [Finding(severity="warning", rule="DECISION", where="", sentence=sentence)]
+    return [finding("P05", sentence)]
 
 
 def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list[Finding]:
@@ -272,8 +280,7 @@ def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list
         if unfit:
             sentence = f"{len(unfit)} {kind} labels do not match {pattern}: {', '.join(unfit[:3])}"
             sentence += " and others." if len(unfit) > 3 else "."
-            remedy = "Map them with --label-map or --label-rule, or leave the sessions out."
-            found.append(Finding(severity="blocking", rule="LABEL-PATTERN", where="", sentence=sentence, remedy=remedy))
+            found.append(finding("P06", sentence))
     return found
 
 
@@ -393,90 +400,3 @@ def _left_behind(source: Inventory):
             if output
             else "not DICOM: upload it as a resource if it is needed there",
         )
-
-
-def _settings_findings(source: Inventory, destination: Inventory, options: TransferOptions):
-    there = destination.settings
-    where = destination.project
-    if source.settings.can_read is False:
-        yield Finding(
-            severity="blocking",
-            rule="RIGHT-READ",
-            where=source.project,
-            sentence=f"{source.user} may not read sessions of {source.project}.",
-            remedy="Ask an owner of the project to add you.",
-        )
-    if there.can_create is False:
-        yield Finding(
-            severity="blocking",
-            rule="RIGHT-CREATE",
-            where=where,
-            sentence=f"{destination.user} may not create sessions in {where}.",
-            remedy="Ask an owner of the project to make you a member.",
-        )
-    if there.can_create is None:
-        yield Finding(
-            severity="warning",
-            rule="RIGHT-CREATE",
-            where=where,
-            sentence=f"The server does not tell whether {destination.user} may create sessions in {where}.",
-        )
-    if there.site_script_on:
-        yield Finding(
-            severity="note",
-            rule="ANON-SITE",
-            where=where,
-            sentence="The site-wide anonymisation of the destination runs on every file that arrives: bytes change, "
-            "and the elements named in its script take new values.",
-        )
-    if there.project_script_on:
-        yield Finding(
-            severity="note",
-            rule="ANON-PROJECT",
-            where=where,
-            sentence=f"The anonymisation script of {where} runs when a session is archived.",
-        )
-    if there.site_script_on is False and not there.project_script_on:
-        yield Finding(
-            severity="warning",
-            rule="ANON-OFF",
-            where=where,
-            sentence="No anonymisation script runs at the destination: what the headers hold arrives as it is.",
-        )
-    if (there.prearchive_code or 0) >= 4:
-        yield Finding(
-            severity="note",
-            rule="PREARCHIVE-CODE",
-            where=where,
-            sentence=f"{where} archives by itself (prearchive code {there.prearchive_code}); this transfer keeps its "
-            "sessions out of that until they are compared.",
-        )
-    if there.quarantine_code:
-        yield Finding(
-            severity="note", rule="QUARANTINE", where=where, sentence=f"New sessions of {where} are quarantined."
-        )
-    if there.checksums is False:
-        yield Finding(
-            severity="note",
-            rule="CHECKSUMS",
-            where=where,
-            sentence="The destination keeps no checksums: the archived files are read back a second time.",
-        )
-    if not source.files.empty and bool((source.files["md5"] == "").any()):
-        without = int((source.files["md5"] == "").sum())
-        yield Finding(
-            severity="warning",
-            rule="SOURCE-MD5",
-            where=source.project,
-            sentence=f"The source lists no MD5 for {without} files: damage on the way from the source to here "
-            "cannot be seen for them.",
-        )
-    if options.proof != "all":
-        yield Finding(
-            severity="warning",
-            rule="PROOF",
-            where=where,
-            sentence=f"proof={options.proof}: files that are not read back stay 'cannot be proved' (exit code 4).",
-        )
-    for sentence in (*source.notes, *destination.notes):
-        yield Finding(severity="warning", rule="INVENTORY", where="", sentence=sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import InputError
+from .findings import Finding, in_order
 from .keys import SessionKey
 from .options import TransferOptions
+from .policy import Policy
 
 Action = Literal["copy", "merge", "replace", "skip", "stop"]
 SENDS = ("copy", "merge", "replace")
@@ -21,16 +24,6 @@ SENDS = ("copy", "merge", "replace")
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Finding(_Record):
-    """One thing worth knowing before the start. ``severity`` is blocking, warning or note."""
-
-    severity: Literal["blocking", "warning", "note"]
-    rule: str
-    where: str
-    sentence: str
-    remedy: str = ""
 
 
 class ScanPlan(_Record):
@@ -143,6 +136,11 @@ class Plan(_Record):
             {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
         )
 
+def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The sentences of those findings that forbid a run."""
+    return tuple(f"{one.sentence} {one.remedy}".strip() for one in findings if one.severity == "blocking")
+
+
     def own_fingerprint(self) -> str:
         """SHA-256 over all else, hexadecimal."""
         # Without what was never set: a plan of an earlier version lacks fields that have defaults today.
@@ -152,6 +150,8 @@ class Plan(_Record):
     def to_json(self) -> str:
         return self.model_dump_json(indent=1, exclude_unset=True)
 
+    policy : Policy
+        What the destination project raises, lowers, retains and waives, as it was when the plan was made.
     def save(self, path: str | Path) -> Path:
         """Write the plan; the file appears whole or not at all."""
         path = Path(path)
@@ -178,6 +178,12 @@ class Plan(_Record):
             raise InputError(
                 f"The file {path} is not a whole plan: it is cut short or of another kind.", again
             ) from None
+    def with_findings(self, found: Iterable[Finding]) -> Plan:
+        """This plan with further findings, its blockers and its fingerprint made anew."""
+        findings = in_order((*self.findings, *found))
+        draft = self.model_copy(update={"findings": findings, "blockers": blockers_of(findings)})
+        return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
+
         if found.fingerprint != found.own_fingerprint():
             raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
         return found

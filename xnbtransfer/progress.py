@@ -80,7 +80,17 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         uids = {one for uid in studies for one in study_uids(uid)}
         met.set_result(({labels(key).session for key in keys}, uids))
         elsewhere = read_elsewhere(destination, studies)
-    return Sides(here, dataclasses.replace(there.result(), elsewhere=elsewhere), labels)
+    found = dataclasses.replace(there.result(), elsewhere=elsewhere)
+    return Sides(here, _with_types(destination, here, found), labels)
+
+
+def _with_types(destination: Connection, here: Inventory, there: Inventory) -> Inventory:
+    """The destination with those xsiTypes of the source that the user may not create there."""
+    kinds = sorted(set(here.sessions["xsi_type"]) - {""})
+    missing = tuple(kind for kind in kinds if destination.can(there.project, "create", kind) is False)
+    if not missing or there.settings.can_create is False:
+        return there
+    return dataclasses.replace(there, settings=dataclasses.replace(there.settings, types_missing=missing))
 
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:

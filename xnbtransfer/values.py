@@ -106,9 +106,16 @@ class Settings:
     can_create: bool | None = None
     can_edit: bool | None = None
     can_delete: bool | None = None
+    types_missing: tuple[str, ...] = ()  # xsiTypes of the source that this user may not create here
+    series_filter_on: bool | None = None
+    series_filters: tuple[str, ...] = ()  # JSON of each series import filter that is on, the site's and the project's
+    create_subjects: bool | None = None  # False: upload clients are to create no subjects
+    bulk_upload: bool | None = None
 
     def as_dict(self) -> dict:
-        return dataclasses.asdict(self)
+        """Names and values as JSON has them."""
+        found = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ and from recordings of a live 1.6.4; where the two differ, both answers are unde
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
@@ -49,6 +50,7 @@ _SCAN_COLUMNS = (
 )
 _SCAN_EXTRAS = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
 _ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
+_CONTENTS = {"contents": "true", "accept-not-found": "true"}
 
 
 def connect(
@@ -184,6 +186,9 @@ class Connection(Items):
             ),
             "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
             **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
+            "filters": lambda: self._series_filters(place),
+            "create_subjects": lambda: truth(self._told(f"{place}/config/applet/allow-create-subject", _CONTENTS)),
+            "bulk_upload": lambda: truth(self._told(f"{place}/config/applet/allow-bulk-upload", _CONTENTS)),
         }
         asks |= {} if gives else takes
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -192,8 +197,11 @@ class Connection(Items):
         site_on, site_script = told.pop("site", (None, None))
         project_on, project_script = told.pop("project", (None, None))
         return Settings(
+        filter_on, filters = told.pop("filters", (None, ()))
             **told,
             site_script_on=site_on,
+            series_filter_on=filter_on,
+            series_filters=filters,
             site_script=site_script,
             project_script_on=project_on,
             project_script=project_script,
@@ -321,6 +329,26 @@ class Connection(Items):
         return self._http.stream(path, {"format": "zip"})
 
     def open_session(self, session_id: str):
+    def open_scan_file(self, session_id: str, scan: str, resource: str, path: str):
+        """One file of a scan, as a context manager that yields its pieces; leaving it early reads no further."""
+        where = f"{session_path(session_id)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files/{quote(path)}"
+        return self._http.stream(where, zipped=False)
+
+    def header_dump(self, project: str, session_id: str, scan: str) -> list[dict]:
+        """The header of one file of a scan as the server reads it: tag1, tag2, vr, value.
+
+        XNAT source, ``DicomDump`` and ``DicomHeaderDump``: values are cut at 64 characters, of nested elements
+        ``tag1`` names the innermost sequence only, and text is escaped for HTML.
+
+        Raises
+        ------
+        NotFoundError, ServerError, RefusedError
+            Where the server has no such service, or no such scan.
+        """
+        source = f"/archive/projects/{project}/experiments/{session_id}/scans/{scan}"
+        rows = self._table("/data/services/dicomdump", {"src": source}, patient=False)
+        return [{name: cell(row, name) for name in ("tag1", "tag2", "vr", "value")} for row in rows]
+
         """A zip of all scans of a session, as a context manager that yields its pieces."""
         return self._http.stream(f"{session_path(session_id)}/scans/ALL/files", {"format": "zip"})
 
@@ -497,6 +525,20 @@ class Connection(Items):
         return on, cell(rows[0], "contents") if on else None
 
     def _files(self, session_ids: Sequence[str], what: str) -> list[dict]:
+    def _series_filters(self, place: str) -> tuple[bool | None, tuple[str, ...]]:
+        """Whether a series import filter is on, and the JSON of each that is (XNAT source, DicomFilterService)."""
+        found: list[str] = []
+        names = ("enableSitewideSeriesImportFilter", "sitewideSeriesImportFilterMode", "sitewideSeriesImportFilter")
+        answer = self._told(f"/xapi/siteConfig/values/{','.join(names)}")
+        site = answer.json() if answer is not None and is_json(answer) else {}
+        on = str(site.get(names[0], "")).lower() if isinstance(site, dict) else ""
+        if on == "true":
+            found.append(json.dumps({"mode": site.get(names[1], ""), "list": site.get(names[2], "")}))
+        answer = self._told(f"{place}/config/seriesImportFilter/config", _CONTENTS)
+        if answer is not None and answer.text.strip():
+            found.append(answer.text)
+        return (True if found else False if answer is not None or on else None), tuple(found)
+
         chunks = list(chunked(session_ids))
 
         def listed(chunk: list[str]) -> list[dict]:

@@ -35,7 +35,10 @@ OPTIONS = {
 DESCRIPTIVE = re.compile(r"Description|Comment|Label|Template Name|ROI Name|Structure Set Name|Treatment Sites")
 
 NAMED = {
-    "00100010": "name", "00100020": "id", "00100030": "birth", "00101010": "age", "00420011": "document",
+    "00100010": "name", "00100020": "id",
+    "00080201": "date",
+    "00340007": "date",
+ "00100030": "birth", "00101010": "age", "00420011": "document",
     "FFFCFFFC": "padding", "00400275": "descriptor", "00400555": "descriptor", "00200010": "label", "00401001": "label",
     "00400009": "label", "00400253": "label",
 }  # fmt: skip

@@ -1,0 +1,243 @@
+"""Checks before the start that need no header: rights, settings, what the listings tell, routing by a series filter.
+
+The same frame of findings as the review of headers; a policy weighs both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from .deid import Judge
+from .dicom import keyword
+from .findings import Finding, finding
+from .keys import SessionKey
+from .options import TransferOptions
+from .plan_file import SENDS, SessionPlan
+from .script import expectation
+from .values import Inventory, Settings
+
+_LISTED = 8
+
+
+def access_findings(source: Inventory, destination: Inventory) -> Iterator[Finding]:
+    """Rights on both sides, and data types that the destination does not have."""
+    here, there, where = source.settings, destination.settings, destination.project
+    if here.can_read is False:
+        yield finding("A01", f"{source.user} may not read sessions of {source.project}.", project=source.project)
+    if there.can_create is False:
+        yield finding("A02", f"{destination.user} may not create sessions in {where}.", project=where)
+    if there.can_create is None:
+        sentence = f"The server does not tell whether {destination.user} may create sessions in {where}."
+        yield finding("A03", sentence, project=where)
+    if there.can_edit is False and there.can_create is not False:
+        sentence = f"{destination.user} may not edit sessions in {where}, and an import of several scans needs it."
+        yield finding("A04", sentence, project=where)
+    if here.can_delete is False:
+        sentence = f"{source.user} may not delete sessions of {source.project}; a copy does not need it."
+        yield finding("A05", sentence, project=source.project)
+    for xsi_type in there.types_missing:
+        yield finding("A06", f"{where} takes no sessions of type {xsi_type} from {destination.user}.", project=where)
+
+
+def settings_findings(
+    source: Inventory, destination: Inventory, options: TransferOptions, rows: Sequence[SessionPlan]
+) -> Iterator[Finding]:
+    """What the settings of the destination will do to what arrives."""
+    there, where = destination.settings, destination.project
+    if there.site_script_on:
+        sentence = f"The site-wide anonymisation of the destination runs on every file that arrives{_rewrites(there)}."
+        yield finding("S01", sentence, project=where)
+    if there.project_script_on:
+        sentence = f"The script of {where} runs when a session is archived{_rewrites(there, of_project=True)}."
+        yield finding("S02", sentence, project=where)
+    if there.site_script_on is False and not there.project_script_on:
+        yield finding("S03", f"No anonymisation script runs at {where}.", project=where)
+    if (there.prearchive_code or 0) >= 4:
+        sentence = (
+            f"{where} archives by itself (prearchive code {there.prearchive_code}); this transfer keeps its sessions "
+            "out of that until they are compared."
+        )
+        yield finding("S04", sentence, project=where)
+    if there.quarantine_code:
+        yield finding("S05", f"New sessions of {where} are quarantined.", project=where)
+    if there.checksums is False:
+        sentence = "The destination keeps no checksums: the archived files are read back a second time."
+        yield finding("S06", sentence, project=where)
+    if not source.files.empty and (without := int((source.files["md5"] == "").sum())):
+        sentence = f"The source lists no MD5 for {without} files: damage on the way to here cannot be seen for them."
+        yield finding("S07", sentence, project=source.project, files=without)
+    yield from _filtered(there, where, rows)
+    yield from _subjects(source, destination, rows)
+    if there.bulk_upload is False and sum(row.action in SENDS for row in rows) > 1:
+        yield finding("S10", f"{where} is set up not to take bulk uploads.", project=where)
+    untold = [
+        word
+        for word, value in (
+            ("prearchive code", there.prearchive_code),
+            ("site script", there.site_script_on),
+            ("project script", there.project_script_on),
+            ("checksums", there.checksums),
+            ("series import filter", there.series_filter_on),
+        )
+        if value is None
+    ]
+    if untold:
+        yield finding("S12", f"{where} does not tell {destination.user}: {', '.join(untold)}.", project=where)
+    if options.proof != "all":
+        sentence = f"proof={options.proof}: files that are not read back stay 'cannot be proved' (exit code 4)."
+        yield finding("P03", sentence, project=where)
+    for inventory in (source, destination):
+        for sentence in inventory.notes:
+            yield finding("P04", sentence, project=inventory.project)
+
+
+def _rewrites(settings: Settings, *, of_project: bool = False) -> str:
+    """Which elements a script touches, as the end of a sentence."""
+    script = settings.project_script if of_project else settings.site_script
+    if not script:
+        return ", and its text may not be read" if script is None else ""
+    found = expectation(site_script=script, project_script=None, project="P", subject="S", session="E")
+    kinds = (("sets", found.values), ("hashes", found.hashed), ("removes", found.removed), ("changes", found.named))
+    told = []
+    for word, paths in kinds:
+        names = [_name(path) for path in sorted(paths)]
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            told.append(f"{word} {', '.join(names[:_LISTED])}{more}")
+    return f"; it {'; '.join(told)}" if told else ""
+
+
+def _name(path: str) -> str:
+    word = keyword(path) if re.fullmatch(r"[0-9A-F]{8}", path) else ""
+    return word or f"({path[:4]},{path[4:]})"
+
+
+def dropped_by(text: str, descriptions: Iterable[str]) -> set[str] | None:
+    """The series descriptions that a series import filter drops; None where it cannot be told.
+
+    ``text`` is the JSON of XNAT's ``seriesImportFilter`` configuration: ``mode`` blacklist or whitelist, and ``list``
+    with one regular expression a line. A map by modality is not understood.
+    """
+    try:
+        found = json.loads(text)
+        mode = str(found.get("mode", "")).lower()
+        lines = found.get("list", "")
+        lines = lines.splitlines() if isinstance(lines, str) else [str(one) for one in lines]
+        patterns = [re.compile(line.strip()) for line in lines if line.strip()]
+    except (ValueError, AttributeError, re.error):
+        return None
+    if mode == "blacklist":
+        return {one for one in descriptions if any(pattern.search(one) for pattern in patterns)}
+    if mode == "whitelist":
+        return {one for one in descriptions if not any(pattern.search(one) for pattern in patterns)}
+    return None
+
+
+def _filtered(there: Settings, where: str, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
+    scans = [(row, scan) for row in rows for scan in row.sent_scans]
+    unread = there.series_filter_on is True and not there.series_filters
+    for text in there.series_filters:
+        drops = dropped_by(text, {scan.series_description for _, scan in scans})
+        if drops is None:
+            unread = True
+            continue
+        lost = [(row, scan) for row, scan in scans if scan.series_description in drops]
+        if not lost:
+            yield finding(
+                "S11", f"A series import filter of {where} is on; it drops no scan of this plan.", project=where
+            )
+        for row, scan in lost[:_LISTED]:
+            sentence = f"{row.key} scan {scan.scan}: the series import filter of {where} drops it, with status 200."
+            place = {"subject": row.subject, "session": row.session, "scan": scan.scan, "files": scan.files}
+            yield finding("S08", sentence, project=where, **place)
+        if len(lost) > _LISTED:
+            sentence = f"The series import filter of {where} drops {len(lost) - _LISTED} more scans of this plan."
+            yield finding("S08", sentence, project=where)
+    if unread:
+        yield finding(
+            "S11", f"A series import filter of {where} is on, and what it drops cannot be told.", project=where
+        )
+
+
+def _subjects(source: Inventory, destination: Inventory, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
+    if destination.settings.create_subjects is not False:
+        return
+    known = {label.casefold() for label in destination.sessions["subject"]}
+    new = sorted({row.destination_subject for row in rows if row.action in SENDS} - {""})
+    new = [label for label in new if label.casefold() not in known]
+    if new:
+        some = ", ".join(new[:5]) + (" and others" if len(new) > 5 else "")
+        sentence = (
+            f"{destination.project} wants subjects registered first, and {len(new)} have no session there: {some}."
+        )
+        yield finding("S09", sentence, project=destination.project)
+
+
+def listing_findings(source: Inventory, rows: Sequence[SessionPlan], judge: Judge) -> Iterator[Finding]:
+    """What the listing of the source tells: empty and equal files, and labels and file names that are people's."""
+    sent = {(row.subject, row.session, scan.scan, scan.resource) for row in rows for scan in row.sent_scans}
+    columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
+    empty: Counter = Counter()
+    digests: dict[tuple[str, str], Counter] = {}
+    named: Counter = Counter()
+    for subject, session, scan, resource, path, size_bytes, md5 in source.files[columns].itertuples(
+        index=False, name=None
+    ):
+        if (subject, session, scan, resource) not in sent:
+            continue
+        place = (subject, session, scan)
+        if size_bytes == 0:
+            empty[place] += 1
+        elif md5:
+            digests.setdefault((subject, session), Counter())[md5] += 1
+        for hit in judge.name_hits(path):
+            named[(*place, hit.rule, hit.shape)] += 1
+    for (subject, session, scan), files in empty.items():
+        place = {"project": source.project, "subject": subject, "session": session, "scan": scan, "files": files}
+        yield finding("C13", f"{subject}/{session} scan {scan} lists {files} empty files.", **place)
+    for (subject, session), counts in digests.items():
+        if files := sum(count - 1 for count in counts.values() if count > 1):
+            place = {"project": source.project, "subject": subject, "session": session, "files": files}
+            yield finding("C14", f"{subject}/{session}: {files} files have the bytes of another file.", **place)
+    for (subject, session, scan, rule, shape), files in named.items():
+        place = {"project": source.project, "subject": subject, "session": session, "scan": scan, "files": files}
+        sentence = f"{subject}/{session} scan {scan}: the names of {files} files read as a person."
+        yield finding(rule, sentence, element="file name", shape=shape, **place)
+    yield from _label_findings(source, rows, judge)
+
+
+def _label_findings(source: Inventory, rows: Sequence[SessionPlan], judge: Judge) -> Iterator[Finding]:
+    told: set[tuple[str, str, str]] = set()
+    for row in rows:
+        if row.action not in SENDS:
+            continue
+        texts = [("subject label", label) for label in {row.subject, row.destination_subject}]
+        texts += [("session label", label) for label in {row.session, row.destination_session}]
+        texts += [("series description", scan.series_description) for scan in row.sent_scans]
+        for what, text in texts:
+            for hit in judge.name_hits(text):
+                if (what, text, hit.rule) not in told and (hit.rule == "D07" or what != "series description"):
+                    told.add((what, text, hit.rule))
+                    place = {"project": source.project, "subject": "", "session": ""}
+                    sentence = (
+                        f"A {what} reads as a person." if hit.rule == "D27" else f"A {what} holds a known identifier."
+                    )
+                    yield finding(hit.rule, sentence, element=what, shape=hit.shape, **place)
+
+
+def label_findings(warnings: Iterable[str], project: str) -> Iterator[Finding]:
+    """What was said of labels and of the label map, as findings."""
+    for sentence in warnings:
+        yield finding("P02", sentence, project=project)
+
+
+def standing_in_the_way(rows: Iterable[SessionPlan], project: str) -> Iterator[Finding]:
+    """The sessions that stop a plan."""
+    for row in rows:
+        if row.action == "stop":
+            key = SessionKey(row.subject, row.session)
+            place = {"project": project, "subject": row.subject, "session": row.session}
+            yield finding("P01", f"{key}: {row.because}", **place)

@@ -1,0 +1,182 @@
+"""Review of headers before the start: one file of each scan, by the server's header dump or from the file itself."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from .dicom import Values, read_content
+from .errors import DicomError, NotFoundError, RefusedError, ServerError, TransientError
+from .findings import Finding, finding
+from .plan_file import Plan, ScanPlan, SessionPlan
+from .reviewer import Reviewer, reviewer_of
+from .streams import whole
+from .values import Inventory
+from .xnat import Connection
+
+_AT_ONE_TIME = 16
+_HEADER_BYTES = 4 << 20
+_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
+
+
+def review(plan: Plan, source: Connection, here: Inventory, *, reviewer: Reviewer | None = None) -> Plan:
+    """The plan with what a look at the headers of its scans tells; a blocking finding becomes a blocker.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its option ``review`` says how deep: ``none`` reads no header, ``sample`` and ``all`` one file of each scan
+        now. With ``all``, :func:`xnbtransfer.transfer.run` reads every file before it is sent.
+    here : Inventory
+        The source with its files, as the plan was made from it.
+    reviewer : Reviewer, optional
+        For its distinct values; without it one is made.
+
+    Raises
+    ------
+    InputError
+        If the list of known identifiers cannot be read.
+    """
+    depth = plan.transfer_options.review
+    project = plan.source.project
+    if depth == "none":
+        return plan.with_findings(plan.policy.applied([finding("L02", "No header was read.", project=project)]))
+    reviewer = reviewer or reviewer_of(plan, whole=False)
+    sampled = _Sample(plan, source, here, reviewer)
+    sampled.read()
+    found = [*reviewer.findings(), *plan.policy.applied([*sampled.limits(), *_list_used(reviewer, project)])]
+    return plan.with_findings(found)
+
+
+def _list_used(reviewer: Reviewer, project: str) -> Iterable[Finding]:
+    known = reviewer.judge.identifiers
+    if known is not None:
+        about = known.fingerprint()
+        sentence = (
+            f"A list of {about['entries']} known identifiers was searched for ({about['left_out']} lines of it are "
+            f"empty, too short or too common); salt {about['salt']}, scrypt {about['scrypt']}."
+        )
+        yield finding("L04", sentence, project=project)
+
+
+class _Sample:
+    """One file of each scan of a plan."""
+
+    def __init__(self, plan: Plan, source: Connection, here: Inventory, reviewer: Reviewer) -> None:
+        self.plan, self.source, self.reviewer = plan, source, reviewer
+        self.dumps: bool | None = None
+        self.scans = [(row, scan) for row in plan.sessions for scan in row.sent_scans]
+        self.failed: list[Finding] = []
+        self.paths: dict[tuple[str, str, str, str], tuple[str, int]] = {}
+        columns = ["subject", "session", "scan", "resource", "path", "size_bytes"]
+        for *place, path, size_bytes in here.files[columns].itertuples(index=False, name=None):
+            # The smallest file that is not empty: it has the same header, and arrives sooner.
+            best = self.paths.get(tuple(place))
+            if size_bytes and (best is None or size_bytes < best[1]):
+                self.paths[tuple(place)] = (path, size_bytes)
+
+    def read(self) -> None:
+        if not self.scans:
+            return
+        self._one(*self.scans[0])
+        with ThreadPoolExecutor(_AT_ONE_TIME, thread_name_prefix="xnbtransfer-review") as pool:
+            for future in [pool.submit(self._one, *one) for one in self.scans[1:]]:
+                future.result()
+
+    def _one(self, row: SessionPlan, scan: ScanPlan) -> None:
+        try:
+            values, problem = self._values(row, scan)
+        except (NotFoundError, ServerError, RefusedError, TransientError) as error:
+            place = {"project": self.plan.source.project, "subject": row.subject, "session": row.session}
+            sentence = f"{row.key} scan {scan.scan}: its header could not be read ({type(error).__name__})."
+            self.failed.append(finding("L03", sentence, scan=scan.scan, files=scan.files, **place))
+            return
+        part = self.reviewer.scan(row.subject, row.session, scan.scan)
+        part.file(values, problem=problem)
+        part.close()
+
+    def _values(self, row: SessionPlan, scan: ScanPlan) -> tuple[Values, str]:
+        if self.dumps is not False and scan.resource == "DICOM":
+            try:
+                rows = self.source.header_dump(self.plan.source.project, row.session_id, scan.scan)
+            except (NotFoundError, ServerError, RefusedError):
+                rows = []
+            if rows:
+                self.dumps = True
+                return values_of_dump(rows), ""
+            self.dumps = bool(self.dumps)
+        return self._from_file(row, scan)
+
+    def _from_file(self, row: SessionPlan, scan: ScanPlan) -> tuple[Values, str]:
+        path, size_bytes = self.paths.get((row.subject, row.session, scan.scan, scan.resource), ("", 0))
+        if not path:
+            raise NotFoundError(f"{row.key} scan {scan.scan} lists no file that is not empty.")
+        values: Values = {}
+        with (
+            self.source.open_scan_file(row.session_id, scan.scan, scan.resource, path) as chunks,
+            whole(_first(chunks, _HEADER_BYTES)) as view,
+        ):
+            cut = len(view) < size_bytes
+            try:
+                read_content(view, values=values)
+            except DicomError as error:
+                # The pixels were not read to their end; the header before them was.
+                return values, "" if cut and "0020000D" in values else error.message
+        return values, ""
+
+    def limits(self) -> Iterable[Finding]:
+        """What this sample could not see."""
+        yield from self.failed
+        options, project = self.plan.transfer_options, self.plan.source.project
+        read = len(self.scans) - len(self.failed)
+        files = sum(scan.files for _, scan in self.scans)
+        told = f"One file of each of {read} scans was looked at before the start, {files} files in all."
+        if self.dumps:
+            told += (
+                " The server's header dump was used: it cuts values at 64 characters and shows neither deeper nesting, "
+                "nor private binary values, nor what stands before the header."
+            )
+        if options.review == "all":
+            told += " Every file is read while it is copied, before it is sent."
+        else:
+            told += " The others may hold something else; review=all reads every file."
+        told += " Pixels are judged by what the headers say of them, and no review is a guarantee."
+        yield finding("L01", told, project=project, files=files)
+
+
+def _first(chunks: Iterable[bytes], limit: int) -> Iterable[bytes]:
+    got = 0
+    for chunk in chunks:
+        yield chunk
+        got += len(chunk)
+        if got >= limit:
+            return
+
+
+def values_of_dump(rows: Iterable[dict[str, str]]) -> Values:
+    """The rows of a header dump as a review reads values: text in UTF-8, nested elements below their sequence."""
+    values: Values = {}
+    sequences: set[str] = set()
+    for row in rows:
+        first, second = _TAG.search(row["tag1"]), _TAG.search(row["tag2"] or "")
+        if first is None:
+            continue
+        path = (first[1] + first[2]).upper()
+        if second is not None:
+            sequences.add(path)
+            inner = (second[1] + second[2]).upper()
+            number = 0
+            while f"{path}[{number}].{inner}" in values:
+                number += 1
+            path = f"{path}[{number}].{inner}"
+        vr = row["vr"].strip().encode()[:2]
+        if vr == b"SQ":
+            sequences.add(path)
+            continue
+        values[path] = (vr, html.unescape(row["value"]).encode())
+    for path in sequences:
+        values.setdefault(path, (b"SQ", b"1"))
+    values["00080005"] = (b"CS", b"ISO_IR 192")
+    return values
