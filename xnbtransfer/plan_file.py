@@ -103,6 +103,11 @@ class LeftBehind(_Record):
     advice: str
 
 
+def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The sentences of those findings that forbid a run."""
+    return tuple(f"{one.sentence} {one.remedy}".strip() for one in findings if one.severity == "blocking")
+
+
 class Plan(_Record):
     """What would be done. A JSON file that a person can read; refused if a letter of it was changed.
 
@@ -112,6 +117,8 @@ class Plan(_Record):
         ``sessions``, ``scans``, ``files`` and ``size_bytes`` that would be sent.
     estimate : dict
         ``seconds``, ``requests`` and ``temporary_bytes`` (workers x largest scan).
+    policy : Policy
+        What the destination project raises, lowers, retains and waives, as it was when the plan was made.
     fingerprint : str
         SHA-256 over all else, hexadecimal.
     """
@@ -128,6 +135,7 @@ class Plan(_Record):
     findings: tuple[Finding, ...]
     sessions: tuple[SessionPlan, ...]
     left_behind: tuple[LeftBehind, ...]
+    policy: Policy = Policy()
     fingerprint: str
 
     @property
@@ -136,10 +144,11 @@ class Plan(_Record):
             {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
         )
 
-def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """The sentences of those findings that forbid a run."""
-    return tuple(f"{one.sentence} {one.remedy}".strip() for one in findings if one.severity == "blocking")
-
+    def with_findings(self, found: Iterable[Finding]) -> Plan:
+        """This plan with further findings, its blockers and its fingerprint made anew."""
+        findings = in_order((*self.findings, *found))
+        draft = self.model_copy(update={"findings": findings, "blockers": blockers_of(findings)})
+        return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
 
     def own_fingerprint(self) -> str:
         """SHA-256 over all else, hexadecimal."""
@@ -150,8 +159,6 @@ def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
     def to_json(self) -> str:
         return self.model_dump_json(indent=1, exclude_unset=True)
 
-    policy : Policy
-        What the destination project raises, lowers, retains and waives, as it was when the plan was made.
     def save(self, path: str | Path) -> Path:
         """Write the plan; the file appears whole or not at all."""
         path = Path(path)
@@ -178,12 +185,6 @@ def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
             raise InputError(
                 f"The file {path} is not a whole plan: it is cut short or of another kind.", again
             ) from None
-    def with_findings(self, found: Iterable[Finding]) -> Plan:
-        """This plan with further findings, its blockers and its fingerprint made anew."""
-        findings = in_order((*self.findings, *found))
-        draft = self.model_copy(update={"findings": findings, "blockers": blockers_of(findings)})
-        return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
-
         if found.fingerprint != found.own_fingerprint():
             raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
         return found
