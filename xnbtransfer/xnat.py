@@ -49,8 +49,8 @@ _SCAN_COLUMNS = (
     "xnat:imagescandata/series_description,xnat:imagescandata/file/label"
 )
 _SCAN_EXTRAS = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
-_ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
 _CONTENTS = {"contents": "true", "accept-not-found": "true"}
+_ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
 
 
 def connect(
@@ -185,10 +185,10 @@ class Connection(Items):
                 "/xapi/anonymize/site/enabled", "/xapi/anonymize/site", "/data/config/anon/script"
             ),
             "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
-            **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
             "filters": lambda: self._series_filters(place),
             "create_subjects": lambda: truth(self._told(f"{place}/config/applet/allow-create-subject", _CONTENTS)),
             "bulk_upload": lambda: truth(self._told(f"{place}/config/applet/allow-bulk-upload", _CONTENTS)),
+            **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
         }
         asks |= {} if gives else takes
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -196,12 +196,12 @@ class Connection(Items):
         told = {name: future.result() for name, future in found.items()}
         site_on, site_script = told.pop("site", (None, None))
         project_on, project_script = told.pop("project", (None, None))
-        return Settings(
         filter_on, filters = told.pop("filters", (None, ()))
+        return Settings(
             **told,
-            site_script_on=site_on,
             series_filter_on=filter_on,
             series_filters=filters,
+            site_script_on=site_on,
             site_script=site_script,
             project_script_on=project_on,
             project_script=project_script,
@@ -328,7 +328,6 @@ class Connection(Items):
         path = f"{session_path(session_id)}/scans/{scan_segment(scan)}/resources/{quoted(resource)}/files"
         return self._http.stream(path, {"format": "zip"})
 
-    def open_session(self, session_id: str):
     def open_scan_file(self, session_id: str, scan: str, resource: str, path: str):
         """One file of a scan, as a context manager that yields its pieces; leaving it early reads no further."""
         where = f"{session_path(session_id)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files/{quote(path)}"
@@ -349,6 +348,7 @@ class Connection(Items):
         rows = self._table("/data/services/dicomdump", {"src": source}, patient=False)
         return [{name: cell(row, name) for name in ("tag1", "tag2", "vr", "value")} for row in rows]
 
+    def open_session(self, session_id: str):
         """A zip of all scans of a session, as a context manager that yields its pieces."""
         return self._http.stream(f"{session_path(session_id)}/scans/ALL/files", {"format": "zip"})
 
@@ -524,7 +524,6 @@ class Connection(Items):
         on = cell(rows[0], "status") != "disabled"
         return on, cell(rows[0], "contents") if on else None
 
-    def _files(self, session_ids: Sequence[str], what: str) -> list[dict]:
     def _series_filters(self, place: str) -> tuple[bool | None, tuple[str, ...]]:
         """Whether a series import filter is on, and the JSON of each that is (XNAT source, DicomFilterService)."""
         found: list[str] = []
@@ -539,6 +538,7 @@ class Connection(Items):
             found.append(answer.text)
         return (True if found else False if answer is not None or on else None), tuple(found)
 
+    def _files(self, session_ids: Sequence[str], what: str) -> list[dict]:
         chunks = list(chunked(session_ids))
 
         def listed(chunk: list[str]) -> list[dict]:
