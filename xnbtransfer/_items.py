@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ._http import Http, quoted
-from ._rows import event, is_json, item_row, prearchive_path, without_data
+from ._rows import event, is_json, item_row, prearchive_path, truth, without_data
 from .errors import NotDataError, NotFoundError
 
 _MOVE_TIMEOUT_S = 3600.0  # a move copies the files of a session on the server before it answers
@@ -44,6 +44,10 @@ class Items:
         except NotFoundError:
             return False
         return True
+
+    def reruns_scripts(self) -> bool | None:
+        """Whether the site anonymises again what is moved or relabelled; None where the server does not tell."""
+        return truth(self._told("/xapi/siteConfig/rerunProjectAnonOnRename"))
 
     def share(self, path: str, project: str, label: str, reason: str = "") -> None:
         """Show the item at ``path`` in another project under ``label``, which is always sent."""

@@ -11,21 +11,17 @@ from .changes import ChangePlan, is_change_plan
 from .errors import InputError, RefusedError
 from .finish import FinishCarrier, copy_record
 from .labels import LabelMap, read_label_map
-from .method_options import FinishOptions, MoveOptions, PartOptions, PrearchiveOptions, ShareOptions
+from .method_options import METHODS
 from .prearchive import PrearchiveCarrier
 from .progress import Lines, Watcher, watch
 from .record import JOURNAL, PLAN, Workspace
+from .relocate import MoveCarrier
+from .share import ShareCarrier
 from .steps import Carrier, carry_out
 from .values import Event, Result
 from .xnat import Connection
 
 STOP = "stop"
-OPTIONS: dict[str, type[PartOptions]] = {
-    "share": ShareOptions,
-    "move": MoveOptions,
-    "prearchive": PrearchiveOptions,
-    "finish-move": FinishOptions,
-}
 
 
 def kept_plan(workspace: Workspace) -> ChangePlan | None:
@@ -43,7 +39,7 @@ def labels_of(options: Any) -> LabelMap:
 
 def options_of(plan: ChangePlan) -> Any:
     """The parameters that a plan was made with."""
-    kind = OPTIONS["share" if plan.kind == "unshare" else plan.kind]
+    kind = METHODS["share" if plan.kind == "unshare" else plan.kind]
     given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in plan.options.items()
@@ -57,6 +53,10 @@ def carrier_of(plan: ChangePlan, source: Connection, destination: Connection) ->
     options = options_of(plan)
     if plan.kind == "prearchive":
         return PrearchiveCarrier(plan, destination, options)
+    if plan.kind in ("share", "unshare"):
+        return ShareCarrier(source, options)
+    if plan.kind == "move":
+        return MoveCarrier(plan, source, options)
     if plan.kind == "finish-move":
         return FinishCarrier(plan, copy_record(options, plan.of_record["record"]), source, destination, options)
     raise InputError(f"A plan of kind {plan.kind} is not known here.", "Use the version that made it.")

@@ -325,7 +325,7 @@ class FinishCarrier(Carrier):
         one = self.sessions[change.item]
         item = self.source.session_item(change.item)
         if item is None or item["project"] != change.project:
-            return {"kept": f"it is not in {change.project} any more"}
+            raise RefusedError(f"{change.name} is not in {change.project} any more.", "Plan again.")
         files = files_of(self.source, change.item)
         kept = {"subject_id": item["subject_id"], "files": files}
         if self.options.backup:

@@ -42,7 +42,7 @@ class _OneServer(PartOptions):
 class ShareOptions(_OneServer):
     """Parameters of ``templates/share.ipynb``: sessions shown in another project of the same server."""
 
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "existing", "undo")
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule", "existing", "undo")
     offered += ("record_root", "dry_run", "reason")
     undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
 
@@ -50,7 +50,7 @@ class ShareOptions(_OneServer):
 class MoveOptions(_OneServer):
     """Parameters of ``templates/move.ipynb``: sessions given to another project of the same server, without a copy."""
 
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "existing", "split")
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule", "existing", "split")
     offered += ("other_shares", "proof", "record_root", "dry_run", "reason")
     split: Literal["stop", "share"] = Field(
         "stop",
@@ -123,3 +123,11 @@ class FinishOptions(PartOptions):
         if isinstance(value, str):
             raise ValueError("give a list of labels, e.g. ['MRIQC']")
         return tuple(value) if isinstance(value, list) else value
+
+
+METHODS: dict[str, type[PartOptions]] = {
+    "share": ShareOptions,
+    "move": MoveOptions,
+    "prearchive": PrearchiveOptions,
+    "finish-move": FinishOptions,
+}

@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from . import errors
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
 from .html import NEXT, Html, record_table
+from .method_options import METHODS, PartOptions
 from .options import TransferOptions
 from .plan import Plan
 from .progress import Lines, follow
@@ -40,35 +41,21 @@ STOP = "stop"  # a file that asks a running notebook to end in order
 _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
 
 
-class _PartOptions(TransferOptions):
-    """Parameters of a template that offers some of those of a transfer; the others are refused."""
-
-    offered: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_offered(cls, values: Any) -> Any:
-        for name in values if isinstance(values, dict) else ():
-            if name in cls.model_fields and name not in cls.offered:
-                raise ValueError(f"{name} has no meaning here; the parameters are {', '.join(cls.offered)}")
-        return values
-
-
-class InventoryOptions(_PartOptions):
+class InventoryOptions(PartOptions):
     """Parameters of ``templates/inventory.ipynb``."""
 
     offered = ("source_server", "source_project", *_CHOICE, "record_root")
     destination_project: str = ""
 
 
-class CompareOptions(_PartOptions):
+class CompareOptions(PartOptions):
     """Parameters of ``templates/compare.ipynb``."""
 
     offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
     offered += ("label_map", "label_rule", "record_root")
 
 
-class VerifyOptions(_PartOptions):
+class VerifyOptions(PartOptions):
     """Parameters of ``templates/verify.ipynb``: the record to prove again, and how."""
 
     offered = ("record", "proof", "with_source", "source_server", "destination_server", "record_root")
@@ -83,6 +70,7 @@ OPTIONS: dict[str, type[TransferOptions]] = {
     "compare": CompareOptions,
     "inventory": InventoryOptions,
     "verify": VerifyOptions,
+    **METHODS,
 }
 
 
@@ -117,7 +105,7 @@ def run_template(
     Parameters
     ----------
     name : str
-        ``transfer``, ``inventory``, ``compare`` or ``verify``.
+        One of ``OPTIONS``: ``transfer``, ``inventory``, ``compare``, ``verify``, ``share``, ``move``, ...
     env : mapping, optional
         Environment variables for the notebook's kernel only, e.g. the credentials.
     aloud : bool

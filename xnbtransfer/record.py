@@ -143,6 +143,7 @@ def close_record(
     *,
     inventory: Any = None,
     differences: Any = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
     """Write everything but the notebook into the workspace; returns the summary.
 
@@ -191,6 +192,8 @@ def close_record(
             "blockers": list(plan.blockers),
             "left_behind": len(plan.left_behind),
         }
+    if takes_up := getattr(plan, "of_record", None):
+        summary["takes_up"] = takes_up
     if result is not None:
         summary |= {
             "verdicts": result.counts,
@@ -204,7 +207,7 @@ def close_record(
             "problems": list(result.problems),
             "messages": list(result.messages),
         }
-    tables: dict[str, pd.DataFrame] = {}
+    tables = dict(tables or {})
     if plan is not None:
         plan.save(folder / PLAN)
         tables["crosswalk.csv"] = pd.DataFrame(
@@ -235,7 +238,8 @@ def result_word(plan: Plan | None, result: Result | None) -> str:
     """How it ended, in words."""
     if result is not None:
         if result.exit_code == ExitCode.PROVED and not len(result.files):
-            return "nothing to send"
+            acted = set(result.sessions["state"]) - {"skipped"}
+            return "done" if acted else "nothing to send"
         return WORDS[ExitCode(result.exit_code)]
     if plan is None:
         return "read"

@@ -225,8 +225,11 @@ class _Run:
             before = past.before = carrier.before(change)
             self._note(change, "before", kept=before)
             if before.get("kept"):
-                rows, extra = before.get("rows", []), before.get("extra", [])
-                self._proved(change, "kept", rows, extra, before["kept"])
+                rows = before.get("rows") or [
+                    manifest_row(change, one) | _NOTHING | {"because": before["kept"]}
+                    for one in before.get("files", [])
+                ]
+                self._proved(change, "kept", rows, before.get("extra", []), before["kept"])
                 return
         for step in change.steps:
             if not carrier.holds(change, step, before):

@@ -1,0 +1,442 @@
+"""The end of a move by copy: nothing is deleted that was not proved this minute, and what is deleted is confirmed."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bagit
+import pytest
+from places import SMALL, make_place
+
+from xnbtransfer import actions
+from xnbtransfer import server as embedded
+from xnbtransfer.changes import ChangePlan
+from xnbtransfer.errors import ExitCode, InputError, RefusedError
+from xnbtransfer.finish import copy_record, plan_finish
+from xnbtransfer.method_options import FinishOptions
+from xnbtransfer.notebook import run_template
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.record import close_record, open_record, open_workspace, seal
+from xnbtransfer.steps import carry_out
+from xnbtransfer.transfer import run
+from xnbtransfer.values import Verdict
+
+
+@pytest.fixture(scope="module")
+def demo():
+    with embedded.running(demo=True) as server:
+        yield server
+
+
+@pytest.fixture
+def place(demo):
+    """A project with A1 and A2 of one subject and B1 of another."""
+    found = make_place(demo)
+    for session, subject, like in (("A1", "A", SMALL[0]), ("A2", "A", SMALL[1]), ("B1", "B", SMALL[2])):
+        found.hold(session, subject, like)
+    yield found
+    demo.faults([])
+
+
+def copied(place, root: Path, **values) -> Path:
+    """A sealed record of a copy of the project into the other one, made without a notebook."""
+    from roads import make_plan
+
+    given = {"source_project": place.project, "destination_project": place.other, "archive": True}
+    options = TransferOptions.from_mapping({**given, "record_root": str(root), **values})
+    with place.connect() as source, place.connect() as destination:
+        workspace = open_workspace(options, "transfer")
+        made = workspace.keep(make_plan(source, destination, options))
+        result = run(made, source, destination, folder=workspace.folder)
+        close_record(workspace, made, result)
+    path = seal(workspace)
+    place.settle()
+    return path
+
+
+def chosen(record: Path, **values) -> FinishOptions:
+    return FinishOptions.from_mapping({"record": str(record), **values})
+
+
+def planned(place, record: Path, role="owner", now=None, **values) -> ChangePlan:
+    options = chosen(record, **values)
+    with place.connect(role) as source, place.connect(role) as destination:
+        return plan_finish(copy_record(options), source, destination, options, now=now)
+
+
+def carried(place, made, folder, confirm=None, between=None, role="owner"):
+    """Carry out a plan; ``between`` is called after the plan and before the run."""
+    if between is not None:
+        between()
+        place.settle()
+    confirm = made.confirm if confirm is None else confirm
+    with place.connect(role) as source, place.connect(role) as destination:
+        carrier = actions.carrier_of(made, source, destination)
+        return carry_out(made, carrier, (source, destination), folder=folder, confirm=confirm)
+
+
+def deletions(place) -> list[dict]:
+    return [one for one in place.writes() if one["method"] == "DELETE"]
+
+
+def actions_of(made) -> dict[str, str]:
+    return {change.session: change.action for change in made.sessions if change.session}
+
+
+def because(made, session: str) -> str:
+    return next(change.because for change in made.sessions if change.session == session)
+
+
+def file_of(place, session_id: str, project: str) -> Path:
+    """One DICOM file of a session on the server's own disk."""
+    return sorted((place.server.data / "archive").glob(f"*/**/{session_id}/**/*.dcm"))[0]
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def there_id(place, session: str) -> str:
+    with place.connect() as connection:
+        return connection.sessions_with_label(place.other, session)[0]["session_id"]
+
+
+# -- the whole road ---------------------------------------------------------------------------------------------
+
+
+def test_a_copy_becomes_a_move_and_both_sides_are_confirmed(place, tmp_path):
+    record = copied(place, tmp_path)
+    made = planned(place, record, reason="moved to the archive project")
+    assert set(actions_of(made).values()) == {"delete"}
+    assert made.confirm == f"{place.project} 3"
+    assert made.of_record["record"] == record.name
+    result = carried(place, made, tmp_path / "run")
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    assert list(result.sessions["state"]) == ["deleted"] * 3
+    assert len(result.files) == 30 and result.counts[Verdict.DIFFERENT] == result.counts[Verdict.NOT_PROVED] == 0
+    assert place.sessions() == {} and set(place.sessions(place.other)) == {"A1", "A2", "B1"}
+    sent = deletions(place)
+    assert len(sent) == len(place.writes()) == 3
+    assert all("removeFiles=true" in one["query"] and "event_reason=moved" in one["query"] for one in sent)
+    with place.connect() as connection:
+        assert {row["subject"] for row in connection.subjects(place.project)} == {"A", "B"}
+    place.settle()
+    again = carried(place, made, tmp_path / "run")
+    assert again.counts == result.counts and again.exit_code == 0 and place.writes() == []
+
+
+def test_nothing_is_deleted_before_it_is_typed(place, tmp_path):
+    made = planned(place, copied(place, tmp_path))
+    for typed in ("", "yes", place.project, f"{place.project} 2", f"{place.other} 3", made.confirm.lower()):
+        with pytest.raises(RefusedError, match="confirm"):
+            carried(place, made, tmp_path / "run", confirm=typed)
+    assert place.writes() == []
+
+
+def test_a_limit_leaves_the_rest_for_the_next_run(place, tmp_path):
+    record = copied(place, tmp_path)
+    made = planned(place, record, limit=1)
+    assert sorted(actions_of(made).values()) == ["delete", "later", "later"]
+    assert made.confirm == f"{place.project} 1"
+    carried(place, made, tmp_path / "one")
+    assert len(place.sessions()) == 2
+    made = planned(place, record, sessions=["B1"])
+    assert actions_of(made) == {"B1": "delete"}
+
+
+def test_days_have_to_pass_if_wished(place, tmp_path):
+    record = copied(place, tmp_path)
+    made = planned(place, record, cooling_off_days=7)
+    assert "7 days have to pass" in made.blockers[0]
+    with pytest.raises(RefusedError, match="blockers"):
+        carried(place, made, tmp_path / "run")
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=8)
+    assert not planned(place, record, cooling_off_days=7, now=later).blockers
+
+
+def test_a_member_is_told_before_anything_is_read(place, tmp_path):
+    made = planned(place, copied(place, tmp_path), role="member")
+    assert "may not delete" in made.blockers[0]
+
+
+def test_the_backup_is_a_bag_with_every_byte(place, tmp_path):
+    place.request(
+        "PUT",
+        f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/NOTES/files/n.txt?inbody=true",
+        data=b"a note",
+    )
+    record = copied(place, tmp_path)
+    made = planned(place, record, sessions=["A1"], backup=str(tmp_path / "bags"), abandon=["NOTES"])
+    result = carried(place, made, tmp_path / "run")
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    (bag,) = (tmp_path / "bags").iterdir()
+    assert bagit.Bag(str(bag)).is_valid()
+    assert {"scans.zip", "resources.zip", "files.csv"} <= {one.name for one in (bag / "data").iterdir()}
+    assert (bag / "data" / "files.csv").read_text().count("DICOM") == 10
+
+
+def test_an_empty_subject_goes_only_if_asked_and_only_if_empty(place, tmp_path):
+    record = copied(place, tmp_path)
+    made = planned(place, record, sessions=["A1", "B1"], empty_subjects=True)
+    result = carried(place, made, tmp_path / "run")
+    state = {(row.subject, row.session): row.state for row in result.sessions.itertuples()}
+    assert state[("B", "")] == "deleted" and state[("A", "")] == "kept"
+    assert "still has 1 sessions" in " ".join(result.sessions["because"])
+    assert result.exit_code == ExitCode.PROVED
+    with place.connect() as connection:
+        assert {row["subject"] for row in connection.subjects(place.project)} == {"A"}
+
+
+def test_a_subject_with_data_of_its_own_stays(place, tmp_path):
+    place.request("PUT", f"/data/projects/{place.project}/subjects/B?gender=female")
+    made = planned(place, copied(place, tmp_path), sessions=["B1"], empty_subjects=True)
+    result = carried(place, made, tmp_path / "run")
+    assert dict(zip(result.sessions["session"], result.sessions["state"], strict=True)) == {"B1": "deleted", "": "kept"}
+
+
+# -- what forbids it beforehand ---------------------------------------------------------------------------------
+
+
+def test_what_was_not_copied_is_never_lost(place, tmp_path):
+    base = f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/QC/files/q.txt?inbody=true"
+    place.request("PUT", base, data=b"quality")
+    record = copied(place, tmp_path)
+    made = planned(place, record)
+    assert actions_of(made)["A1"] == "skip" and "QC (1 files)" in because(made, "A1")
+    assert actions_of(planned(place, record, abandon=["QC"]))["A1"] == "delete"
+
+
+def test_a_scan_that_came_after_the_copy_keeps_its_session(place, tmp_path):
+    record = copied(place, tmp_path)
+    with place.connect() as connection:
+        uri = place.receive("A1", "A", SMALL[0], scan="2")
+        connection.build(uri)
+        connection.archive(uri, overwrite="append")
+    made = planned(place, record)
+    assert actions_of(made) == {"A1": "skip", "A2": "delete", "B1": "delete"}
+    assert "changed at the source" in because(made, "A1")
+
+
+def test_a_copy_of_some_scan_types_does_not_let_the_others_go(place, tmp_path):
+    with place.connect() as connection:
+        uri = place.receive("A1", "A", SMALL[0], scan="2")
+        connection.build(uri)
+        connection.archive(uri, overwrite="append")
+        kinds = {row["scan"]: row["type"] for row in connection.scans(place.project) if row["session"] == "A1"}
+    record = copied(place, tmp_path, scan_types=[kinds["1"]], sessions=["A1"])
+    result = carried(place, planned(place, record), tmp_path / "run")
+    assert list(result.sessions["state"]) == ["kept"]
+    assert result.exit_code == ExitCode.DIFFERENCES
+    assert deletions(place) == []
+
+
+def test_a_copy_that_waits_in_the_prearchive_is_not_enough(place, tmp_path):
+    made = planned(place, copied(place, tmp_path, archive=False))
+    assert set(actions_of(made).values()) == {"skip"}
+    assert "archive it there first" in because(made, "A1")
+    assert made.confirm == ""
+    assert carried(place, made, tmp_path / "run").exit_code == ExitCode.PROVED
+    assert place.writes() == []
+
+
+def test_what_the_copy_did_not_send_is_not_touched(place, tmp_path):
+    place.hold("B1", "B", SMALL[2], place.other)
+    record = copied(place, tmp_path)
+    made = planned(place, record)
+    assert actions_of(made)["B1"] == "skip" and "did not send it" in because(made, "B1")
+    carried(place, made, tmp_path / "run")
+    assert set(place.sessions()) == {"B1"}
+
+
+@pytest.mark.parametrize("change", ["template", "session", "server"])
+def test_a_record_that_is_none_of_a_copy_is_refused(place, tmp_path, change):
+    record = copied(place, tmp_path)
+    if change == "session":
+        with pytest.raises(InputError, match="knows no session"):
+            planned(place, record, sessions=["Z9"])
+        return
+    if change == "template":
+        (record / "data" / "summary.json").chmod(0o600)
+        text = (record / "data" / "summary.json").read_text()
+        (record / "data" / "summary.json").write_text(text.replace('"transfer"', '"compare"'))
+        with pytest.raises(InputError, match="changed after it was sealed"):
+            planned(place, record)
+        return
+    with embedded.running() as other:
+        from roads import as_
+
+        options = chosen(record)
+        with (
+            as_(other, "owner") as source,
+            place.connect() as destination,
+            pytest.raises(InputError, match="record is"),
+        ):
+            plan_finish(copy_record(options), source, destination, options)
+
+
+# -- what forbids it in the last minute -------------------------------------------------------------------------
+
+
+def test_a_copy_that_was_damaged_since_keeps_the_source(place, tmp_path):
+    made = planned(place, copied(place, tmp_path))
+    result = carried(
+        place, made, tmp_path / "run", between=lambda: damage(file_of(place, there_id(place, "A1"), place.other))
+    )
+    state = dict(zip(result.sessions["session"], result.sessions["state"], strict=True))
+    assert state == {"A1": "kept", "A2": "deleted", "B1": "deleted"}
+    assert result.counts[Verdict.DIFFERENT] == 1 and result.exit_code == ExitCode.DIFFERENCES
+    assert set(place.sessions()) == {"A1"}
+
+
+def test_a_source_that_is_damaged_is_not_deleted(place, tmp_path):
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    (change,) = made.acting
+    result = carried(place, made, tmp_path / "run", between=lambda: damage(file_of(place, change.item, place.project)))
+    assert list(result.sessions["state"]) == ["failed"] and result.exit_code == ExitCode.DIFFERENCES
+    assert deletions(place) == []
+
+
+def test_a_copy_that_is_gone_keeps_the_source(place, tmp_path):
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    result = carried(
+        place,
+        made,
+        tmp_path / "run",
+        between=lambda: place.request("DELETE", f"/data/projects/{place.other}/subjects/A/experiments/A1"),
+    )
+    assert list(result.sessions["state"]) == ["kept"]
+    assert result.exit_code == ExitCode.CANNOT_BE_PROVED and result.counts[Verdict.NOT_PROVED] == 10
+    assert deletions(place) == []
+
+
+def test_a_source_that_changed_after_the_plan_stays(place, tmp_path):
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    path = f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/NEW/files/n.txt?inbody=true"
+    result = carried(place, made, tmp_path / "run", between=lambda: place.request("PUT", path, data=b"new"))
+    assert list(result.sessions["state"]) == ["failed"]
+    assert "changed at the source since the plan" in result.sessions["because"][0]
+    assert deletions(place) == []
+
+
+def test_a_proof_that_is_too_old_deletes_nothing(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("xnbtransfer.finish.PROOF_HOLDS_S", -1.0)
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    result = carried(place, made, tmp_path / "run")
+    assert list(result.sessions["state"]) == ["failed"] and deletions(place) == []
+
+
+def test_a_shared_source_is_not_taken_from_those_who_see_it(place, tmp_path):
+    record = copied(place, tmp_path)
+    with place.connect() as connection:
+        (found,) = connection.sessions_with_label(place.project, "A1")
+    place.sql("INSERT INTO shares VALUES('experiment', ?, ?, 'A1')", found["session_id"], "DEMO_SOURCE")
+    made = planned(place, record)
+    assert actions_of(made)["A1"] == "skip" and "DEMO_SOURCE is shown it" in because(made, "A1")
+
+
+# -- bad days ---------------------------------------------------------------------------------------------------
+
+EXPERIMENT = "/subjects/[^/]+/experiments/"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "most"),
+    [
+        ("no-answer-after", ExitCode.PROVED, 1),
+        ("500-after", ExitCode.PROVED, 1),
+        ("504-after", ExitCode.PROVED, 1),
+        ("503", ExitCode.PROVED, 2),
+        ("expire-sessions", ExitCode.PROVED, 2),
+        ("403", ExitCode.DIFFERENCES, 1),
+    ],
+)
+def test_a_lost_answer_to_a_deletion_is_looked_up(place, tmp_path, fault, code, most):
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    rule = {"fault": fault, "method": "DELETE", "path": EXPERIMENT, "times": 1, "retry_after_s": 0}
+    result = carried(place, made, tmp_path / "run", between=lambda: place.server.faults([rule]))
+    assert result.exit_code == code, result.problems
+    assert len(deletions(place)) <= most
+    assert ("A1" in place.sessions()) == (code != ExitCode.PROVED)
+
+
+def test_lost_rights_are_not_taken_for_a_deletion(place, tmp_path):
+    """Without rights everything is answered by 404: that is no proof that something is gone."""
+    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+    login = place.server.accounts["owner"][0]
+
+    def lose() -> None:
+        place.sql("DELETE FROM members WHERE project=? AND login=?", place.project, login)
+
+    result = carried(place, made, tmp_path / "run", between=lose)
+    assert result.exit_code != ExitCode.PROVED
+    assert "deleted" not in set(result.sessions["state"])
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from xnbtransfer import actions
+from xnbtransfer.changes import ChangePlan
+from xnbtransfer.steps import carry_out
+from xnbtransfer.xnat import connect
+folder = Path(sys.argv[2])
+plan = ChangePlan.load(folder / "plan.json")
+def tell(event):
+    print(event.kind, event.name, event.text, flush=True)
+with connect("source", prompt=False) as source, connect("destination", prompt=False) as destination:
+    carrier = actions.carrier_of(plan, source, destination)
+    result = carry_out(plan, carrier, (source, destination), folder=folder, confirm=plan.confirm, on_event=tell)
+sys.exit(int(result.exit_code))
+"""
+
+
+@pytest.mark.parametrize("entries", [3, 8])
+def test_killed_anywhere_the_next_run_completes_it(place, tmp_path, entries):
+    made = planned(place, copied(place, tmp_path))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    made.save(folder / "plan.json")
+    user, password = place.server.accounts["owner"]
+    env = {**os.environ, "XNAT_HOST": place.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    command = [sys.executable, "-c", RUN, str(Path(__file__).parent), str(folder)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        until = time.time() + 60
+        journal = folder / "journal.jsonl"
+        while time.time() < until and not (journal.exists() and journal.read_bytes().count(b"\n") >= entries):
+            time.sleep(0.005)
+        first.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert place.sessions() == {} and set(place.sessions(place.other)) == {"A1", "A2", "B1"}
+    assert len(deletions(place)) <= 4
+    place.settle()
+    assert carried(place, made, folder).exit_code == ExitCode.PROVED
+    assert place.writes() == []
+
+
+def test_the_template_leaves_a_record_that_names_the_first(place, tmp_path):
+    record = copied(place, tmp_path / "records")
+    user, password = place.server.accounts["owner"]
+    env = {"XNAT_HOST": place.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    values = {"record": str(record), "record_root": str(tmp_path / "records"), "reason": "moved"}
+    dry = open_record(run_template("finish-move", FinishOptions.from_mapping({**values, "dry_run": True}), env=env))
+    assert dry.summary["exit_code"] == 0 and place.writes() == []
+    confirm = ChangePlan.load(dry.data / "plan.json").confirm
+    options = FinishOptions.from_mapping({**values, "confirm": confirm})
+    done = open_record(run_template("finish-move", options, env=env))
+    assert done.summary["exit_code"] == 0
+    assert done.summary["takes_up"]["record"] == record.name
+    assert done.summary["sessions"] == {"deleted": 3}
+    page = done.page.read_text(encoding="utf-8")
+    for word in (record.name, confirm, "deleted", "moved"):
+        assert word in page, word
+    assert place.sessions() == {}
