@@ -15,7 +15,8 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = {
     "req_format", "format", "triggerpipelines", "fixscantypes", "pulldatafromheaders", "removefiles", "event_reason",
     "event_type", "event_action", "event_comment", "event_id", "inbody", "activate", "quarantine", "_lock", "_unlock",
-    "_obsolete", "allowdatadeletion", "xnat_csrf", "primary", "accept-not-found", "columns", "moveassessors",
+    "_obsolete", "allowdatadeletion", "xnat_csrf", "primary", "overwrite", "accept-not-found", "columns",
+    "moveassessors",
 }  # fmt: skip
 _IDENTITY = {"id": "id", "project": "project", "label": "label", "xsitype": "xsi_type"}
 _NOT_OURS = {"xsi_type", "user", "subject"}

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import find
+from . import datatypes, derived, find
 from .answers import Refusal, as_json, flag, table, text
 from .state import State, file_md5, now
 
@@ -25,11 +25,13 @@ _READABLE = {
 _ADMIN_ONLY = {
     "sessionTimeout", "aliasTokenTimeout", "preventCrossModalityMerge", "requireChangeJustification",
     "backupDeletedToCache", "maintainFileHistory", "sessionArchiveTimeoutInterval", "receivedFileUser", "requireLogin",
-    "passwordComplexityMessage",
+    "passwordComplexityMessage", "restrictUserListAccessToAdmins",
 }  # fmt: skip
 _DEFAULTS = {
     "defaultProjectAutoArchiveSetting": "4",
     "enableSitewideSeriesImportFilter": "false",
+    "passwordComplexityMessage": "Password is not sufficiently complex.",
+    "restrictUserListAccessToAdmins": "false",
     "sitewideSeriesImportFilter": "",
     "sitewideSeriesImportFilterMode": "blacklist",
     "projectAllowAutoArchive": "true",
@@ -160,13 +162,10 @@ def schemas(request: Request) -> Response:
     return Response((Path(__file__).parent / f"{short}.xsd").read_bytes(), media_type="application/xml")
 
 
-def elements(request: Request) -> Response:
-    """GET /data/search/elements: no stored searches are imitated, so there are no search fields."""
-    return table(request, [], ["ELEMENT_NAME"])
-
-
 def users(request: Request) -> Response:
     state: State = request.app.state.xnat
+    if _values(state)["restrictUserListAccessToAdmins"] == "true" and not state.is_admin(request.state.user):
+        raise Refusal(403)
     rows = state.rows("SELECT * FROM users ORDER BY login")
     found = [
         {
@@ -294,6 +293,8 @@ def workflows(request: Request) -> Response:
 
 
 routes = [
+    *datatypes.routes,
+    *derived.routes,
     Route("/xapi/siteConfig/buildInfo", build_info),
     Route("/xapi/siteConfig/buildInfo/{name}", build_info),
     Route("/xapi/siteConfig/values/{names}", chosen_preferences),
@@ -308,7 +309,6 @@ routes = [
     Route("/xapi/schemas/{name:path}", schemas),
     Route("/schemas/{name:path}", schemas),
     Route("/xapi/plugins", plugins),
-    Route("/data/search/elements", elements),
     Route("/data/users", users),
     Route("/data/config/{tool}/{path:path}", config, methods=["GET", "PUT"]),
     Route("/data/projects/{p}/config/{tool}/{path:path}", config, methods=["GET", "PUT"]),
