@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "dat
 _SOURCE = ("source_server", "source_project", *_CHOICE)
 _BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
 _ALL = tuple(TransferOptions.model_fields)
-_LISTS = ("subjects", "sessions", "modalities", "scan_types", "on_conflict")
+_LISTS = ("subjects", "sessions", "modalities", "scan_types", "on_conflict", "resources", "fields")
 _AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."
 
 
@@ -354,11 +355,19 @@ def seal(what: str, as_json: bool) -> int:
 @click.option("--data", type=click.Path(file_okay=False), help="Folder with the state; without it a temporary one.")
 @click.option("--demo", is_flag=True, help="Fill it with people, projects and DICOM.")
 @click.option("--faults", type=click.Path(dir_okay=False), help="JSON file with fault rules.")
-def serve(host: str, port: int, data: str | None, demo: bool, faults: str | None) -> None:
+@click.option("--receiver", type=int, metavar="PORT", help="Also receive DICOM here; 0 takes a free one.")
+def serve(host: str, port: int, data: str | None, demo: bool, faults: str | None, receiver: int | None) -> None:
     """Run the embedded XNAT-compatible server; prints one JSON line when it is ready."""
     from .demo import embedded_server
 
-    embedded_server().serve(host, port, data, demo, faults)
+    if receiver is not None:
+        try:
+            importlib.import_module("pynetdicom")
+        except ImportError:
+            raise InputError(
+                "The DICOM receiver needs the package pynetdicom.", "Install it: pip install 'xnbtransfer[receiver]'."
+            ) from None
+    embedded_server().serve(host, port, data, demo, faults, receiver)
 
 
 @cli.command()

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from . import direct, receiver
 from .answers import Refusal
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
@@ -138,6 +139,8 @@ async def refuse_get(request: Request) -> Response:
 
 
 routes = [
+    *direct.routes,
+    *receiver.routes,
     Route("/data/services/import", import_data, methods=["POST"]),
     Route("/data/services/import", refuse_get, methods=["GET", "HEAD", "PUT", "DELETE"]),
 ]

@@ -51,6 +51,8 @@ def serve(
     data: str | Path | None = None,
     demo: bool = False,
     faults: str | Path | None = None,
+    receiver: int | None = None,
+    receiver_tls: tuple[str | Path, str | Path] | None = None,
 ) -> None:
     """Run the server until it is stopped; prints one JSON line with its address and accounts when it is ready.
 
@@ -64,6 +66,10 @@ def serve(
         Fill an empty state with the demo content.
     faults : path, optional
         JSON file with fault rules.
+    receiver : int, optional
+        Port of a DICOM receiver beside it, 0 for a free one; needs the extra ``receiver``.
+    receiver_tls : paths of a certificate and its key, optional
+        With them the receiver takes encrypted associations only.
     """
     import uvicorn
 
@@ -71,10 +77,12 @@ def serve(
     from . import wire
     from .app import create_app
     from .faults import read_rules
+    from .receiver import start as start_receiver
     from .state import State
 
     rules = read_rules(str(faults)) if faults else []
     folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
+    listening = None
     try:
         state = State(folder)
         accounts = _accounts(state)
@@ -97,14 +105,20 @@ def serve(
             timeout_graceful_shutdown=2,
         )
 
+        ready = {"url": url, "accounts": accounts}
+        if receiver is not None:
+            listening, ready["receiver"] = start_receiver(state, host, receiver, receiver_tls)
+
         class Ready(uvicorn.Server):
             async def startup(self, sockets=None) -> None:
                 await super().startup(sockets=sockets)
-                print(json.dumps({"url": url, "accounts": accounts}), flush=True)
+                print(json.dumps(ready), flush=True)
 
         with contextlib.suppress(KeyboardInterrupt):
             Ready(config).run(sockets=[listener])
     finally:
+        if listening is not None:
+            listening.shutdown()
         if not data:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -119,10 +133,20 @@ class RunningServer:
         Role to (user, password): admin, owner, member, collaborator, outsider.
     data : Path
         Folder with the state.
+    receiver : int or None
+        Port of the DICOM receiver, where one runs; its AE title is XNAT.
     """
 
-    def __init__(self, data: Path, demo: bool, faults: str | Path | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        demo: bool,
+        faults: str | Path | None,
+        receiver: bool = False,
+        receiver_tls: tuple[str | Path, str | Path] | None = None,
+    ) -> None:
         self.data, self._demo, self._faults = data, demo, faults
+        self._receiver, self._tls = receiver, receiver_tls
         self._process: subprocess.Popen | None = None
         self.start()
 
@@ -133,12 +157,15 @@ class RunningServer:
             command.append("--demo")
         if self._faults:
             command += ["--faults", str(self._faults)]
+        if self._receiver:
+            command += ["--receiver", "0", *(["--receiver-tls", *map(str, self._tls)] if self._tls else [])]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the server did not start; what it said is above")
         ready = json.loads(line)
         self.url: str = ready["url"]
+        self.receiver: int | None = ready.get("receiver")
         self.accounts = {role: tuple(pair) for role, pair in ready["accounts"].items()}
 
     def log(self) -> list[dict[str, Any]]:
@@ -180,9 +207,16 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running(
-    demo: bool = False, data: str | Path | None = None, faults: str | Path | None = None
+    demo: bool = False,
+    data: str | Path | None = None,
+    faults: str | Path | None = None,
+    receiver: bool = False,
+    receiver_tls: tuple[str | Path, str | Path] | None = None,
 ) -> Iterator[RunningServer]:
     """An XNAT-compatible server on a free port of this machine, for as long as the context lasts.
+
+    ``receiver=True`` adds a DICOM receiver, with ``receiver_tls`` (certificate, key) an encrypted one; it needs the
+    extra ``receiver``.
 
     Examples
     --------
@@ -193,7 +227,7 @@ def running(
     folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        server = RunningServer(folder, demo, faults)
+        server = RunningServer(folder, demo, faults, receiver, receiver_tls)
         try:
             yield server
         finally:
@@ -213,5 +247,15 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--data", help="folder with the state; without it one that is removed at the end")
     parser.add_argument("--demo", action="store_true", help="fill an empty state with the demo content")
     parser.add_argument("--faults", help="JSON file with fault rules")
+    parser.add_argument("--receiver", type=int, metavar="PORT", help="also receive DICOM here (C-STORE); 0: a free port")
+    parser.add_argument("--receiver-tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files: encrypted receiving only")
     chosen = parser.parse_args(words)
-    serve(chosen.host, chosen.port, chosen.data, chosen.demo, chosen.faults)
+    serve(
+        chosen.host,
+        chosen.port,
+        chosen.data,
+        chosen.demo,
+        chosen.faults,
+        chosen.receiver,
+        tuple(chosen.receiver_tls) if chosen.receiver_tls else None,
+    )

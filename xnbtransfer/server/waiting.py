@@ -252,6 +252,12 @@ class Waiting:
         (REST test TestImport.testModifiedSeriesUIDs). An object that is there already is replaced without a word.
         """
         with self.state.write() as db:
+            current = self.again(row)
+            if current is None or current.status not in IDLE:  # somebody has archived, moved or deleted it meanwhile
+                for file in files:
+                    file.path.unlink(missing_ok=True)
+                raise Refusal(409, f"Session processing may already be in progress: {row.url}.")
+            row = current
             scans = {found["series_uid"]: found["scan"] for found in db.execute(
                 "SELECT DISTINCT series_uid, scan FROM prearchive_files WHERE row_pk=?", (row.id,))}
             names: dict[tuple[str, str], dict[str, str]] = {}
