@@ -59,10 +59,12 @@ LAYERS = {
         "pages",
         "record",
     ],
-    "front": ["progress", "actions", "notebook", "demo", "cli", "__main__", "__init__"],
+    "front": ["progress", "actions", "notebook", "demo", "cli", "widgets", "__main__", "__init__"],
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
+WIDGETS = sorted(PACKAGE.glob("widgets/*.py"))
+VIEWS = {"__init__", "app", "forms", "records", "table", "views"}
 SERVER = sorted((PACKAGE / "server").rglob("*.py"))
 
 
@@ -95,6 +97,14 @@ def test_imports_point_one_way(path):
     assert not upwards, f"{path.stem} must not import {upwards}"
 
 
+def test_only_the_views_know_widgets_and_only_their_package_knows_traitlets():
+    for path in [*CLIENT, *WIDGETS]:
+        used = {name.split(".")[0] for name, _ in imports(path)}
+        assert not used & {"traitlets", "ipywidgets", "anywidget"} or path in WIDGETS, path.name
+        assert not used & {"ipywidgets", "anywidget", "IPython"} or path.stem in VIEWS, path.name
+        assert path in WIDGETS or "widgets" not in rooms_used(path, late=False), path.name
+
+
 def test_no_room_imports_itself_through_others():
     graph = {path.stem: rooms_used(path, late=False) - {path.stem} for path in CLIENT}
     list(graphlib.TopologicalSorter(graph).static_order())
@@ -123,7 +133,7 @@ def test_importing_the_package_does_nothing_else():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [*CLIENT, *SERVER], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", [*CLIENT, *WIDGETS, *SERVER], ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_everything_public_is_said(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{path.name} has no docstring"
