@@ -310,6 +310,29 @@ def test_unreadable_project_falls_back_and_readable_one_takes(desk):  # noqa: F8
     assert answer.status_code == 403
 
 
+def test_item_106_from_the_cache_of_a_user(desk):  # noqa: F811
+    path, listener = "/data/user/cache/resources/UP/files/s.zip", f"L_{desk.project}"
+    headers, body = {"Content-Type": "application/zip"}, zipped(series(1, 2))
+    assert desk.owner.put(path, params={"inbody": "true"}, data=body, headers=headers).status_code == 200
+    try:
+        given = {"src": "/user/cache/resources/UP/files/s.zip", "http-session-listener": listener,
+                 "import-handler": "DICOM-zip", "dest": f"{desk.archive_path}/subjects/S1/experiments/E1"}
+        answer = desk.owner.post("/data/services/import", params=given)
+        assert (answer.status_code, answer.text) == (200, "Submitted for archival")
+        events = f"/xapi/event_tracking/{listener}"
+        found = desk.wait_for(lambda: desk.owner.get(events).json()["succeeded"] is not None and desk.owner.get(events))
+        address = f"Archive:{desk.archive_path}/subjects/S1/experiments/E1"
+        assert (found.json()["succeeded"], found.json()["finalMessage"]) == (True, address)
+        last = desk.owner.get(f"/data/status/{listener}", params={"format": "json"}).json()["msgs"][0][-1]
+        assert (last["status"], last["msg"]) == ("COMPLETED", address)
+        assert desk.person("member").get(events).status_code == 404
+        assert desk.scans("E1") == {"1": 2}
+        missing = {**given, "src": "/user/cache/resources/UP/files/none.zip"}
+        assert desk.owner.post("/data/services/import", params=missing).status_code == 404
+    finally:
+        desk.owner.delete("/data/user/cache/resources/UP")
+
+
 def test_illegal_characters_in_labels(desk):  # noqa: F811
     uri = desk.send(series(1, 1), PROJECT_ID=desk.project, SUBJECT_ID="S 1", EXPT_LABEL="a.b c").text.strip()
     assert uri.endswith("/a_b_c")

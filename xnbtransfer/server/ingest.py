@@ -7,6 +7,7 @@ the objects before the cut in a row that is RECEIVING, as seen on a live server.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.from_thread
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import direct, receiver
+from . import direct, receiver, tracking, user_cache
 from .answers import Refusal
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
@@ -38,6 +39,9 @@ async def import_data(request: Request) -> Response:
     handler = given.get("import-handler", "")
     if handler and handler not in _HANDLERS:
         raise Refusal(404, f"Unknown importer implementation specified: {handler}")
+    if given.get("src"):
+        order = _order(request, given, content_type)
+        return await run_in_threadpool(_from_cache, request, order, given["src"])
     if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
         async with request.form() as form:
             uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
@@ -83,7 +87,22 @@ def _order(request: Request, given: dict[str, str], content_type: str) -> Order:
     return Order.read(request.state.user, handler, given)
 
 
+def _from_cache(request: Request, order: Order, src: str) -> Response:
+    """Import a file that waits in the user's cache (REST test TestImport.testUserCacheUploadAndImport)."""
+
+    def work(path: Path) -> list[str]:
+        if not path.is_file():
+            raise Refusal(400, f"{src} is no file.")
+        with open(path, "rb") as stream:
+            return run_import(request.app.state.xnat, order, Flow.of(stream), path.name)
+
+    return user_cache.import_later(request, src, work)
+
+
 def _answer(request: Request, uris: list[str]) -> Response:
+    if key := request.query_params.get("http-session-listener"):
+        progress = request.app.state.tracking.begin(request, key)
+        progress.end(tracking.address(uris[0]) if uris else "Nothing was imported.", bool(uris))
     if "text/plain" in request.headers.get("accept", "") and len(uris) == 1:
         return Response(uris[0], media_type="text/plain")
     body = "".join(f"{uri}\r\n" for uri in uris)
