@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ class Gate:
                 cut=cut,
                 imitated=not scope.get("state", {}).get("unknown", False),
                 ms=round((time.time() - started) * 1000, 1),
+                **({"problem": state["problem"]} if "problem" in (state := scope.get("state", {})) else {}),
             )
 
         try:
@@ -119,8 +121,19 @@ class Gate:
         except Disconnect:
             cut = True
             raise
+        except Exception as problem:
+            _mark(request, problem)
+            raise
         finally:
             note()
+
+
+def _mark(request: Request, problem: BaseException) -> None:
+    """Let the log say where this server itself failed: a kind of exception and a line, never a value."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent] or frames[-1:]
+    places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in own[-3:])
+    request.scope.setdefault("state", {})["problem"] = f"{type(problem).__name__} at {places}"
 
 
 def _alias(path: str) -> str:
@@ -150,6 +163,7 @@ async def _not_allowed(request: Request, problem: Exception) -> Response:
 
 
 async def _broken(request: Request, problem: Exception) -> Response:
+    _mark(request, problem)
     return answers.status_page(500)
 
 
