@@ -143,7 +143,7 @@ def experiments(request: Request) -> Response:
     elif kind == "xnat:imageSessionData" or session_level:
         root, always = "session_ID", ["project", "xsiType", "URI"]
     else:
-        root, always = "ID", ["project", "xsiType", "URI"]
+        root, always = "xnat:subjectassessordata/id" if project else "ID", ["project", "xsiType", "URI"]
     if not asked:
         keys = ["ID", "project", "date", "xsiType", "label", "insert_date", "URI"]
         pairs = [(key, key) for key in keys]
@@ -151,9 +151,7 @@ def experiments(request: Request) -> Response:
             pairs.append(("xnat:subjectassessordata/id", "ID"))
     else:
         pairs = [(root, "ID")] + [(name, name) for name in always]
-        pairs += [(short, short) for _, short in names if short and short not in (root, *always, "ID")]
-        if root == "ID" and "ID" not in dict(pairs):
-            pairs.insert(0, ("ID", "ID"))
+        pairs += [(short, short) for _, short in names if short and short not in (root, *always)]
     for key in others:
         stem, _, field = key.partition("/")
         pairs.append((key, _EXPERIMENT.get(field, f"/{field}") if _SESSION_ROOT.fullmatch(stem) else key))
