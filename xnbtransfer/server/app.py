@@ -19,9 +19,13 @@ from . import (
     answers,
     archiving,
     auth,
+    catalogs,
     check,
+    configuration,
+    downloads,
     ingest,
     listings,
+    people,
     prearchive,
     projects,
     resources,
@@ -195,8 +199,8 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     state.faults = Faults(rules)
     routes = [Route("/_faults", _faults, methods=["GET", "POST"]), Route("/_check", _check)]
     for room in (
-        auth, workflows, tracking, user_cache, site, ingest, prearchive, archiving, resources, listings, sharing, scans,
-        subjects, projects,
+        auth, people, workflows, tracking, user_cache, configuration, catalogs, downloads, site, ingest, prearchive,
+        archiving, resources, listings, sharing, scans, subjects, projects,
     ):  # fmt: skip
         routes += room.routes
 

@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from . import clock
 from .answers import Refusal, as_json, status_page, text
+from .people import GUEST
 from .state import State
 
 OPEN = re.compile(
@@ -146,7 +147,12 @@ async def identify(request: Request) -> Response | None:
     if open_path is None and session is None and sent:
         return status_page(401, "Your session has expired.", CHALLENGE)
     if open_path is None and (session is None or session.login is None):
-        return anonymous(request)
+        if await run_in_threadpool(state.site, "requireLogin") != "false":
+            return anonymous(request)
+        request.state.user = GUEST
+        if session is None:
+            request.state.session = request.state.fresh = sessions.start(None)
+        return None
     if session is not None and lacks_csrf(request, session):
         return status_page(403, "Invalid CSRF token")
     return None
@@ -227,10 +233,6 @@ def user_auth(request: Request) -> Response:
     return text(f"User '{request.state.user}' is logged in")
 
 
-def user_name(request: Request) -> Response:
-    return text(request.state.user)
-
-
 def user_sessions(request: Request) -> Response:
     login, state = request.path_params["login"], request.app.state.xnat
     if login != request.state.user and not state.is_admin(request.state.user):
@@ -244,6 +246,8 @@ def user_sessions(request: Request) -> Response:
 def tokens(request: Request) -> Response:
     """``/data/services/tokens/<operation>[/...]``."""
     state, user = request.app.state.xnat, request.state.user
+    if user == GUEST:
+        raise Refusal(403)
     operation, *rest = [part for part in request.path_params["rest"].split("/") if part]
     if operation == "issue":
         login = user
@@ -257,11 +261,21 @@ def tokens(request: Request) -> Response:
         secret = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(64))
         with state.write() as db:
             db.execute("INSERT INTO tokens VALUES(?,?,?,?)", (alias, secret, login, made))
-        return as_json({
-            "alias": alias, "secret": secret, "xdatUserId": login, "singleUse": False, "validIPAddresses": [],
-            "estimatedExpirationTime": int((made + 2 * 86400) * 1000), "created": int(made * 1000),
-            "timestamp": int(made * 1000), "enabled": True, "disabled": 0, "id": state.number("token"),
-        })
+        return as_json(
+            {
+                "alias": alias,
+                "secret": secret,
+                "xdatUserId": login,
+                "singleUse": False,
+                "validIPAddresses": [],
+                "estimatedExpirationTime": int((made + 2 * 86400) * 1000),
+                "created": int(made * 1000),
+                "timestamp": int(made * 1000),
+                "enabled": True,
+                "disabled": 0,
+                "id": state.number("token"),
+            }
+        )
     if operation == "show":
         rows = state.rows("SELECT alias, login FROM tokens WHERE login=?", user)
         return as_json([{"alias": row["alias"], "xdatUserId": row["login"]} for row in rows])
@@ -291,5 +305,4 @@ routes = [
     Route("/data/auth", user_auth),
     Route("/data/user/{login}/sessions", user_sessions, methods=["GET", "DELETE"]),
     Route("/data/services/tokens/{rest:path}", tokens),
-    Route("/xapi/users/username", user_name),
 ]

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import fields, find, removing
-from .answers import Refusal, as_json, flag, item, item_answer, table, text
+from .answers import Refusal, flag, item, item_answer, table, text
+from .people import GUEST
 from .state import GROUPS, State
 
 _PLAIN = ["ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI"]
@@ -59,7 +60,8 @@ def _ids(request: Request, rows, columns: list[str]) -> Response:
 def _rich(request: Request, rows) -> Response:
     state: State = request.app.state.xnat
     user, query = request.state.user, request.query_params
-    number = state.row("SELECT number FROM users WHERE login=?", user)["number"]
+    known = state.row("SELECT number FROM users WHERE login=?", user)
+    number = known["number"] if known else 0
     found = []
     for row in rows:
         role = state.role(user, row["id"])
@@ -124,6 +126,8 @@ def _project(request: Request, body: bytes) -> Response:
             return text(row["id"])
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise Refusal(417, "Invalid character in project ID.")
+        if user == GUEST or (state.site("uiAllowNonAdminProjectCreation") == "false" and not state.is_admin(user)):
+            raise Refusal(403, "User account doesn't have permission to create projects.")
         if state.row("SELECT 1 FROM retired WHERE project=?", name):
             raise Refusal(403, f"Project {name} was deleted; its ID is not given again.")
         _names(state, name, given.values)
@@ -207,13 +211,17 @@ def set_setting(request: Request) -> Response:
             raise Refusal(403)
         value = {"true": "1", "false": "0"}.get(value, value)
         if not re.fullmatch(r"-?\d+", value):
-            raise Refusal(400)
+            raise Refusal(400, f"{name.split('_')[0].title()} code must be an integer.")
+        if name == "prearchive_code" and value != "0" and state.site("projectAllowAutoArchive") == "false":
+            raise Refusal(403)
         column = _CODES[name]
     elif name == "accessibility":
         if not state.can(user, row["id"], "delete", "project"):
             raise Refusal(403)
         if value not in ("public", "protected", "private"):
             raise Refusal(400)
+        if value != "private" and state.site("securityAllowNonPrivateProjects") == "false":
+            raise Refusal(403)
         column = "accessibility"
     else:
         raise Refusal(400)
@@ -222,70 +230,10 @@ def set_setting(request: Request) -> Response:
     return text("")
 
 
-def users(request: Request) -> Response:
-    """GET /data/projects/P/users, and PUT or DELETE of one of them."""
-    state: State = request.app.state.xnat
-    row = find.project(state, request.state.user, request.path_params["p"])
-    if request.method in ("PUT", "DELETE"):
-        if not state.can(request.state.user, row["id"], "delete", "project"):
-            raise Refusal(403)
-        group, login = request.path_params["group"], request.path_params["login"]
-        role = group.lower().removeprefix(row["id"].lower() + "_").removesuffix("s")
-        if role not in GROUPS or state.row("SELECT 1 FROM users WHERE login=?", login) is None:
-            raise Refusal(404)
-        with state.write() as db:
-            if request.method == "PUT":
-                db.execute("INSERT OR REPLACE INTO members VALUES(?,?,?)", (row["id"], login, role))
-            else:
-                db.execute("DELETE FROM members WHERE project=? AND login=?", (row["id"], login))
-    found = [
-        {
-            "GROUP_ID": f"{row['id']}_{one['role']}",
-            "displayname": GROUPS[one["role"]],
-            "login": one["login"],
-            "firstname": one["first"],
-            "lastname": one["last"],
-            "email": one["email"],
-        }
-        for one in state.rows(
-            "SELECT m.role, u.* FROM members m JOIN users u ON u.login=m.login WHERE m.project=? AND u.enabled=1 "
-            "ORDER BY m.role DESC",
-            row["id"],
-        )
-    ]
-    return table(request, found, ["GROUP_ID", "displayname", "login", "firstname", "lastname", "email"], "Projects")
-
-
-def access(request: Request) -> Response:
-    """GET /xapi/access/projects: own memberships only (XNAT source, RoleHolder)."""
-    state: State = request.app.state.xnat
-    rows = state.rows(
-        "SELECT p.*, m.role FROM members m JOIN projects p ON p.id=m.project WHERE m.login=? ORDER BY p.id",
-        request.state.user,
-    )
-    return as_json(
-        [
-            {
-                "ID": row["id"],
-                "secondary_ID": row["secondary_id"],
-                "name": row["name"],
-                "description": row["description"],
-                "role": GROUPS[row["role"]],
-                "group_id": f"{row['id']}_{row['role']}",
-                "URI": f"/data/projects/{row['id']}",
-            }
-            for row in rows
-        ]
-    )
-
-
 routes = [
     Route("/data/projects", project_list),
     Route("/data/projects", project, methods=["POST"]),
     Route("/data/projects/{p}", project, methods=["GET", "PUT", "POST", "DELETE"]),
-    Route("/data/projects/{p}/users", users),
-    Route("/data/projects/{p}/users/{group}/{login}", users, methods=["PUT", "DELETE"]),
     Route("/data/projects/{p}/{setting:str}", setting),
     Route("/data/projects/{p}/{setting:str}/{value:str}", set_setting, methods=["PUT"]),
-    Route("/xapi/access/projects", access),
 ]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, removing
+from . import fields, find, personality, removing
 from .answers import Refusal, item_answer, text
 from .state import State
 from .views import scan_view
@@ -104,7 +104,10 @@ def write(state: State, session_id: str, name: str, xsi_type: str, values: Mappi
                 raise Refusal(417, "Invalid character in ID.")
             state.new_scan(session_id, name, xsi_type, **own, **rest)
             return
-        if xsi_type and xsi_type != found["xsi_type"]:
+        strict = personality.has(state, "scan-keeps-its-type")
+        if not strict and not xsi_type:
+            raise Refusal(417, "Need PUT Contents: the xsiType of the scan.")
+        if strict and xsi_type and xsi_type != found["xsi_type"]:
             raise Refusal(409, f"Scan {name} is of type {found['xsi_type']}.")
         for column in own:
             db.execute(f"UPDATE scans SET {column}=? WHERE pk=?", (own[column], found["pk"]))

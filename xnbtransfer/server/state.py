@@ -127,6 +127,13 @@ class State:
                 ),
             )
 
+    def set_password(self, login: str, password: str) -> None:
+        salt = secrets.token_hex(16)
+        with self.write() as db:
+            db.execute(
+                "UPDATE users SET salt=?, password_hash=? WHERE login=?", (salt, self._hash(password, salt), login)
+            )
+
     @staticmethod
     def _hash(password: str, salt: str) -> str:
         return hashlib.pbkdf2_hmac("sha256", password.encode(), bytes.fromhex(salt), 20_000).hex()

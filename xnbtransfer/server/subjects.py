@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, moving, removing, scans
+from . import fields, find, moving, personality, pulling, removing, scans
 from .answers import Refusal, flag, item_answer, text
 from .fields import Given
 from .find import EXPERIMENT, SUBJECT, Kind
@@ -21,6 +21,7 @@ from .state import State
 from .views import view
 from .workflows import justified
 
+_BY_NUMBER = "delete-by-accession-number"
 _OWN = {"date", "time", "uid", "modality"}
 _STATUS = {"_lock": "locked", "_unlock": "active", "_obsolete": "obsolete", "activate": "active",
            "quarantine": "quarantine"}  # fmt: skip
@@ -36,6 +37,8 @@ async def item(request: Request) -> Response:
 def _look(request: Request) -> Response:
     kind, row, below = find.asked(request)
     if request.method == "DELETE":
+        if kind is EXPERIMENT and not below and not personality.has(request.app.state.xnat, _BY_NUMBER):
+            raise Refusal(405)
         return removing.delete(request, kind, row, below)
     return item_answer(request, view(request.app.state.xnat, kind, row))
 
@@ -88,6 +91,9 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
                 raise Refusal(403, "Specified user account has insufficient privileges to lock this.")
             known["status"] = status
     write(state, kind, row["id"], known, given)
+    for name, pull in (("pullDataFromHeaders", pulling.from_headers), ("fixScanTypes", pulling.fix_types)):
+        if kind is EXPERIMENT and flag(request, name):
+            pull(state, state.row("SELECT * FROM experiments WHERE id=?", row["id"]))
     state.workflow(row["id"], "Modified via web service", user, request.query_params, project=row["project"])
     return text(row["id"])
 
