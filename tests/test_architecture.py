@@ -34,6 +34,7 @@ LAYERS = {
         "plan",
         "history",
         "html",
+        "pictures",
         "changes",
         "change_tables",
         "stuck",
@@ -59,7 +60,7 @@ LAYERS = {
         "pages",
         "record",
     ],
-    "front": ["progress", "actions", "notebook", "demo", "cli", "widgets", "__main__", "__init__"],
+    "front": ["progress", "actions", "change_commands", "notebook", "demo", "cli", "widgets", "__main__", "__init__"],
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))

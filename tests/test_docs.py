@@ -51,7 +51,7 @@ def test_every_parameter_is_in_the_reference(name):
 
 
 def test_every_command_is_in_the_readme_and_every_command_there_exists():
-    assert set(re.findall(r"^\| `xnbtransfer (\w+)", README, re.MULTILINE)) == set(cli.commands)
+    assert set(re.findall(r"^\| `xnbtransfer ([\w-]+)", README, re.MULTILINE)) == set(cli.commands)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -59,7 +59,7 @@ def test_commands_and_options_that_are_named_exist(page):
     text = page.read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     for line in [*blocks.splitlines(), *re.findall(r"`(xnbtransfer [^`]+)`", text)]:
-        found = re.search(r"(?:^|/|\s)xnbtransfer (\w+)(.*)", line)
+        found = re.search(r"(?:^|/|\s)xnbtransfer ([a-z][a-z-]*)(.*)", line)
         if not found:
             continue
         assert found[1] in cli.commands, line

@@ -254,11 +254,11 @@ def test_nbval_runs_every_template_on_its_defaults(demo, tmp_path):
     shutil.copytree(find_template("transfer").parent, tmp_path / "templates")
     records = tmp_path / "templates" / "xnbtransfer-records"
     chosen = TransferOptions.from_mapping({**BOTH, "sessions": ("006_CT1",), "record_root": str(records)})
-    run_template("transfer", chosen, env=logins(demo))
+    run_template("transfer", chosen, env=logins(demo, "owner"))
     before = len(writes(demo))
     command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", "-W", "ignore", "."]
     done = subprocess.run(
-        command, env={**os.environ, **logins(demo)}, cwd=tmp_path / "templates", capture_output=True, text=True
+        command, env={**os.environ, **logins(demo, "owner")}, cwd=tmp_path / "templates", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert len(writes(demo)) == before

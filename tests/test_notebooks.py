@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize("folder", ["notebooks", "templates"])
 def test_notebooks_run_from_top_to_bottom(folder, tmp_path):
     """The templates that need a record of an earlier run are shown by `test_notebook.py`."""
-    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(".*", "verify.ipynb"))
+    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(".*", "verify.ipynb", "finish-move.ipynb"))
     with embedded.running(demo=True) as server:
-        user, password = server.accounts["member"]
+        user, password = server.accounts["owner"]
         env = {**os.environ, "XNAT_HOST": server.url, "XNAT_USER": user, "XNAT_PASS": password}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", folder],

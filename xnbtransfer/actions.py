@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,12 @@ from .labels import LabelMap, read_label_map
 from .method_options import METHODS
 from .prearchive import PrearchiveCarrier
 from .progress import Lines, Watcher, watch
-from .record import JOURNAL, PLAN, Workspace
+from .record import JOURNAL, PLAN, Record, Workspace
 from .relocate import MoveCarrier
 from .share import ShareCarrier
-from .steps import Carrier, carry_out
+from .steps import Carrier, carry_out, look_again
 from .values import Event, Result
-from .xnat import Connection
+from .xnat import Connection, connect
 
 STOP = "stop"
 
@@ -35,6 +36,23 @@ def kept_plan(workspace: Workspace) -> ChangePlan | None:
 def labels_of(options: Any) -> LabelMap:
     """The label map that the parameters name, or one that keeps all labels."""
     return read_label_map(options.label_map) if options.label_map else LabelMap({})
+
+
+def connect_to(earlier: Record, options: Any) -> tuple[Connection, Connection]:
+    """Log in to the servers of an earlier record, or to those that the parameters name."""
+    made = earlier.plan()
+    source = connect("source", options.source_server or made.source.server)
+    return source, connect("destination", options.destination_server or made.destination.server)
+
+
+def connect_for(plan: ChangePlan, stack: contextlib.ExitStack) -> tuple[Connection, Connection]:
+    """Log in to the servers of a plan, once where one login does it all."""
+    if plan.kind == "finish-move":
+        source = stack.enter_context(connect("source", plan.source.server))
+        return source, stack.enter_context(connect("destination", plan.destination.server))
+    side = "destination" if plan.kind == "prearchive" else "source"
+    both = stack.enter_context(connect(side, plan.source.server))
+    return both, both
 
 
 def options_of(plan: ChangePlan) -> Any:
@@ -60,6 +78,11 @@ def carrier_of(plan: ChangePlan, source: Connection, destination: Connection) ->
     if plan.kind == "finish-move":
         return FinishCarrier(plan, copy_record(options, plan.of_record["record"]), source, destination, options)
     raise InputError(f"A plan of kind {plan.kind} is not known here.", "Use the version that made it.")
+
+
+def verify_changes(plan: ChangePlan, journal: str | Path, source: Connection, destination: Connection) -> Result:
+    """Whether what a journal says was changed holds today. Reads only."""
+    return look_again(plan, carrier_of(plan, source, destination), journal, (source, destination))
 
 
 def follow_changes(

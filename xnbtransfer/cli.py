@@ -14,6 +14,7 @@ from typing import Any, get_args
 import click
 
 from . import __version__
+from .change_commands import COMMANDS, run_changes, verify_again
 from .errors import ExitCode, InputError, XnbTransferError
 from .options import TransferOptions
 
@@ -236,15 +237,19 @@ def plan(source_: str | None, destination_: str | None, output: str, as_json: bo
 @cli.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False))
 @click.option("--folder", type=click.Path(file_okay=False), help="Folder of the journal.  [PLAN without .json, .run]")
+@click.option("--confirm", default="", metavar="TEXT", help="What a plan that deletes asks to be typed.")
 @_as_json
-def run(plan_file: str, folder: str | None, as_json: bool) -> int:
+def run(plan_file: str, folder: str | None, confirm: str, as_json: bool) -> int:
     """Carry out a plan exactly as written. Run again, it goes on where it stopped."""
+    from .changes import is_change_plan
     from .plan import Plan
     from .progress import follow
     from .record import Workspace, close_record
 
-    made = Plan.load(plan_file)
     where = Path(folder) if folder else Path(plan_file).with_suffix(".run")
+    if is_change_plan(plan_file):
+        return run_changes(plan_file, where, confirm, as_json)
+    made = Plan.load(plan_file)
     _say(f"The journal is kept in {where}.")
     with _connections(made.source.server, made.destination.server) as (source, destination):
         result = follow(made, source, destination, where, _watcher())
@@ -266,6 +271,7 @@ def verify(
 
     RECORD may also be the folder of a run.
     """
+    from .changes import is_change_plan
     from .plan import Plan
     from .record import JOURNAL, PLAN, open_record
     from .verify import verify as prove
@@ -274,7 +280,10 @@ def verify(
     if proof not in ("all", "listing"):
         raise InputError(f"proof={proof} is not known.", "Choose all or listing.")
     where = Path(record)
-    if (where / PLAN).exists() and not (where / "bagit.txt").exists():
+    data = where if (where / PLAN).exists() and not (where / "bagit.txt").exists() else open_record(where).data
+    if is_change_plan(data / PLAN):
+        return verify_again(data / PLAN, data / JOURNAL, where, as_json)
+    if data == where:
         made, journal = Plan.load(where / PLAN), where / JOURNAL
     else:
         found = open_record(where)
@@ -461,6 +470,10 @@ def _print_json(values: Any) -> None:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def invoke(arguments: list[str] | None = None) -> int:

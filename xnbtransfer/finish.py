@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 import secrets
 import time
 from collections import Counter
@@ -86,10 +87,15 @@ def plan_finish(
                 f"The record is of {side.project} on {side.server}, and the connection is to {connection.server}.",
                 "Give the address of that server.",
             )
-    lacking = sorted(set(options.sessions) - {session.session for session in made.sessions})
-    if lacking:
+    exact = {label for label in options.sessions if not label.startswith("~")}
+    patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
+    if lacking := sorted(exact - {session.session for session in made.sessions}):
         raise InputError(f"The copy {record.path.name} knows no session {lacking[0]!r}.", "Its plan lists them.")
-    asked = [one for one in made.sessions if not options.sessions or one.session in options.sessions]
+    asked = [
+        one
+        for one in made.sessions
+        if not options.sessions or one.session in exact or any(found.search(one.session) for found in patterns)
+    ]
     ids = {one.session_id for one in asked if one.action in SENDS}
     here = read_inventory(source, made.source.project, select=lambda row: row["session_id"] in ids, prearchive=False)
     states = source_states(here)

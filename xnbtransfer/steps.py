@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .changes import Change, ChangePlan, Step
 from .errors import DiskFullError, InputError, JournalError, RefusedError, ServerError, TransientError, XnbTransferError
-from .journal import Journal
+from .journal import Journal, read_journal
 from .values import Event, Result, Verdict
 from .verify import outcome, result_of
 from .xnat import Connection
@@ -132,12 +132,33 @@ def carry_out(
         return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, stop).go()
 
 
+def look_again(plan: ChangePlan, carrier: Carrier, journal: str | Path, connections: Sequence[Connection]) -> Result:
+    """Whether what a journal says was changed holds today; reads only.
+
+    Returns
+    -------
+    Result
+        The verdicts of the run where it still holds; "different" where it does not.
+    """
+    return _Run(plan, carrier, tuple(dict.fromkeys(connections)), _ReadOnly(read_journal(journal)), None, None).go()
+
+
+class _ReadOnly:
+    """A journal that is only looked at."""
+
+    def __init__(self, entries: list[dict]) -> None:
+        self._entries = entries
+
+    def entries(self) -> list[dict]:
+        return self._entries
+
+
 class _Run:
     def __init__(self, plan, carrier, connections, journal, on_event, stop) -> None:
         self.plan: ChangePlan = plan
         self.carrier: Carrier = carrier
         self.connections: tuple[Connection, ...] = connections
-        self.journal: Journal = journal
+        self.journal: Journal | _ReadOnly = journal
         self.listener: Listener | None = on_event
         self.stop: threading.Event = stop or threading.Event()
         self.outcomes: list[dict] = []
@@ -162,6 +183,8 @@ class _Run:
                 self._close(change, "failed", because="the run ended before it was reached; run it again")
             elif change.session and change.subject_id in failed_subjects:
                 self._close(change, "failed", because="its subject was not done, so it was left as it is")
+            elif isinstance(self.journal, _ReadOnly) and not past.get(change.item, _Past()).state:
+                self._close(change, "failed", because="the run did not get as far as this")
             elif not self._one(change, past.setdefault(change.item, _Past())) and change.kind == "subject":
                 failed_subjects.add(change.item)
         return result_of(
@@ -193,7 +216,9 @@ class _Run:
 
     def _one(self, change: Change, past: _Past) -> bool:
         try:
-            if past.state and past.state != "kept":
+            if past.state == "kept" and isinstance(self.journal, _ReadOnly):
+                self._close(change, "kept", past.rows, past.extra, past.because)
+            elif past.state and past.state != "kept":
                 self._again(change, past)
             else:
                 self._carry(change, past)
@@ -283,7 +308,8 @@ class _Run:
         self.broken = self.broken + 1 if problem.retry else 0
         self.transient = self.transient or problem.retry
         self.problems.append(f"{change.name}: {problem}")
-        self._note(change, "failed", because=str(problem), transient=problem.retry)
+        if not isinstance(self.journal, _ReadOnly):
+            self._note(change, "failed", because=str(problem), transient=problem.retry)
         rows = [manifest_row(change, one) | _NOTHING for one in (past.before or {}).get("files", [])]
         self._close(change, "failed", rows, (), str(problem))
         self._tell("session", "failed", where=change.name, text=str(problem))
