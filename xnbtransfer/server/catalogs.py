@@ -178,7 +178,8 @@ def _rows(dataset: Any, wanted: set[int], *, summary: bool, outer: str = "") -> 
                 for item in element.value:
                     yield from _rows(item, set(), summary=summary, outer=here)
         else:
-            value = "" if isinstance(element.value, bytes) else str(element.value)
+            several = element.value if element.VM > 1 else [element.value]
+            value = "" if isinstance(element.value, bytes) else "\\".join(str(part) for part in several)
             yield one | {"value": value if len(value) <= 1000 else value[:1000]}
 
 
