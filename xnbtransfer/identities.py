@@ -63,7 +63,8 @@ _DATE = re.compile(
 )
 _ROUTING = re.compile(r"(?:^|[\s,;])(project|subject|session|aa)\s*:\s*([\w-]*)(?=$|[\s,;])", re.IGNORECASE)
 _TOKEN = re.compile(r"[^\W_]+", re.UNICODE)
-_BYTE_TOKEN = re.compile(rb"[0-9a-z\x80-\xff]+")
+_BYTE_TOKEN = re.compile(rb"[0-9a-z]+")
+_WIDE = re.compile(rb"(?:[\x20-\xff]\0){3,}")
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -170,6 +171,7 @@ class Identifiers:
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._first: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        self._accented: dict[bytes, int] = {}
         self.count = self.dropped = 0
         kept = []
         for number, entry in enumerate(entries, 1):
@@ -183,6 +185,10 @@ class Identifiers:
                 continue
             self.count += 1
             kept.append(_folded(entry))
+            if not entry.isascii():
+                for form in {entry.strip(), entry.strip().lower(), entry.strip().upper(), entry.strip().title()}:
+                    self._accented[form.encode()] = number
+                    self._accented[form.encode("latin-1", "ignore")] = number
             for one in spelt:
                 self._first.setdefault(one[0], []).append((number, one))
         self._text = "\n".join(sorted(kept)).encode()
@@ -220,14 +226,14 @@ class Identifiers:
         return self._among(_TOKEN.findall(_folded(text)))
 
     def entries_in_bytes(self, raw: bytes) -> set[int]:
-        """The same for bytes in Latin-1 or UTF-8, also where zeros stand between them (UTF-16)."""
-        low = raw.lower()
-        found = self._among([word.decode("latin-1") for word in _BYTE_TOKEN.findall(low)])
-        if raw.count(b"\0") > len(raw) // 8:
-            found |= self._among([word.decode("latin-1") for word in _BYTE_TOKEN.findall(low.replace(b"\0", b""))])
-        if not raw.isascii():
-            for encoding in ("utf-8", "latin-1"):
-                found |= self.entries_in(raw.decode(encoding, "ignore"))
+        """The same for bytes in ASCII, Latin-1, UTF-8 or UTF-16, whatever stands around them."""
+        found = self._among([word.decode() for word in _BYTE_TOKEN.findall(raw.lower())])
+        for run in _WIDE.findall(raw):
+            found |= self.entries_in(run.decode("utf-16-le"))
+        if self._accented and not raw.isascii():
+            for variant, number in self._accented.items():
+                if variant in raw:
+                    found.add(number)
         return found
 
     def _among(self, words: list[str]) -> set[int]:
