@@ -187,3 +187,35 @@ def item_row(found: dict) -> dict | None:
         "fields": sorted(set(fields) - {"ID", "id", "label", "project"}),
         "holds": sorted(set(children) - {"sharing/share"}),
     }
+
+
+def item_fields(found: dict) -> tuple[str, dict[str, str]]:
+    """The xsiType of an item and its fields with values, by their path below it; those of scans and the like left out.
+
+    A custom field is ``fields/field[name=NAME]/field``, as XNAT wants it when it is written.
+    """
+    try:
+        item = found["items"][0]
+        kind = cell(item.get("meta") or {}, "xsi:type")
+        return kind, {path: value for path, value in _flat(item, "") if value != ""}
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return "", {}
+
+
+_LISTS = {"scans", "sharing", "assessors", "reconstructions", "resources", "experiments", "out", "in"}
+
+
+def _flat(item: dict, path: str) -> Iterator[tuple[str, str]]:
+    fields = item.get("data_fields") or {}
+    for name in fields:
+        yield f"{path}{name}", cell(fields, name)
+    for child in item.get("children") or ():
+        where = child["field"]
+        if where.partition("/")[0] in _LISTS:
+            continue
+        for one in child["items"]:
+            inner = one.get("data_fields") or {}
+            if where == "fields/field":
+                yield f"fields/field[name={cell(inner, 'name')}]/field", cell(inner, "field")
+            elif len(child["items"]) == 1:
+                yield from _flat(one, f"{path}{where}/")

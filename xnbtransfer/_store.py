@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
-from ._http import Http, SizedBody, quoted
-from ._rows import cell, event, file_row, scan_segment
+from ._http import Http, SizedBody, encode, quoted
+from ._rows import cell, event, file_row, is_json, item_fields, scan_segment
 from .errors import NotFoundError
 
 _UPLOAD_TIMEOUT_S = 3600.0
@@ -123,8 +123,21 @@ class Store:
         self._http.write("PUT", path, {"xsiType": xsi_type, **fields, **event(reason)})
 
     def set_fields(self, path: str, fields: Mapping[str, str], reason: str = "") -> None:
-        """Give the item at ``path`` these fields; others stay."""
-        self._http.write("PUT", path, {**fields, **event(reason)})
+        """Give the item at ``path`` these fields; others stay. They go in the body: addresses end up in logs."""
+        self._http.write(
+            "PUT",
+            path,
+            data=encode({**fields, **event(reason)}).encode(),
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
+
+    def fields_of(self, path: str) -> tuple[str, dict[str, str]]:
+        """The xsiType and the fields of the item at ``path``; "" and nothing where there is none."""
+        try:
+            answer = self._http.read(path, {"format": "json"})
+        except NotFoundError:
+            return "", {}
+        return item_fields(answer.json()) if is_json(answer) else ("", {})
 
     def make_scan(self, session_id: str, scan: str, xsi_type: str, fields: Mapping[str, str], reason: str = "") -> None:
         """Make a scan of an archived session, or give one that is there these fields."""
@@ -137,10 +150,10 @@ class Store:
         self._http.write("PUT", archived_path(session_id), query, read_timeout_s=_HEADERS_TIMEOUT_S)
 
     def scan_list(self, session_id: str) -> list[dict]:
-        """The scans of one session: scan, xsi_type, type, quality, note, series_description."""
+        """The scans of one session: scan, xsi_type, type, quality, note, series_description, SeriesInstanceUID."""
         names = {"scan": "ID", "xsi_type": "xsiType", "type": "type", "quality": "quality", "note": "note"}
-        names["series_description"] = "series_description"
-        rows = self._table(f"{archived_path(session_id)}/scans")
+        names |= {"series_description": "series_description", "SeriesInstanceUID": "UID"}
+        rows = self._table(f"{archived_path(session_id)}/scans", {"columns": ",".join(names.values())})
         return [{name: cell(row, key) for name, key in names.items()} for row in rows]
 
 

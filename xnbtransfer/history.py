@@ -16,6 +16,7 @@ class SessionHistory:
     begun: bool = False
     uri: str = ""
     sent: dict[tuple[str, str], list[dict]] = field(default_factory=dict)
+    sending: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # paths that went byte for byte
     archiving: bool = False
     state: str = ""  # "in prearchive" or "archived" once compared there
     rows: list[dict] | None = None
@@ -52,6 +53,8 @@ def read_history(entries: Iterable[dict]) -> dict[SessionKey, SessionHistory]:
             one.uri = entry["uri"]
             one.sent[(entry["scan"], entry["resource"])] = entry["files"]
             one.failed = ""
+        elif kind == "sending" and "paths" in entry:
+            one.sending.setdefault((entry["scan"], entry["resource"]), set()).update(entry["paths"])
         elif kind == "archiving":
             one.archiving = True
         elif kind == "proved":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ._store import project_path, subject_path
 from .conflicts import study_uids
 from .errors import InputError, NotFoundError, RefusedError
 from .options import TransferOptions
@@ -123,6 +124,19 @@ def read_elsewhere(connection: Connection, uids: Iterable[str]) -> pd.DataFrame:
     """
     asked = [one for uid in uids for one in study_uids(uid)]
     return frame(connection.sessions_with_uids(asked), ELSEWHERE_COLUMNS)
+
+
+def read_others(connection: Connection, project: str, subjects: Iterable[str]) -> pd.DataFrame:
+    """The files of the project's own resources and of those of some subjects; FILE_COLUMNS. One request each."""
+    places = [("", project_path(project)), *((one, subject_path(project, one)) for one in sorted(set(subjects)))]
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda place: connection.files_below(place[1]), places)
+        rows = [
+            {**row, "subject": subject, "session": "", "scan": ""}
+            for (subject, _), listed in zip(places, found, strict=True)
+            for row in listed
+        ]
+    return frame(rows, FILE_COLUMNS)
 
 
 def _named(row: dict, names: dict[str, dict]) -> dict:

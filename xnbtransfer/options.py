@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import OptionsError
 
 Existing = Literal["skip", "stop", "merge", "replace", "rename"]
-Review = Literal["none", "sample", "all"]
 
+Method = Literal["import", "files"]
+Review = Literal["none", "sample", "all"]
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
 _IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
@@ -67,6 +68,16 @@ class TransferOptions(BaseModel):
     )
     decisions: str = Field("", description="CSV with subject,session,decision,to_session; its lines win over all rules")
     rename_to: str = Field("{session}_{n}", description="label of a session that is renamed by rule; {n} counts from 2")
+    method: Method = Field(
+        "import", description="import (into the prearchive first), files (byte for byte, straight into the archive)"
+    )
+    resources: Labels = Field(
+        (), description="labels of resources to carry beside the DICOM scans, ~REGEX, or *; none: none"
+    )
+    fields: Labels = Field(
+        (),
+        description="fields to carry: subject/gender, session/note, session/field:NAME (custom), subject/*; none: none",
+    )
     archive: bool = Field(False, description="archive after the comparison in the prearchive")
     proof: str = Field("all", description="all, sample:N (N files a scan) or listing")
     review: Review = Field(
@@ -84,7 +95,9 @@ class TransferOptions(BaseModel):
     dry_run: bool = Field(False, description="stop after the plan: nothing is written at the destination")
     reason: str = Field("", description="why this transfer is made; kept in the record and sent to the server")
 
-    @field_validator("subjects", "sessions", "modalities", "scan_types", "on_conflict", mode="before")
+    @field_validator(
+        "subjects", "sessions", "modalities", "scan_types", "on_conflict", "resources", "fields", mode="before"
+    )
     @classmethod
     def _labels_are_text(cls, value: Any) -> Any:
         if isinstance(value, str):

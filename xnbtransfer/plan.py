@@ -26,7 +26,7 @@ from .checks import (
 from .conflicts import Surroundings, decide, wants_rename
 from .decisions import Decisions, decisions_of, read_decisions, read_rules
 from .deid import Judge
-from .diff import Diff, Status, dicom_files, diff, is_dicom
+from .diff import Diff, Status, dicom_files, diff
 from .errors import InputError
 from .findings import Finding, finding, in_order
 from .identities import Identifiers
@@ -36,6 +36,7 @@ from .labels import LabelMap, check_labels
 from .options import TransferOptions
 from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
 from .policy import read_policy
+from .resources import left_behind, plan_resources
 from .values import Inventory
 
 __all__ = [
@@ -58,8 +59,7 @@ _BYTES_PER_S = 30e6
 _REQUESTS_PER_SCAN = 2
 _REQUESTS_PER_SESSION = 8
 _SECONDS_PER_REQUEST = 0.05
-
-_OUTPUTS = ("BIDS", "FMRIPREP", "MRIQC", "FREESURFER", "PIPELINE", "QC", "LOG")
+_OF_IMPORT = {"S01", "S02", "S03", "S04", "S08", "S11"}  # what other ways in do not meet
 
 
 def _digest(rows: Iterable[Iterable[Any]]) -> str:
@@ -162,24 +162,35 @@ def plan(
         tuple(destination.sessions["session"]),
         sent=[*sending, *clash],
     )
+    held = {key for key, met in settled.compared.meetings.items() if any(one.kind == "same-study" for one in met)}
+    resources, about_resources = plan_resources(source, destination, rows, options, held)
     policy = read_policy(options.policy, destination.project, waivers=options.waivers)
     known = Identifiers.read(options.identifiers) if options.identifiers else None
     findings = in_order(
         policy.applied(
             [
                 *access_findings(source, destination),
-                *settings_findings(source, destination, options, rows),
+                *(
+                    one
+                    for one in settings_findings(source, destination, options, rows)
+                    if options.method == "import" or one.rule not in _OF_IMPORT
+                ),
                 *label_findings(warnings, destination.project),
                 *_decision_findings(decisions, keys),
                 *_pattern_findings(rows, options),
+                *about_resources,
+                *_method_findings(source, destination, options),
                 *standing_in_the_way(rows, source.project),
                 *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=known)),
             ]
         )
     )
     sent = [row for row in rows if row.sent_scans]
+    carried = [one for one in resources if one.action != "leave"]
     scans = [scan for row in sent for scan in row.sent_scans]
     size = sum(scan.size_bytes for scan in scans)
+    extra = {"resources": len(carried), "resource_files": sum(one.files for one in carried)}
+    extra["resource_bytes"] = sum(one.size_bytes for one in carried)
     requests = 24 + _REQUESTS_PER_SESSION * len(sent) + _REQUESTS_PER_SCAN * len(scans)
     values: dict[str, Any] = {
         "format": 1,
@@ -193,6 +204,7 @@ def plan(
             "scans": len(scans),
             "files": sum(scan.files for scan in scans),
             "size_bytes": size,
+            **(extra if carried else {}),
         },
         "estimate": {
             "seconds": round(size / _BYTES_PER_S + requests * _SECONDS_PER_REQUEST / options.workers + 0.3 * len(sent)),
@@ -202,7 +214,8 @@ def plan(
         "blockers": blockers_of(findings),
         "findings": findings,
         "sessions": tuple(rows),
-        "left_behind": tuple(_left_behind(source)),
+        "left_behind": tuple(left_behind(source, resources)),
+        "resources": tuple(resources),
         "policy": policy,
         "fingerprint": "",
     }
@@ -270,6 +283,19 @@ def _decision_findings(decisions: Decisions, keys: list[SessionKey]) -> list[Fin
     some = f"{', '.join(map(str, idle[:3]))}{' and others' if len(idle) > 3 else ''}"
     sentence = f"The decisions name {len(idle)} sessions that are not selected: {some}."
     return [finding("P05", sentence)]
+
+
+def _method_findings(source: Inventory, destination: Inventory, options: TransferOptions) -> list[Finding]:
+    found = []
+    if options.method == "files":
+        sentence = f"Files are put into the archive of {destination.project} as they are; no script runs on them."
+        found.append(finding("S13", sentence, project=destination.project))
+    if options.fields:
+        found.append(finding("P11", f"Fields are carried: {', '.join(options.fields)}.", project=source.project))
+        if options.method == "import" and not options.archive:
+            sentence = "Fields were chosen, and the sessions are to wait in the prearchive."
+            found.append(finding("P09", sentence, project=source.project))
+    return found
 
 
 def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list[Finding]:
@@ -382,21 +408,3 @@ def _decide(
 
 def _natural(text: str) -> tuple:
     return (0, int(text), "") if text.isdigit() else (1, 0, text)
-
-
-def _left_behind(source: Inventory):
-    for row in source.resources.itertuples(index=False):
-        if row.scan and is_dicom(row.resource, row.format):
-            continue
-        output = any(word in row.resource.upper() for word in _OUTPUTS)
-        yield LeftBehind(
-            subject=row.subject,
-            session=row.session,
-            scan=row.scan,
-            resource=row.resource,
-            files=row.files,
-            size_bytes=row.size_bytes,
-            advice="output of a pipeline: run the pipeline again at the destination"
-            if output
-            else "not DICOM: upload it as a resource if it is needed there",
-        )

@@ -81,6 +81,39 @@ class SessionPlan(_Record):
         return sum(scan.size_bytes for scan in self.sent_scans)
 
 
+class ResourcePlan(_Record):
+    """One resource that was chosen: whose it is, where it goes, what is done and why.
+
+    ``scan`` and ``session`` are "" for a resource of what stands above them. ``size_bytes`` as the source lists it.
+    """
+
+    level: Literal["project", "subject", "session", "scan"]
+    subject: str
+    session: str
+    scan: str
+    resource: str
+    destination_subject: str
+    destination_session: str
+    format: str
+    files: int
+    size_bytes: int
+    action: Literal["send", "add", "replace", "leave"]
+    because: str
+    source_state: str
+    destination_state: str
+
+    @property
+    def at(self) -> list[str]:
+        """Its place at the source, as the journal names it."""
+        return [self.subject, self.session, self.scan, self.resource]
+
+    @property
+    def where(self) -> str:
+        """Its place at the source, for people."""
+        place = "/".join(part for part in (self.subject, self.session) if part) or "the project"
+        return f"{self.resource} of {place}{f' scan {self.scan}' if self.scan else ''}"
+
+
 class Side(_Record):
     """One side as it was when the plan was made."""
 
@@ -135,6 +168,7 @@ class Plan(_Record):
     findings: tuple[Finding, ...]
     sessions: tuple[SessionPlan, ...]
     left_behind: tuple[LeftBehind, ...]
+    resources: tuple[ResourcePlan, ...] = ()
     policy: Policy = Policy()
     fingerprint: str
 
@@ -203,6 +237,11 @@ class Plan(_Record):
         columns = ["subject", "session", "destination_subject", "destination_session", "modality", "date", "action"]
         columns += ["conflict", "decided", "scans", "files", "size_bytes", "because"]
         return pd.DataFrame(rows, columns=columns)
+
+    def resources_frame(self) -> pd.DataFrame:
+        """One row per resource that was chosen."""
+        columns = [name for name in ResourcePlan.model_fields if not name.endswith("_state")]
+        return pd.DataFrame([one.model_dump() for one in self.resources], columns=columns)
 
     def scans_frame(self) -> pd.DataFrame:
         """One row per scan resource of every session of the plan."""

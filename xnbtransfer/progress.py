@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from .conflicts import study_uids
 from .decisions import Decisions, read_decisions
 from .html import duration, size
-from .inventory import read_elsewhere, read_inventory, select_sessions
+from .inventory import read_elsewhere, read_inventory, read_others, select_sessions
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import LabelMap, read_label_map
@@ -81,7 +81,20 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         met.set_result(({labels(key).session for key in keys}, uids))
         elsewhere = read_elsewhere(destination, studies)
     found = dataclasses.replace(there.result(), elsewhere=elsewhere)
+    if options.resources:
+        here, found = with_others(source, destination, here, found, labels)
     return Sides(here, _with_types(destination, here, found), labels)
+
+
+def with_others(
+    source: Connection, destination: Connection, here: Inventory, there: Inventory, labels: LabelMap
+) -> tuple[Inventory, Inventory]:
+    """Both sides with the files of resources of the project and of the subjects that are concerned."""
+    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    at_source = read_others(source, here.project, (key.subject for key in keys))
+    known = set(there.sessions["subject"])
+    at_destination = read_others(destination, there.project, {labels(key).subject for key in keys} & known)
+    return dataclasses.replace(here, others=at_source), dataclasses.replace(there, others=at_destination)
 
 
 def _with_types(destination: Connection, here: Inventory, there: Inventory) -> Inventory:

@@ -124,7 +124,8 @@ class Inventory:
 
     ``sessions``, ``scans``, ``resources``, ``files`` and ``prearchive`` have the columns of this module.
     ``notes`` are sentences about what could not be read. ``elsewhere`` lists sessions of any project that have one of
-    the studies that were asked for (ELSEWHERE_COLUMNS); None where nobody asked.
+    the studies that were asked for (ELSEWHERE_COLUMNS), ``others`` files of resources of the project and of subjects
+    (FILE_COLUMNS, with "" for session and subject); None where nobody asked.
     """
 
     server: str
@@ -140,6 +141,7 @@ class Inventory:
     requests: int = 0
     notes: tuple[str, ...] = ()
     elsewhere: pd.DataFrame | None = None
+    others: pd.DataFrame | None = None
 
 
 class Verdict(enum.StrEnum):

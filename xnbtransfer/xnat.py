@@ -36,6 +36,7 @@ from ._rows import (
     truth,
     without_data,
 )
+from ._store import Store
 from .errors import NotDataError, NotFoundError, RefusedError, ServerError
 from .values import Settings
 
@@ -97,7 +98,7 @@ def connect(
     return Connection(session, effective, renew, timeout)
 
 
-class Connection(Items):
+class Connection(Items, Store):
     """A login at one XNAT. Thread-safe; a context manager that closes the login; never pickled.
 
     Attributes

@@ -1,0 +1,179 @@
+"""Fields of subjects and sessions, custom variables among them: carried on request, by name, and read again.
+
+Values are never in a plan, a journal or a record: they may say who somebody is.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ._store import archived_path, subject_path
+from .errors import ServerError, TransientError, XnbTransferError
+from .keys import SessionKey
+from .plan_file import SENDS, Plan, SessionPlan
+from .values import Verdict
+from .xnat import Connection
+
+FIELDS = "(fields)"  # stands where a resource stands for files
+# What says which item it is, or what the server itself fills.
+_NEVER = {
+    "ID", "id", "label", "project", "subject_ID", "subject_id", "UID", "date", "time", "modality", "xsiType", "URI",
+    "insert_date", "insert_user", "prearchivePath", "session_type", "study_id", "dcmAccessionNumber", "dcmPatientId",
+    "dcmPatientName", "dcmPatientBirthDate", "dcmPatientWeight", "status", "version", "original", "protocol",
+}  # fmt: skip
+
+
+def short_name(path: str) -> str:
+    """What people call a field: ``gender``, ``scanner/model``, and ``field:NAME`` for a custom variable.
+
+    >>> short_name("demographics/gender"), short_name("fields/field[name=visit day]/field")
+    ('gender', 'field:visit day')
+    """
+    if path.startswith("fields/field[name="):
+        return "field:" + path.removeprefix("fields/field[name=").removesuffix("]/field")
+    return path.removeprefix("demographics/")
+
+
+def is_chosen(level: str, path: str, chosen: Iterable[str]) -> bool:
+    """Whether a field was named: ``subject/gender``, ``session/field:*``, ``subject/*``."""
+    if path in _NEVER or path.rpartition("/")[2] in ("ID", "id", "name") or path.endswith("_id"):
+        return False
+    return any(fnmatch.fnmatchcase(f"{level}/{short_name(path)}", one) for one in chosen)
+
+
+def address(level: str, kind: str, path: str) -> str:
+    """The path of a field as XNAT wants it when it is written."""
+    if level == "subject" and path.startswith("demographics/"):
+        name = path.removeprefix("demographics/")
+        return f"xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/{name}"
+    return f"{kind or 'xnat:subjectData'}/{path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The fields of one item: rows with MANIFEST_COLUMNS, and how many stay as they are at the destination."""
+
+    level: str
+    session: SessionPlan
+    rows: list[dict]
+    kept: int = 0
+    failed: XnbTransferError | None = None
+
+
+def _items(plan: Plan, session: SessionPlan, session_id: str, subjects: set[str]):
+    """Level and addresses of a session and, the first time, of its subject."""
+    if session.destination_subject not in subjects:
+        subjects.add(session.destination_subject)
+        here = subject_path(plan.source.project, session.subject)
+        yield "subject", here, subject_path(plan.destination.project, session.destination_subject)
+    yield "session", archived_path(session.session_id), archived_path(session_id)
+
+
+def carry_fields(
+    plan: Plan,
+    source: Connection,
+    destination: Connection,
+    archived: Mapping[SessionKey, str],
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[Fields]:
+    """Carry the chosen fields of the sessions that are archived, and of their subjects; read each again.
+
+    What the destination has a value for already stays, unless the plan says replace.
+
+    Parameters
+    ----------
+    archived : mapping of SessionKey to str
+        The accessions of the sessions at the destination.
+    """
+    options, found, subjects = plan.transfer_options, [], set()
+    for session in plan.sessions if options.fields else ():
+        if session.action not in SENDS or session.key not in archived:
+            continue
+        for level, here, there in _items(plan, session, archived[session.key], subjects):
+            if stopping():
+                return found
+            try:
+                found.append(_carry(level, session, here, there, source, destination, options))
+            except XnbTransferError as problem:
+                row = _row(level, session, "*", False) | {"because": str(problem)}
+                found.append(Fields(level=level, session=session, rows=[row], failed=problem))
+    return found
+
+
+def prove_fields(
+    plan: Plan,
+    proved: Iterable[dict],
+    source: Connection | None,
+    destination: Connection,
+    archived: Mapping[SessionKey, str],
+) -> list[dict]:
+    """Rows of an earlier proof with the verdicts of now. Without the source nothing can be said of a value."""
+    proved, now, subjects = list(proved), {}, set()
+    for session in plan.sessions if source is not None else ():
+        for level, here, there in _items(plan, session, archived.get(session.key, ""), subjects):
+            if level == "session" and session.key not in archived:
+                continue
+            (_, theirs), (_, ours) = source.fields_of(here), destination.fields_of(there)
+            for path, value in theirs.items():
+                name = (session.subject, session.session if level == "session" else "", f"{level}/{short_name(path)}")
+                now[name] = ours.get(path, "") == value
+    found = []
+    for row in proved:
+        name = (row["subject"], row["session"], row["path"])
+        verdict, because = Verdict.NOT_PROVED, "without the source its value cannot be compared"
+        if name in now:
+            verdict = Verdict.EQUAL if now[name] else Verdict.DIFFERENT
+            because = "its value is equal" if now[name] else "its value is not that of the source"
+        elif source is not None:
+            because = "the source has no value for it any more"
+        found.append({**row, "verdict": str(verdict), "because": because})
+    return found
+
+
+def _carry(level, session: SessionPlan, at: str, to: str, source, destination, options) -> Fields:
+    kind, theirs = source.fields_of(at)
+    wanted = {path: value for path, value in theirs.items() if is_chosen(level, path, options.fields)}
+    _, there = destination.fields_of(to)
+    missing = {
+        path: value
+        for path, value in wanted.items()
+        if there.get(path, "") != value and (not there.get(path) or options.existing == "replace")
+    }
+    kept = sum(1 for path, value in wanted.items() if there.get(path, "") != value and path not in missing)
+    if missing:
+        given = {address(level, kind, path): value for path, value in missing.items()}
+        problem: XnbTransferError | None = None
+        for _ in range(3):
+            try:
+                destination.set_fields(to, given, options.reason)
+                problem = None
+            except (TransientError, ServerError) as error:
+                problem = error
+            _, there = destination.fields_of(to)
+            if problem is None or all(there.get(path, "") == value for path, value in missing.items()):
+                problem = None
+                break
+            if not (problem.retry or getattr(problem, "status", 0) >= 500):
+                break
+        if problem is not None:
+            raise problem
+    rows = [_row(level, session, path, there.get(path, "") == value) for path, value in sorted(wanted.items())
+            if path in missing or there.get(path, "") == value]  # fmt: skip
+    return Fields(level=level, session=session, rows=rows, kept=kept)
+
+
+def _row(level: str, session: SessionPlan, path: str, equal: bool) -> dict:
+    """One field as a row of MANIFEST_COLUMNS: its name, and no value."""
+    return {
+        "subject": session.subject,
+        "session": session.session if level == "session" else "",
+        "resource": FIELDS,
+        "path": f"{level}/{short_name(path)}",
+        "destination_subject": session.destination_subject,
+        "destination_session": session.destination_session if level == "session" else "",
+        "destination_path": f"{level}/{short_name(path)}",
+        "verdict": str(Verdict.EQUAL if equal else Verdict.DIFFERENT),
+        "because": "its value is equal" if equal else "the destination did not take its value",
+    }
