@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import anonymise, filters, unpack
+from . import anonymise, filters, personality, unpack
 from .answers import Refusal
 from .faulty_files import disk_full
 from .identify import Identity, clean, clean_name, identify, resource_of
@@ -120,6 +120,10 @@ class Importer:
     """One import request: give it objects with `take`, then call `close` for the rows they went to."""
 
     def __init__(self, state: State, order: Order) -> None:
+        if not personality.has(state, "ignore-unparsable"):
+            order = replace(order, ignore_unparsable=False)
+        if not personality.has(state, "direct-archive"):
+            order = replace(order, direct=False)
         self.state, self.order = state, order
         self.waiting = Waiting(state)
         self.rows: dict[tuple[str, str, str], list[Row]] = {}
@@ -243,7 +247,8 @@ class Importer:
                 project=project, study_uid=found.study_uid, label=label, subject=subject, user=order.user,
                 auto_archive=auto, prevent_anon=order.prevent_anon, prevent_auto_commit=order.prevent_auto_commit,
                 source=order.source, timestamp=order.timestamp, folder=order.folder, fresh=single,
-                one_study=not single, date=found.date, direct=order.direct,
+                one_study=not single and personality.has(self.state, "one-study-per-row"), date=found.date,
+                direct=order.direct,
             )
         rows = self.rows[key]
         return rows[0] if len(rows) == 1 else rows[zlib.crc32(found.sop_uid.encode()) % len(rows)]

@@ -53,6 +53,7 @@ def serve(
     faults: str | Path | None = None,
     receiver: int | None = None,
     receiver_tls: tuple[str | Path, str | Path] | None = None,
+    personality: str = "",
 ) -> None:
     """Run the server until it is stopped; prints one JSON line with its address and accounts when it is ready.
 
@@ -70,6 +71,8 @@ def serve(
         Port of a DICOM receiver beside it, 0 for a free one; needs the extra ``receiver``.
     receiver_tls : paths of a certificate and its key, optional
         With them the receiver takes encrypted associations only.
+    personality : str
+        ``1.7``, ``1.8`` or ``1.9``: which XNAT it is like where they differ. Kept with the state; 1.8 unless said.
     """
     import uvicorn
 
@@ -77,6 +80,7 @@ def serve(
     from . import wire
     from .app import create_app
     from .faults import read_rules
+    from .personality import choose
     from .receiver import start as start_receiver
     from .state import State
 
@@ -85,6 +89,8 @@ def serve(
     listening = None
     try:
         state = State(folder)
+        if personality:
+            choose(state, personality)
         accounts = _accounts(state)
         if demo and not state.rows("SELECT id FROM projects"):
             demo_content.populate(state, accounts)
@@ -144,8 +150,9 @@ class RunningServer:
         faults: str | Path | None,
         receiver: bool = False,
         receiver_tls: tuple[str | Path, str | Path] | None = None,
+        personality: str = "",
     ) -> None:
-        self.data, self._demo, self._faults = data, demo, faults
+        self.data, self._demo, self._faults, self._personality = data, demo, faults, personality
         self._receiver, self._tls = receiver, receiver_tls
         self._process: subprocess.Popen | None = None
         self.start()
@@ -157,6 +164,8 @@ class RunningServer:
             command.append("--demo")
         if self._faults:
             command += ["--faults", str(self._faults)]
+        if self._personality:
+            command += ["--personality", self._personality]
         if self._receiver:
             command += ["--receiver", "0", *(["--receiver-tls", *map(str, self._tls)] if self._tls else [])]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -212,11 +221,12 @@ def running(
     faults: str | Path | None = None,
     receiver: bool = False,
     receiver_tls: tuple[str | Path, str | Path] | None = None,
+    personality: str = "",
 ) -> Iterator[RunningServer]:
     """An XNAT-compatible server on a free port of this machine, for as long as the context lasts.
 
     ``receiver=True`` adds a DICOM receiver, with ``receiver_tls`` (certificate, key) an encrypted one; it needs the
-    extra ``receiver``.
+    extra ``receiver``. ``personality`` is ``1.7``, ``1.8`` or ``1.9``: which XNAT it is like where they differ.
 
     Examples
     --------
@@ -227,7 +237,7 @@ def running(
     folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        server = RunningServer(folder, demo, faults, receiver, receiver_tls)
+        server = RunningServer(folder, demo, faults, receiver, receiver_tls, personality)
         try:
             yield server
         finally:
@@ -247,8 +257,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--data", help="folder with the state; without it one that is removed at the end")
     parser.add_argument("--demo", action="store_true", help="fill an empty state with the demo content")
     parser.add_argument("--faults", help="JSON file with fault rules")
-    parser.add_argument("--receiver", type=int, metavar="PORT", help="also receive DICOM here (C-STORE); 0: a free port")
+    parser.add_argument("--receiver", type=int, metavar="PORT", help="also receive DICOM here (C-STORE); 0: any free")
     parser.add_argument("--receiver-tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files: encrypted receiving only")
+    parser.add_argument("--personality", choices=("1.7", "1.8", "1.9"), default="", help="the XNAT to be like")
     chosen = parser.parse_args(words)
     serve(
         chosen.host,
@@ -258,4 +269,5 @@ def main(words: list[str] | None = None) -> None:
         chosen.faults,
         chosen.receiver,
         tuple(chosen.receiver_tls) if chosen.receiver_tls else None,
+        chosen.personality,
     )

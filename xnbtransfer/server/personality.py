@@ -19,7 +19,6 @@ SINCE = {
     "scan-keeps-its-type": "1.8.6",  # a scan is changed without its xsiType, and with another one refused
     "one-study-per-row": "1.8.10",  # DICOM-zip of a second study into one prearchive row is 400
     "unknown-type-from-headers": "1.9.3",  # pullDataFromHeaders replaces the scan type "Unknown"
-    "all-rejected-fails": "1.9.3",  # archiving a session whose every file the project's script rejects is 500
 }
 
 
