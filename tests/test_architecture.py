@@ -46,6 +46,7 @@ LAYERS = {
         "verify",
         "methods",
         "parcels",
+        "mounted",
         "files_door",
         "carrying",
         "fields",

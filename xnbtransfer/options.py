@@ -71,6 +71,9 @@ class TransferOptions(BaseModel):
     method: Method = Field(
         "import", description="import (into the prearchive first), files (byte for byte, straight into the archive)"
     )
+    mounted: bool = Field(
+        True, description="read the source's files from XNAT_DATA where that is mounted and holds them"
+    )
     resources: Labels = Field(
         (), description="labels of resources to carry beside the DICOM scans, ~REGEX, or *; none: none"
     )
