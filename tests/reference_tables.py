@@ -11,6 +11,7 @@ from xnbtransfer import values
 from xnbtransfer.conflicts import matrix_frame
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.html import NEXT, WORDS
+from xnbtransfer.method_options import METHODS
 from xnbtransfer.options import TransferOptions
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
@@ -51,6 +52,23 @@ def options() -> str:
     return "\n".join(rows)
 
 
+def methods() -> str:
+    """One row per parameter that only some of the other methods have."""
+    rows = ["| parameter | of | type | default | meaning |", "|---|---|---|---|---|"]
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind, options in METHODS.items():
+        for name in options.offered:
+            about = options.model_fields[name]
+            if name not in TransferOptions.model_fields or about.description != (
+                TransferOptions.model_fields[name].description
+            ):
+                default = "none" if about.default in ("", ()) else f"`{about.default}`"
+                row = f"{_kind(about.annotation)} | {default} | {about.description}"
+                found.setdefault((name, row), []).append(f"`{kind}`")
+    rows += [f"| `{name}` | {', '.join(kinds)} | {row} |" for (name, row), kinds in found.items()]
+    return "\n".join(rows)
+
+
 def exit_codes() -> str:
     """One row per exit code."""
     rows = ["| code | result | what to do next |", "|---|---|---|"]
@@ -78,7 +96,7 @@ def conflicts() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"conflicts": conflicts, "options": options, "exit codes": exit_codes, "frames": frames}
+TABLES = {"conflicts": conflicts, "options": options, "methods": methods, "exit codes": exit_codes, "frames": frames}
 
 
 def written(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ._items import item_path
 from .changes import Change, Concern, digest_of
 from .errors import InputError, RefusedError, ServerError
 from .inventory import read_inventory, select_sessions
@@ -130,7 +131,7 @@ def read_both(connection: Connection, options: Any) -> Both:
         subjects=subjects,
         own={
             name: max(
-                connection.count_below(f"/data/projects/{project}/subjects/{name}", "experiments"),
+                connection.count_below(item_path(project, name), "experiments"),
                 sum(1 for row in all_here if row["subject"] == found[0].key.subject),
             )
             for name, found in by_subject.items()

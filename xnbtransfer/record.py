@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 
 from . import __version__
 from .errors import DiskFullError, ExitCode, InputError, RefusedError
+from .findings import recorded_findings
 from .html import WORDS, csv_text, left_behind
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
@@ -180,7 +181,7 @@ def close_record(
         "closed_at": _now(),
         "resumed": workspace.resumed,
         "exit_code": int(code),
-        "result": result_word(plan, result),
+        "result": result_word(plan, result, workspace.template),
         **sides,
         "reason": workspace.parameters.get("reason", ""),
         "parameters": dict(workspace.parameters),
@@ -217,6 +218,7 @@ def close_record(
         )
         tables["scans.csv"] = plan.scans_frame()
         tables |= {"plan.csv": plan.to_frame(), "left-behind.csv": left_behind(plan)}
+        tables["findings.csv"] = recorded_findings(plan.findings, result.findings if result is not None else None)
     if result is not None:
         tables |= {"sessions.csv": result.sessions, "files.csv": result.files, "extra.csv": result.extra}
     if inventory is not None:
@@ -234,7 +236,7 @@ def close_record(
     return summary
 
 
-def result_word(plan: Plan | None, result: Result | None) -> str:
+def result_word(plan: Plan | None, result: Result | None, template: str = "") -> str:
     """How it ended, in words."""
     if result is not None:
         if result.exit_code == ExitCode.PROVED and not len(result.files):
@@ -243,6 +245,8 @@ def result_word(plan: Plan | None, result: Result | None) -> str:
         return WORDS[ExitCode(result.exit_code)]
     if plan is None:
         return "read"
+    if template == "review":
+        return "reviewed, with blocking findings" if plan.blockers else "reviewed"
     return "plan with blockers" if plan.blockers else "plan only (dry run)"
 
 
@@ -323,7 +327,18 @@ class Record:
         return self.data / PAGE
 
     def plan(self) -> Plan:
-        """The plan, its fingerprint checked."""
+        """The plan, its fingerprint checked.
+
+        Raises
+        ------
+        InputError
+            If the record is of something else than a copy.
+        """
+        if self.summary.get("template") in ("share", "unshare", "move", "prearchive", "finish-move"):
+            raise InputError(
+                f"The record {self.path.name} is of {self.summary['template']}, not of a copy.",
+                "'xnbtransfer verify' looks whether it still holds.",
+            )
         return Plan.load(self.data / PLAN)
 
     def table(self, name: str) -> pd.DataFrame:

@@ -181,9 +181,9 @@ class _Run:
                 self.transient = True
                 self.problems.append(f"{change.name} was not reached.")
                 self._close(change, "failed", because="the run ended before it was reached; run it again")
-            elif change.session and change.subject_id in failed_subjects:
+            elif change.subject_id in failed_subjects and change.session and not self._state(past, change):
                 self._close(change, "failed", because="its subject was not done, so it was left as it is")
-            elif isinstance(self.journal, _ReadOnly) and not past.get(change.item, _Past()).state:
+            elif isinstance(self.journal, _ReadOnly) and not self._state(past, change):
                 self._close(change, "failed", because="the run did not get as far as this")
             elif not self._one(change, past.setdefault(change.item, _Past())) and change.kind == "subject":
                 failed_subjects.add(change.item)
@@ -197,6 +197,10 @@ class _Run:
             problems=tuple(self.problems),
             transient=self.transient,
         )
+
+    def _state(self, past: dict[str, _Past], change: Change) -> str:
+        """What an earlier run left an item as; "" where it did not get as far."""
+        return past[change.item].state if change.item in past else ""
 
     def _history(self) -> dict[str, _Past]:
         found: dict[str, _Past] = {}
