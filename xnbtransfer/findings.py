@@ -121,6 +121,13 @@ RULES: dict[str, Rule] = {
                 "runs on them, no series filter, and no prearchive stands between. What the headers hold is there to "
                 "see.",
                 "Waive this rule with a reason in waivers, after the headers were reviewed; or choose method=import."),
+    "S14": Rule("blocking", "The project archives what a receiver takes",
+                "method=receiver, and the prearchive code of the project is 4 or 5: what arrives is archived by itself "
+                "after some quiet minutes, compared or not.",
+                "Ask an owner to set the code to 0 for the time of the transfer, or choose method=import."),
+    "R05": Rule("blocking", "The routing string is too long",
+                "xnat://project/subject/session does not fit into the 64 characters of a StudyDescription.",
+                "Map these sessions to shorter labels, or choose method=import."),
     "C01": Rule("blocking", "Several studies in one session",
                 "The files of a session name more than one StudyInstanceUID; XNAT takes one per session, and the "
                 "others would be refused or split off.",
@@ -317,6 +324,14 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     """One row per finding, with FINDING_COLUMNS."""
     return frame((one.model_dump() for one in findings), FINDING_COLUMNS)
+
+
+def recorded_findings(planned: Iterable[BaseModel], run: pd.DataFrame | None) -> pd.DataFrame:
+    """What a record keeps: the findings of a plan, and in place of its sample what a run saw in every file."""
+    rows = [one.model_dump() for one in planned]
+    if run is not None:
+        rows = [row for row in rows if row["rule"][:1] not in ("C", "D", "R")] + run.to_dict("records")
+    return frame(({"project": row.get("where", ""), **row} for row in rows), FINDING_COLUMNS)
 
 
 _LETTERS = re.compile(r"[^\W\d_]+")

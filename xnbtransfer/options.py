@@ -18,7 +18,7 @@ from .errors import OptionsError
 
 Existing = Literal["skip", "stop", "merge", "replace", "rename"]
 
-Method = Literal["import", "files"]
+Method = Literal["import", "files", "receiver"]
 Review = Literal["none", "sample", "all"]
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
@@ -69,8 +69,14 @@ class TransferOptions(BaseModel):
     decisions: str = Field("", description="CSV with subject,session,decision,to_session; its lines win over all rules")
     rename_to: str = Field("{session}_{n}", description="label of a session that is renamed by rule; {n} counts from 2")
     method: Method = Field(
-        "import", description="import (into the prearchive first), files (byte for byte, straight into the archive)"
+        "import",
+        description="import (to the prearchive), receiver (that by C-STORE) or files (byte for byte, to the archive)",
     )
+    receiver: str = Field("", description="DICOM receiver: dicom://TITLE@HOST:PORT, or dicoms:// for TLS")
+    receiver_ca: str = Field(
+        "", description="PEM file with the certificates by which a receiver is trusted; empty: those of this machine"
+    )
+    calling_title: str = Field("XNBTRANSFER", description="AE title under which a receiver knows this sender")
     mounted: bool = Field(
         True, description="read the source's files from XNAT_DATA where that is mounted and holds them"
     )
@@ -176,6 +182,13 @@ class TransferOptions(BaseModel):
         for rule in value:
             if not re.fullmatch(r"[a-z-]+:[a-z]+", rule):
                 raise ValueError(f"{rule!r} is no rule; write a conflict and a decision, e.g. 'other-study:rename'")
+        return value
+
+    @field_validator("calling_title")
+    @classmethod
+    def _title(cls, value: str) -> str:
+        if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]{1,16}", value):
+            raise ValueError("is no AE title; it has 1 to 16 letters, digits or signs")
         return value
 
     @field_validator("date_from", "date_to")

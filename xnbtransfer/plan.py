@@ -37,6 +37,7 @@ from .options import TransferOptions
 from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
 from .policy import read_policy
 from .resources import left_behind, plan_resources
+from .routing import read_receiver, too_long
 from .values import Inventory
 
 __all__ = [
@@ -173,13 +174,13 @@ def plan(
                 *(
                     one
                     for one in settings_findings(source, destination, options, rows)
-                    if options.method == "import" or one.rule not in _OF_IMPORT
+                    if options.method != "files" or one.rule not in _OF_IMPORT
                 ),
                 *label_findings(warnings, destination.project),
                 *_decision_findings(decisions, keys),
                 *_pattern_findings(rows, options),
                 *about_resources,
-                *_method_findings(source, destination, options),
+                *_method_findings(source, destination, options, rows),
                 *standing_in_the_way(rows, source.project),
                 *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=known)),
             ]
@@ -285,14 +286,29 @@ def _decision_findings(decisions: Decisions, keys: list[SessionKey]) -> list[Fin
     return [finding("P05", sentence)]
 
 
-def _method_findings(source: Inventory, destination: Inventory, options: TransferOptions) -> list[Finding]:
+def _method_findings(
+    source: Inventory, destination: Inventory, options: TransferOptions, rows: list[SessionPlan]
+) -> list[Finding]:
     found = []
+    if options.method == "receiver":
+        read_receiver(options.receiver)
+        if options.proof != "all":
+            raise InputError(
+                f"A receiver names files anew, so proof={options.proof} cannot tell them apart.", "Choose proof=all."
+            )
+        long = [row.to.session for row in rows if row.action in SENDS and too_long(destination.project, row.to)]
+        if long:
+            found.append(finding("R05", f"The routing string of {len(long)} sessions is too long, such as {long[0]}."))
+        if (destination.settings.prearchive_code or 0) >= 4:
+            code = destination.settings.prearchive_code
+            sentence = f"{destination.project} archives what a receiver takes by itself (prearchive code {code})."
+            found.append(finding("S14", sentence, project=destination.project))
     if options.method == "files":
         sentence = f"Files are put into the archive of {destination.project} as they are; no script runs on them."
         found.append(finding("S13", sentence, project=destination.project))
     if options.fields:
         found.append(finding("P11", f"Fields are carried: {', '.join(options.fields)}.", project=source.project))
-        if options.method == "import" and not options.archive:
+        if options.method != "files" and not options.archive:
             sentence = "Fields were chosen, and the sessions are to wait in the prearchive."
             found.append(finding("P09", sentence, project=source.project))
     return found

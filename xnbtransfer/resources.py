@@ -227,7 +227,7 @@ def _findings(source: Inventory, rows: list[ResourcePlan], missed: set[str], opt
         files = sum(row.files for row in sent)
         sentence = f"{len(sent)} resources are carried byte for byte; no script runs on them.{known}"
         yield finding("P08", sentence, files=files, **where)
-    if not options.archive and options.method == "import" and any(row.session for row in sent):
+    if not options.archive and options.method != "files" and any(row.session for row in sent):
         sentence = "Resources of sessions and scans were chosen, and the sessions are to wait in the prearchive."
         yield finding("P09", sentence, **where)
     if missed:
