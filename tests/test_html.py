@@ -43,6 +43,8 @@ def everything(session: str, because: str = ""):
     yield html.plan_table(made)
     yield html.findings_table(made)
     yield html.review_table(made)
+    yield html.review_banner(made)
+    yield html.policy_table(made)
     yield html.left_behind_table(made)
     yield html.verdict(made, result)
     yield html.verdict(made, None)

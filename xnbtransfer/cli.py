@@ -235,6 +235,29 @@ def plan(source_: str | None, destination_: str | None, output: str, as_json: bo
 
 
 @cli.command()
+@click.argument("source_", metavar="SOURCE", required=False)
+@click.argument("destination_", metavar="DESTINATION", required=False)
+@_parameters(*_BOTH, "review", "policy", "waivers", "identifiers", "record_root", "reason")
+@click.option("--show-values", is_flag=True, help="List each distinct text value once, on this terminal only.")
+@_as_json
+def review(source_: str | None, destination_: str | None, show_values: bool, as_json: bool, **values: Any) -> int:
+    """Look at rights, settings and headers without a copy, and keep the result as a record.
+
+    With --show-values nothing is kept: each text value is shown once to somebody who may see the data. Ends with 5
+    where something is blocking.
+    """
+    from .notebook import ReviewOptions, run_template
+
+    chosen = _given(values)
+    _side(chosen, "source", source_)
+    _side(chosen, "destination", destination_)
+    options = ReviewOptions.from_mapping(chosen)
+    if show_values:
+        return _show_values(options)
+    return _tell_record(run_template("review", options, aloud=not as_json), as_json)
+
+
+@cli.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False))
 @click.option("--folder", type=click.Path(file_okay=False), help="Folder of the journal.  [PLAN without .json, .run]")
 @click.option("--confirm", default="", metavar="TEXT", help="What a plan that deletes asks to be typed.")
@@ -387,6 +410,38 @@ def demo(output: str, as_json: bool) -> int:
     from .demo import run_demo
 
     return _tell_record(run_demo(output, aloud=not as_json), as_json)
+
+
+def _show_values(options: TransferOptions) -> int:
+    """Each distinct text value, to a terminal and nowhere else."""
+    from . import html
+    from .plan import plan as decide
+    from .progress import read_sides
+    from .review import review as look
+    from .reviewer import reviewer_of
+
+    if not sys.stdout.isatty():
+        raise InputError(
+            "Values are shown on a terminal only: in a file, a pipe or a notebook they would be kept.",
+            "Run the same command in a terminal.",
+        )
+    with _connections(options.source_server, options.destination_server) as (source, destination):
+        here, there, labels = read_sides(source, destination, options)
+        made = decide(here, there, options, labels=labels)
+        reviewer = reviewer_of(made, whole=False)
+        look(made, source, here, alone=True, reviewer=reviewer)
+    columns = ["element", "value", "files", "sessions"]
+    rows = [
+        {"element": element, "value": _printable(text), "files": files, "sessions": sessions}
+        for element, text, files, sessions in reviewer.distinct_values()
+    ]
+    click.echo(repr(html.table(rows, f"Distinct text values: {len(rows)}", columns, limit=len(rows) or 1)))
+    return ExitCode.PROVED
+
+
+def _printable(text: str) -> str:
+    """A text from a header without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _both(values: dict[str, Any], source: str | None, destination: str | None) -> TransferOptions:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import ExitCode
-from .findings import SEVERITIES, Finding, in_order
+from .findings import RULES, SEVERITIES, Finding, in_order
 from .values import Result, Verdict
 
 SHOWN = 200
@@ -80,7 +80,7 @@ NEXT = {
     "source. What is already right is not sent again by another run.",
     ExitCode.CANNOT_BE_PROVED: "Delete nothing at the source. Verify again with proof=all, or check the files named "
     "below by hand.",
-    ExitCode.REFUSED: "Clear the blockers and run again; nothing was written at the destination.",
+    ExitCode.REFUSED: "Clear the blockers and run again; what they stop was not sent.",
     ExitCode.TRANSIENT: "Run the same command again: it goes on where it stopped, and what is done is not sent twice.",
 }
 
@@ -278,6 +278,7 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
         "journal.jsonl": "what was done, line by line, each chained to the one before",
         "files.csv": "one row per file: digests on both sides, verdict, reason",
         "plan.csv": "the plan, one row per session",
+        "findings.csv": "what the checks and the review found, by rule; no values",
         "left-behind.csv": "resources that are not carried",
         "sessions.csv": "one row per session",
         "scans.csv": "one row per scan resource",
@@ -429,6 +430,36 @@ def review_table(plan: Any) -> Html:
     return findings_rows(found, f"Review of the headers (review={depth}): {told}")
 
 
+def review_banner(plan: Any) -> Html:
+    """How a review ended in one line."""
+    counts = {word: sum(one.severity == word for one in plan.findings) for word in SEVERITIES}
+    waived = sum(bool(one.waived) for one in plan.findings)
+    sentence = f"{counts['blocking']} blocking, {counts['warning']} warnings, {counts['note']} notes"
+    sentence += f", {waived} of them waived. " if waived else ". "
+    if counts["blocking"]:
+        return banner("blocking findings", f"{sentence}A transfer would be refused.", _RED, "✗")
+    if counts["warning"]:
+        return banner("no blocking finding", f"{sentence}The warnings want a person to look.", _AMBER, "!")
+    return banner("no blocking finding, no warning", f"{sentence}No review is a guarantee.", _GREEN, "✓")
+
+
+def policy_table(plan: Any) -> Html:
+    """What the policy of the destination project changes, and what is waived."""
+    policy = plan.policy
+    rows: list[dict[str, str]] = [
+        {"what": f"rule {rule}", "is": word, "because": RULES[rule].title}
+        for rule, word in sorted(policy.rules.items())
+    ]
+    for name in ("retain", "private_creators", "harmless"):
+        if found := getattr(policy, name):
+            rows.append({"what": name.replace("_", " "), "is": ", ".join(found), "because": "policy"})
+    for one in policy.waivers:
+        scope = {key: value for key, value in one.scope.model_dump().items() if value not in ("*", False)}
+        told = ", ".join(f"{key} {value}" if value is not True else "the whole project" for key, value in scope.items())
+        rows.append({"what": f"waiver of {one.rule}", "is": told, "because": one.reason})
+    return table(rows, "Policy and waivers", ["what", "is", "because"], empty="none: every rule counts as it stands")
+
+
 def findings_rows(findings: Iterable[Finding], caption: str) -> Html:
     """Findings as a table, the blockers first; a waiver stands where the remedy would."""
     rows = [
@@ -528,7 +559,14 @@ def files_table(result: Result) -> Html:
 def verdict(plan: Any, result: Result | None) -> Html:
     """The banner, then verdicts, sessions and the files that need a look."""
     shown = verdict_banner(plan, result)
-    return shown if result is None else shown + verdict_table(result) + files_table(result)
+    if result is None:
+        return shown
+    if result.findings is not None:
+        shown += findings_rows(
+            (Finding(**row) for row in result.findings.to_dict("records")),
+            f"Review of every file while it was copied: {len(result.findings)} findings",
+        )
+    return shown + verdict_table(result) + files_table(result)
 
 
 def _other_labels(frame: pd.DataFrame) -> list[str]:

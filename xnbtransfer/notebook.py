@@ -55,6 +55,13 @@ class CompareOptions(PartOptions):
     offered += ("label_map", "label_rule", "record_root")
 
 
+class ReviewOptions(PartOptions):
+    """Parameters of ``templates/review.ipynb``: the checks and the review alone, without a copy."""
+
+    offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
+    offered += ("label_map", "label_rule", "review", "policy", "waivers", "identifiers", "record_root", "reason")
+
+
 class VerifyOptions(PartOptions):
     """Parameters of ``templates/verify.ipynb``: the record to prove again, and how."""
 
@@ -70,6 +77,7 @@ OPTIONS: dict[str, type[TransferOptions]] = {
     "compare": CompareOptions,
     "inventory": InventoryOptions,
     "verify": VerifyOptions,
+    "review": ReviewOptions,
     **METHODS,
 }
 

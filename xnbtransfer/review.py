@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import html
 import re
 from collections.abc import Iterable
@@ -12,16 +13,20 @@ from .errors import DicomError, NotFoundError, RefusedError, ServerError, Transi
 from .findings import Finding, finding
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .reviewer import Reviewer, reviewer_of
-from .streams import whole
+from .streams import path_in_resource, whole
 from .values import Inventory
 from .xnat import Connection
+from .zips import read_zip
 
 _AT_ONE_TIME = 16
 _HEADER_BYTES = 4 << 20
+_Scans = list[tuple[SessionPlan, ScanPlan]]
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
 
 
-def review(plan: Plan, source: Connection, here: Inventory, *, reviewer: Reviewer | None = None) -> Plan:
+def review(
+    plan: Plan, source: Connection, here: Inventory, *, alone: bool = False, reviewer: Reviewer | None = None
+) -> Plan:
     """The plan with what a look at the headers of its scans tells; a blocking finding becomes a blocker.
 
     Parameters
@@ -31,6 +36,9 @@ def review(plan: Plan, source: Connection, here: Inventory, *, reviewer: Reviewe
         now. With ``all``, :func:`xnbtransfer.transfer.run` reads every file before it is sent.
     here : Inventory
         The source with its files, as the plan was made from it.
+    alone : bool
+        A review without a copy: sessions that the plan would skip are looked at, too, and ``review=all`` reads every
+        file now.
     reviewer : Reviewer, optional
         For its distinct values; without it one is made.
 
@@ -43,10 +51,12 @@ def review(plan: Plan, source: Connection, here: Inventory, *, reviewer: Reviewe
     project = plan.source.project
     if depth == "none":
         return plan.with_findings(plan.policy.applied([finding("L02", "No header was read.", project=project)]))
-    reviewer = reviewer or reviewer_of(plan, whole=False)
-    sampled = _Sample(plan, source, here, reviewer)
-    sampled.read()
-    found = [*reviewer.findings(), *plan.policy.applied([*sampled.limits(), *_list_used(reviewer, project)])]
+    every = alone and depth == "all"
+    reviewer = reviewer or reviewer_of(plan, whole=every)
+    scans = [(row, scan) for row in plan.sessions for scan in (row.scans if alone else row.sent_scans)]
+    look = _Every(plan, source, reviewer, scans) if every else _Sample(plan, source, here, reviewer, scans)
+    look.read()
+    found = [*reviewer.findings(), *plan.policy.applied([*look.limits(), *_list_used(reviewer, project)])]
     return plan.with_findings(found)
 
 
@@ -61,14 +71,83 @@ def _list_used(reviewer: Reviewer, project: str) -> Iterable[Finding]:
         yield finding("L04", sentence, project=project)
 
 
-class _Sample:
+class _Look(abc.ABC):
+    """A look at the scans of a plan, several at one time."""
+
+    at_one_time = _AT_ONE_TIME
+
+    def __init__(self, plan: Plan, source: Connection, reviewer: Reviewer, scans: _Scans) -> None:
+        self.plan, self.source, self.reviewer, self.scans = plan, source, reviewer, scans
+        self.files = sum(scan.files for _, scan in scans)
+        self.failed: list[Finding] = []
+
+    def read(self) -> None:
+        """Look at every scan; one that cannot be read becomes a finding."""
+        if not self.scans:
+            return
+        self._one(*self.scans[0])
+        with ThreadPoolExecutor(self.at_one_time, thread_name_prefix="xnbtransfer-review") as pool:
+            for future in [pool.submit(self._one, *one) for one in self.scans[1:]]:
+                future.result()
+
+    def _one(self, row: SessionPlan, scan: ScanPlan) -> None:
+        try:
+            self._look_at(row, scan)
+        except (NotFoundError, ServerError, RefusedError, TransientError) as error:
+            place = {"project": self.plan.source.project, "subject": row.subject, "session": row.session}
+            sentence = f"{row.key} scan {scan.scan}: its header could not be read ({type(error).__name__})."
+            self.failed.append(finding("L03", sentence, scan=scan.scan, files=scan.files, **place))
+
+    @abc.abstractmethod
+    def _look_at(self, row: SessionPlan, scan: ScanPlan) -> None:
+        """Give the reviewer what there is to see of a scan."""
+
+    def limits(self) -> Iterable[Finding]:
+        """What could not be seen."""
+        yield from self.failed
+        told = f"{self._told()} Pixels are judged by what the headers say of them, and no review is a guarantee."
+        yield finding("L01", told, project=self.plan.source.project, files=self.files)
+
+    @abc.abstractmethod
+    def _told(self) -> str:
+        """How much was seen."""
+
+
+class _Every(_Look):
+    """Every file of every scan, in the stream of the scan; nothing is kept."""
+
+    at_one_time = 4
+
+    def _look_at(self, row: SessionPlan, scan: ScanPlan) -> None:
+        part = self.reviewer.scan(row.subject, row.session, scan.scan)
+        with self.source.open_scan(row.session_id, scan.scan, scan.resource) as chunks:
+            for entry, data in read_zip(chunks):
+                with whole(data) as view:
+                    values: Values = {}
+                    part.file(values, path=path_in_resource(entry), problem=_problem(view, values))
+        part.close()
+
+    def _told(self) -> str:
+        return f"Every one of {self.files} files in {len(self.scans) - len(self.failed)} scans was read."
+
+
+def _problem(view: memoryview, values: Values) -> str:
+    """Read one file into ``values``; why it could not be read whole, or ""."""
+    if not len(view):
+        return "the file is empty"
+    try:
+        read_content(view, values=values)
+    except DicomError as error:
+        return error.message
+    return ""
+
+
+class _Sample(_Look):
     """One file of each scan of a plan."""
 
-    def __init__(self, plan: Plan, source: Connection, here: Inventory, reviewer: Reviewer) -> None:
-        self.plan, self.source, self.reviewer = plan, source, reviewer
+    def __init__(self, plan: Plan, source: Connection, here: Inventory, reviewer: Reviewer, scans: _Scans) -> None:
+        super().__init__(plan, source, reviewer, scans)
         self.dumps: bool | None = None
-        self.scans = [(row, scan) for row in plan.sessions for scan in row.sent_scans]
-        self.failed: list[Finding] = []
         self.paths: dict[tuple[str, str, str, str], tuple[str, int]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes"]
         for *place, path, size_bytes in here.files[columns].itertuples(index=False, name=None):
@@ -77,22 +156,8 @@ class _Sample:
             if size_bytes and (best is None or size_bytes < best[1]):
                 self.paths[tuple(place)] = (path, size_bytes)
 
-    def read(self) -> None:
-        if not self.scans:
-            return
-        self._one(*self.scans[0])
-        with ThreadPoolExecutor(_AT_ONE_TIME, thread_name_prefix="xnbtransfer-review") as pool:
-            for future in [pool.submit(self._one, *one) for one in self.scans[1:]]:
-                future.result()
-
-    def _one(self, row: SessionPlan, scan: ScanPlan) -> None:
-        try:
-            values, problem = self._values(row, scan)
-        except (NotFoundError, ServerError, RefusedError, TransientError) as error:
-            place = {"project": self.plan.source.project, "subject": row.subject, "session": row.session}
-            sentence = f"{row.key} scan {scan.scan}: its header could not be read ({type(error).__name__})."
-            self.failed.append(finding("L03", sentence, scan=scan.scan, files=scan.files, **place))
-            return
+    def _look_at(self, row: SessionPlan, scan: ScanPlan) -> None:
+        values, problem = self._values(row, scan)
         part = self.reviewer.scan(row.subject, row.session, scan.scan)
         part.file(values, problem=problem)
         part.close()
@@ -119,31 +184,21 @@ class _Sample:
             whole(_first(chunks, _HEADER_BYTES)) as view,
         ):
             cut = len(view) < size_bytes
-            try:
-                read_content(view, values=values)
-            except DicomError as error:
-                # The pixels were not read to their end; the header before them was.
-                return values, "" if cut and "0020000D" in values else error.message
-        return values, ""
+            problem = _problem(view, values)
+        # Where the pixels were not read to their end, the header before them was.
+        return values, "" if cut and "0020000D" in values else problem
 
-    def limits(self) -> Iterable[Finding]:
-        """What this sample could not see."""
-        yield from self.failed
-        options, project = self.plan.transfer_options, self.plan.source.project
+    def _told(self) -> str:
         read = len(self.scans) - len(self.failed)
-        files = sum(scan.files for _, scan in self.scans)
-        told = f"One file of each of {read} scans was looked at before the start, {files} files in all."
+        told = f"One file of each of {read} scans was looked at before the start, {self.files} files in all."
         if self.dumps:
             told += (
-                " The server's header dump was used: it cuts values at 64 characters and shows neither deeper nesting, "
-                "nor private binary values, nor what stands before the header."
+                " The server's header dump was used: it cuts long values and shows neither deeper nesting in full, nor "
+                "binary values, nor what stands before the header."
             )
-        if options.review == "all":
-            told += " Every file is read while it is copied, before it is sent."
-        else:
-            told += " The others may hold something else; review=all reads every file."
-        told += " Pixels are judged by what the headers say of them, and no review is a guarantee."
-        yield finding("L01", told, project=project, files=files)
+        if self.plan.transfer_options.review == "all":
+            return f"{told} Every file is read while it is copied, before it is sent."
+        return f"{told} The others may hold something else; review=all reads every file."
 
 
 def _first(chunks: Iterable[bytes], limit: int) -> Iterable[bytes]:
@@ -164,6 +219,11 @@ def values_of_dump(rows: Iterable[dict[str, str]]) -> Values:
         if first is None:
             continue
         path = (first[1] + first[2]).upper()
+        vr = row["vr"].strip().encode()[:2]
+        if vr == b"SQ":
+            # Its own tag stands in the second column where it is nested, on some servers always.
+            sequences.add((second[1] + second[2]).upper() if second else path)
+            continue
         if second is not None:
             sequences.add(path)
             inner = (second[1] + second[2]).upper()
@@ -171,10 +231,6 @@ def values_of_dump(rows: Iterable[dict[str, str]]) -> Values:
             while f"{path}[{number}].{inner}" in values:
                 number += 1
             path = f"{path}[{number}].{inner}"
-        vr = row["vr"].strip().encode()[:2]
-        if vr == b"SQ":
-            sequences.add(path)
-            continue
         values[path] = (vr, html.unescape(row["value"]).encode())
     for path in sequences:
         values.setdefault(path, (b"SQ", b"1"))

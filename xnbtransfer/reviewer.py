@@ -17,12 +17,12 @@ from .dicom import Values
 from .findings import RULES, Finding, finding, in_order
 from .identities import Identifiers, is_dummy, routing_in
 from .keys import SessionKey
-from .plan_file import SENDS, Plan
+from .plan_file import Plan
 from .policy import Policy
 from .script import expectation
 
 # One row per place up to here; more of the same rule and element are told in one row.
-_PLACES = 20
+_PLACES = {"blocking": 20, "warning": 4, "note": 4}
 _QUIET = frozenset(rule for rule, about in RULES.items() if rule[0] == "D" and about.severity == "note")
 # Where XNAT looks for routing text, in its order (XNAT documentation; ClassicDicomObjectIdentifier).
 _ROUTED = ("00104000", "00324000", "001021B0", "00081030", "00080050")
@@ -74,7 +74,7 @@ def ground_of(plan: Plan) -> Ground:
     return Ground(
         source=plan.source.project,
         destination=plan.destination.project,
-        sessions={row.key: row.to for row in plan.sessions if row.action in SENDS},
+        sessions={row.key: row.to for row in plan.sessions},
         policy=plan.policy,
         written=frozenset(text.casefold() for text in written if text),
         receiver=plan.options.get("method") == "receiver",
@@ -173,12 +173,8 @@ class Reviewer:
 
         For the eyes of somebody who may see the data: whoever shows it must not save it.
         """
-        if self._values is None:
-            return []
         with self._lock:
-            return sorted(
-                (element, text, count, len(where)) for (element, text), (count, where) in self._values.items()
-            )
+            return sorted((element, text, count, len(where)) for (element, text), (count, where) in self._texts.items())
 
     # -- adding up ----------------------------------------------------------------------------------------------
 
@@ -439,7 +435,7 @@ def together(findings: Iterable[Finding], project: str) -> list[Finding]:
             some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             sentence = f"{project}: {some}, in up to {files} files." if names else group[0].sentence
             found.append(group[0].model_copy(update={"element": "", "shape": "", "files": files, "sentence": sentence}))
-        elif len(group) > _PLACES and group[0].session:
+        elif len(group) > _PLACES[group[0].severity] and group[0].session:
             sessions = sorted({f"{one.subject}/{one.session}" for one in group})
             shapes = sorted({shape for one in group for shape in one.shape.split(" | ") if shape})
             files = sum(one.files for one in group)

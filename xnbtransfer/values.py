@@ -239,6 +239,7 @@ class Result:
     problems: tuple[str, ...] = ()
     transient: bool = False
     timeline: tuple[tuple[float, int], ...] = field(default=())  # (seconds since the start, bytes sent so far)
+    findings: pd.DataFrame | None = None  # FINDING_COLUMNS: what a review of every file found; None where none was made
 
     @property
     def counts(self) -> dict[str, int]:
@@ -255,6 +256,8 @@ class Result:
         failed = bool((self.sessions["state"] == "failed").any())
         if self.transient:
             return ExitCode.TRANSIENT
+        if self.findings is not None and bool((self.findings["severity"] == "blocking").any()):
+            return ExitCode.REFUSED
         if failed or counts[Verdict.DIFFERENT]:
             return ExitCode.DIFFERENCES
         if counts[Verdict.NOT_PROVED]:

@@ -337,8 +337,8 @@ class Connection(Items, Store):
     def header_dump(self, project: str, session_id: str, scan: str) -> list[dict]:
         """The header of one file of a scan as the server reads it: tag1, tag2, vr, value.
 
-        XNAT source, ``DicomDump`` and ``DicomHeaderDump``: values are cut at 64 characters, of nested elements
-        ``tag1`` names the innermost sequence only, and text is escaped for HTML.
+        XNAT source, ``DicomDump`` and ``DicomHeaderDump``: long values are cut, binary ones empty, of nested elements
+        ``tag1`` names the innermost sequence only, and text may be escaped for HTML.
 
         Raises
         ------

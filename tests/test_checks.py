@@ -1,0 +1,119 @@
+"""Checks before the start: rights, settings, listings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from reviews import Ward, told
+from roads import as_
+
+from xnbtransfer.checks import dropped_by
+from xnbtransfer.plan import plan
+from xnbtransfer.progress import read_sides
+
+
+@pytest.fixture
+def ward(person) -> Ward:
+    found = Ward(person)
+    found.store("001", "001_MR1", {"1": found.series("001", "001_MR1"), "2": found.series("001", "001_MR1", 2)})
+    return found
+
+
+def sentence(made, rule: str) -> str:
+    return next(one.sentence for one in made.findings if one.rule == rule)
+
+
+def test_rights_are_asked_on_both_sides(ward, person):
+    made = ward.plan("owner", review="none")
+    assert not {"A01", "A02", "A03", "A04"} & told(made)
+    login = ward.server.accounts["collaborator"][0]
+    for project in (ward.source, ward.destination):
+        answer = ward.who.put(f"/data/projects/{project}/users/Collaborators/{login}")
+        assert answer.status_code < 300, answer.text
+    made = ward.plan("collaborator", review="none")
+    assert "A02" in told(made, "blocking")
+    assert ward.destination in sentence(made, "A02") and made.blockers
+
+
+def test_a_data_type_that_is_missing_at_the_destination_is_told(ward):
+    options = ward.options(review="none")
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+    assert there.settings.types_missing == ()
+    settings = dataclasses.replace(there.settings, types_missing=("xnat:mrSessionData",))
+    made = plan(here, dataclasses.replace(there, settings=settings), options, labels=labels)
+    assert "xnat:mrSessionData" in sentence(made, "A06") and "A06" in told(made, "blocking")
+
+
+def test_what_the_scripts_rewrite_is_named(ward):
+    script = 'version "6.1"\n(0010,0010) := subject\n-(0008,0080)\n(0020,000D) := hashUID[(0020,000D)]\n'
+    where = f"/xapi/anonymize/projects/{ward.destination}"
+    assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
+    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}).status_code == 200
+    made = ward.plan(review="none")
+    told_ = sentence(made, "S02")
+    assert "sets PatientName" in told_ and "removes InstitutionName" in told_ and "hashes StudyInstanceUID" in told_
+    assert "StudyDescription" in sentence(made, "S01")
+
+
+def test_a_series_import_filter_names_the_scans_that_it_drops(ward):
+    text = json.dumps({"mode": "blacklist", "list": "series 2\n.*localizer.*"})
+    where = f"/data/projects/{ward.destination}/config/seriesImportFilter/config"
+    assert ward.who.put(where, params={"status": "enabled"}, data=text).status_code in (200, 201)
+    made = ward.plan(review="none")
+    (found,) = [one for one in made.findings if one.rule == "S08"]
+    assert (found.session, found.scan, found.severity) == ("001_MR1", "2", "blocking")
+    quiet = json.dumps({"mode": "whitelist", "list": "series.*"})
+    assert ward.who.put(where, params={"status": "enabled"}, data=quiet).status_code in (200, 201)
+    made = ward.plan(review="none")
+    assert "S11" in told(made, "note") and "S08" not in told(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        ('{"mode": "blacklist", "list": ["scout"]}', {"scout"}),
+        ('{"mode": "whitelist", "list": "T1.*"}', {"scout"}),
+        ('{"mode": "modalityMap", "MR": "x"}', None),
+        ('{"mode": "blacklist", "list": "("}', None),
+        ("no json", None),
+        ('["a list"]', None),
+    ],
+)
+def test_filters_are_read_or_said_to_be_unreadable(text, drops):
+    assert dropped_by(text, ["scout", "T1 MPRAGE"]) == drops
+
+
+def test_hints_for_upload_clients_are_kept(ward):
+    ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1", count=1)})
+    place = f"/data/projects/{ward.destination}/config/applet"
+    for name in ("allow-create-subject", "allow-bulk-upload"):
+        answer = ward.who.put(f"{place}/{name}", params={"status": "enabled"}, data="false")
+        assert answer.status_code in (200, 201)
+    made = ward.plan(review="none")
+    assert "S09" in told(made, "blocking") and "001, 002" in sentence(made, "S09")
+    assert "S10" in told(made, "warning")
+
+
+def test_labels_and_file_names_that_read_as_people(ward, tmp_path):
+    ward.store("Smith_John", "Smith_John_1", {"1": ward.series("Smith_John", "Smith_John_1", count=1)})
+    made = ward.plan(review="none")
+    assert [one.element for one in made.findings if one.rule == "D27"] == ["subject label"]
+    names = tmp_path / "names.txt"
+    names.write_text("Smith John\n")
+    made = ward.plan(review="none", identifiers=str(names))
+    assert {one.element for one in made.findings if one.rule == "D07"} == {"subject label", "session label"}
+
+
+def test_empty_and_equal_files_are_told_from_the_listing(ward):
+    same = ward.header("003", "003_MR1")
+    ward.store("003", "003_MR1", {"1": [same, same, ward.header("003", "003_MR1", 1, 2)]})
+    options = ward.options(review="none")
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+    here.files.loc[here.files["path"] == "003.dcm", "size_bytes"] = 0
+    made = plan(here, there, options, labels=labels)
+    assert "C14" in told(made, "note")
+    assert "C13" in told(made, "warning")

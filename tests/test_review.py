@@ -1,0 +1,282 @@
+"""Reviews on a real port: what each depth finds, what it costs, and that nothing of a value gets out."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from planted import written
+from reviews import Ward, told
+from roads import as_, writes
+
+from xnbtransfer.cli import invoke
+from xnbtransfer.errors import ExitCode, RefusedError
+from xnbtransfer.notebook import ReviewOptions, run_template
+from xnbtransfer.plan import Plan
+from xnbtransfer.record import open_record
+from xnbtransfer.review import values_of_dump
+from xnbtransfer.reviewer import reviewer_of
+from xnbtransfer.transfer import run
+
+
+@pytest.fixture
+def ward(person) -> Ward:
+    return Ward(person)
+
+
+def test_a_clean_project_has_no_blocking_finding_and_no_warning_of_its_headers(ward):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1"), "2": ward.series("001", "001_MR1", 2)})
+    for depth in ("sample", "all"):
+        made = ward.plan(review=depth, alone=True)
+        loud = [one for one in made.findings if one.severity != "note" and one.rule[0] in "CDR"]
+        assert loud == []
+        assert {"L01", "D40", "D41", "D50"} <= told(made, "note")
+
+
+@pytest.mark.parametrize("depth", ["sample", "all"])
+def test_a_name_in_every_file_is_a_blocker_at_each_depth(ward, depth, tmp_path):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientName="Mustermann^Erika")})
+    made = ward.plan(review=depth)
+    (found,) = [one for one in made.findings if one.rule == "D01"]
+    assert (found.severity, found.element, found.shape) == ("blocking", "PatientName", "Xxx^Xxx")
+    assert (found.subject, found.session, found.scan) == ("001", "001_MR1", "1")
+    assert "ustermann" not in made.to_json()
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        before = len(writes(ward.server))
+        with pytest.raises(RefusedError) as refused:
+            run(made, source, destination, folder=tmp_path)
+        assert refused.value.exit_code == ExitCode.REFUSED
+        assert len(writes(ward.server)) == before
+
+
+def test_a_sample_looks_at_one_file_a_scan_and_says_so(ward):
+    files = ward.series("001", "001_MR1", count=5)
+    files[3].PatientBirthDate = "19470311"
+    ward.store("001", "001_MR1", {"1": files})
+    sampled = ward.plan(review="sample")
+    assert "D03" not in told(sampled)
+    (limit,) = [one for one in sampled.findings if one.rule == "L01"]
+    assert "One file of each of 1 scans" in limit.sentence and "review=all" in limit.sentence
+    whole = ward.plan(review="all", alone=True)
+    assert "D03" in told(whole, "blocking")
+    (limit,) = [one for one in whole.findings if one.rule == "L01"]
+    assert "Every one of 5 files" in limit.sentence
+
+
+def test_no_review_reads_nothing_and_says_so(ward):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientName="Mustermann^Erika")})
+    made = ward.plan(review="none")
+    assert "L02" in told(made, "warning")
+    assert not {rule for rule in told(made) if rule[0] in "CDR"}
+
+
+def test_a_sample_costs_one_request_a_scan(ward):
+    ward.store("001", "001_MR1", {str(scan): ward.series("001", "001_MR1", scan, 1) for scan in range(1, 6)})
+    before = len(ward.server.log())
+    ward.plan(review="none")
+    without = len(ward.server.log()) - before
+    before = len(ward.server.log())
+    ward.plan(review="sample")
+    assert len(ward.server.log()) - before <= without + 5
+
+
+def test_a_server_without_a_header_dump_is_read_from_the_files(ward):
+    ds = ward.header("001", "001_MR1")
+    ds.add_new(0x00291020, "OB", b'\0\1<ParamString."PatientName"> { "Mustermann, Erika" }\0')
+    ward.store("001", "001_MR1", {"1": [ds]})
+    assert "D06" not in told(ward.plan()), "binary values are not in a dump"
+    ward.server.faults([{"fault": "404", "path": "/data/services/dicomdump", "times": 1000}])
+    try:
+        made = ward.plan()
+    finally:
+        ward.server.faults([])
+    assert "D06" in told(made, "blocking")
+    assert "header dump" not in [one.sentence for one in made.findings if one.rule == "L01"][0]
+
+
+def test_rows_of_a_dump_are_read_as_headers_are():
+    rows = [
+        {"tag1": "(0010,0010)", "tag2": "", "vr": "PN", "value": "M&amp;M^Erika"},
+        {"tag1": "(0010,1002)", "tag2": "(0010,1002)", "vr": "SQ", "value": ""},
+        {"tag1": "(0010,1002)", "tag2": "(0010,0020)", "vr": "LO", "value": "4711"},
+        {"tag1": "(0010,1002)", "tag2": "(0010,0020)", "vr": "LO", "value": "4712"},
+    ]
+    values = values_of_dump(rows)
+    assert values["00100010"] == (b"PN", b"M&M^Erika")
+    assert values["00101002"][0] == b"SQ"
+    assert [values[f"00101002[{n}].00100020"][1] for n in (0, 1)] == [b"4711", b"4712"]
+
+
+# -- consistency -------------------------------------------------------------------------------------------------
+
+
+def test_consistency_of_a_session(ward):
+    files = ward.series("001", "001_MR1", count=6)
+    del files[3]  # a gap
+    files[0].PatientID = "001_MR9"
+    other = ward.series("001", "001_MR1", 2, 2)
+    other[1].StudyInstanceUID = "2.25.4242"
+    other[0].SeriesNumber = other[1].SeriesNumber = "1"
+    twice = ward.header("001", "001_MR1", 3, 1)
+    again = ward.header("001", "001_MR1", 3, 1, SeriesDescription="again")
+    broken = written(ward.header("001", "001_MR1", 4, 1))[:-6]
+    ward.store(
+        "001", "001_MR1",
+        {"1": files, "2": other, "3": [twice, again], "4": [broken, b"no DICOM, only text " * 10]},
+    )  # fmt: skip
+    made = ward.plan(review="all", alone=True)
+    assert {"C01", "C11"} <= told(made, "blocking")
+    assert {"C03", "C04", "C06", "C07", "C12", "D02"} <= told(made, "warning")
+
+
+def test_ids_that_do_not_fit_the_label_map(ward):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientName="002")})
+    ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1")})
+    made = ward.plan(review="sample")
+    (found,) = [one for one in made.findings if one.rule == "C05"]
+    assert found.session == "001_MR1"
+
+
+def test_a_header_that_announces_more_images_than_are_there(ward):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", ImagesInAcquisition="20")})
+    assert "C07" in told(ward.plan(review="all", alone=True), "warning")
+    assert "C07" not in told(ward.plan(review="sample"))
+
+
+# -- routing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "severity"),
+    [
+        ({"PatientComments": "Project: OTHER Subject: 001"}, "R01", "warning"),
+        ({"StudyDescription": "xnat://OTHER/001/001_MR1"}, "R01", "warning"),
+        ({"PatientComments": "Session:001_MR2"}, "R02", "warning"),
+        ({"StudyDescription": "x" * 65}, "R04", "warning"),
+        ({"PatientComments": "AA:true"}, "R03", "note"),
+    ],
+)
+def test_routing_text(ward, values, rule, severity):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", count=1, **values)})
+    made = ward.plan()
+    assert rule in told(made, severity)
+    assert "OTHER" not in made.to_json()
+
+
+def test_routing_text_for_another_project_is_blocking_for_a_receiver(ward):
+    from xnbtransfer.reviewer import Ground, Reviewer
+
+    made = ward_plan = None
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", count=1)})
+    made = ward_plan = ward.plan(review="none")
+    ground = reviewer_of(ward_plan).ground
+    values = {"00104000": (b"LT", b"Project: OTHER"), "0020000D": (b"UI", b"2.25.1")}
+    for receiver, severity in ((False, "warning"), (True, "blocking")):
+        reviewer = Reviewer(
+            Ground(source=made.source.project, destination="B", sessions=ground.sessions, receiver=receiver)
+        )
+        part = reviewer.scan("001", "001_MR1", "1")
+        part.file(values)
+        assert bool(part.blocking()) == receiver
+        part.close()
+        assert [one.severity for one in reviewer.findings() if one.rule == "R01"] == [severity]
+
+
+# -- policy, waivers, identifiers --------------------------------------------------------------------------------
+
+
+def test_a_policy_and_waivers_reach_the_plan_and_bear_their_reason(ward, tmp_path):
+    ward.store(
+        "001", "001_MR1", {"1": ward.series("001", "001_MR1", InstitutionName="Some Place", OperatorsName="A^B")}
+    )
+    assert {"D12", "D10"} <= told(ward.plan(), "warning")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        f"format: 1\nprojects:\n  {ward.destination}:\n    retain: [institution]\n    rules: {{D10: blocking}}\n"
+    )
+    made = ward.plan(policy=str(policy))
+    assert "D12" not in told(made) and "D49" in told(made, "note") and "D10" in told(made, "blocking")
+    assert made.policy.retain == ("institution",)
+    waivers = tmp_path / "waivers.yaml"
+    waivers.write_text(
+        'format: 1\nwaivers:\n  - {rule: D10, scope: {session: "001_MR1"}, reason: "a dummy, ticket 17"}\n'
+    )
+    made = ward.plan(policy=str(policy), waivers=str(waivers))
+    (found,) = [one for one in made.findings if one.rule == "D10"]
+    assert (found.severity, found.waived) == ("note", "a dummy, ticket 17")
+    assert not made.blockers
+    assert Plan.load(made.save(tmp_path / "plan.json")) == made
+
+
+def test_a_list_of_identifiers_finds_what_no_pattern_can(ward, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("Quistelhausen\n4711\n", encoding="utf-8")
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", SeriesDescription="quistelhausen knee")})
+    assert "D07" not in told(ward.plan())
+    made = ward.plan(identifiers=str(names))
+    (found,) = [one for one in made.findings if one.rule == "D07"]
+    assert (found.severity, found.shape, found.element) == ("blocking", "entry 1", "SeriesDescription")
+    assert "uistelhausen" not in made.to_json().lower().replace(str(names).lower(), "")
+    assert "scrypt" in [one.sentence for one in made.findings if one.rule == "L04"][0]
+
+
+# -- as a document -----------------------------------------------------------------------------------------------
+
+
+def test_the_review_as_a_record(ward, tmp_path):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientName="Mustermann^Erika", PatientID="P47")})
+    user, password = ward.server.accounts["owner"]
+    env = {"XNAT_HOST": ward.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    options = ReviewOptions.from_mapping(
+        {"source_project": ward.source, "destination_project": ward.destination, "record_root": str(tmp_path)}
+    )
+    found = open_record(run_template("review", options, env=env))
+    assert found.summary["exit_code"] == ExitCode.REFUSED
+    assert found.summary["result"] == "reviewed, with blocking findings"
+    rows = found.table("findings")
+    assert {"D01", "D02", "L01"} <= set(rows["rule"])
+    for path in found.data.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert "ustermann" not in text and "P47" not in text, path.name
+    page = found.page.read_text(encoding="utf-8")
+    assert "blocking findings" in page and "PatientName" in page
+
+
+def test_values_are_shown_on_a_terminal_and_nowhere_else(ward, monkeypatch, tmp_path, capsys):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", SeriesDescription="seen by \x1b[31mnobody")})
+    user, password = ward.server.accounts["owner"]
+    env = {**os.environ, "XNAT_HOST": ward.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    command = [sys.executable, "-m", "xnbtransfer.cli", "review", ward.source, ward.destination, "--show-values"]
+    monkeypatch.chdir(tmp_path)
+    assert invoke(command[3:]) == ExitCode.BAD_INPUT
+    assert "terminal only" in capsys.readouterr().err
+    here, there = pty.openpty()
+    shown = subprocess.run(command, stdout=there, stderr=subprocess.PIPE, env=env, cwd=tmp_path, timeout=120)
+    os.close(there)
+    text = b""
+    try:
+        while piece := os.read(here, 65536):
+            text += piece
+    except OSError:
+        pass
+    os.close(here)
+    assert shown.returncode == 0, shown.stderr
+    assert b"seen by ?[31mnobody" in text and b"SeriesDescription" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_says_what_is_known(ward, monkeypatch, tmp_path, capsys):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientBirthDate="19470311")})
+    user, password = ward.server.accounts["owner"]
+    for name, value in (("HOST", ward.server.url), ("USER", user), ("PASS", password)):
+        monkeypatch.setenv(f"XNAT_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["plan", ward.source, ward.destination, "--json"]) == ExitCode.REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    assert [one["element"] for one in plan["findings"] if one["rule"] == "D03"] == ["PatientBirthDate"]
+    assert invoke(["run", "plan.json"]) == ExitCode.REFUSED
+    assert invoke(["plan", ward.source, ward.destination, "--policy", "missing.yaml"]) == ExitCode.BAD_INPUT
