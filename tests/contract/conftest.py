@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import pytest
 from contract_kit import Desk, Site, real_site
 
+from xnbtransfer.server import running
+
 
 @pytest.fixture(scope="session")
 def site(request) -> Iterator[Site]:
@@ -35,6 +37,24 @@ def site(request) -> Iterator[Site]:
 def desk(site) -> Iterator[Desk]:
     """A fresh private project with the three roles, which archives nothing by itself (code 0)."""
     yield from site.desks()
+
+
+@pytest.fixture(scope="session")
+def newest_site(site) -> Iterator[Site]:
+    """The server under test; of the embedded one, its newest personality."""
+    if site.real:
+        yield site
+        return
+    with running(personality="1.9") as server:
+        found = Site(server.url, dict(server.accounts))
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def newest(newest_site) -> Iterator[Desk]:
+    """A project as ``desk``, on the newest version there is."""
+    yield from newest_site.desks()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from xml.etree import ElementTree
 
 import pytest
 
@@ -183,3 +184,35 @@ def order(seen, **changes) -> dict:
         "options": ["simplified"],
     }
     return {name: value for name, value in (asked | changes).items() if value is not None}
+
+
+def test_item_081_size_of_a_download(seen):
+    """The size of a download before it begins. Source: CatalogApi."""
+    answer = seen.owner.post("/xapi/archive/downloadwithsize", json=order(seen))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert set(found) == {"id", "size", "resourcesOfUnknownSize"}
+    listed = seen.owner.rows(f"/data/experiments/{seen.ids['S1_MR1']}/scans/ALL/files")
+    assert (found["size"], found["resourcesOfUnknownSize"]) == (str(sum(int(row["Size"]) for row in listed)), "0")
+
+
+def test_item_082_download_of_nothing(seen):
+    """Without sessions or projects 204, of what one may not read 403. Source: CatalogApi."""
+    for missing in ("sessions", "projectIds"):
+        answer = seen.owner.post("/xapi/archive/downloadwithsize", json=order(seen, **{missing: None}))
+        assert answer.status_code == 204
+    assert seen.person("outsider").post("/xapi/archive/downloadwithsize", json=order(seen)).status_code == 403
+
+
+def test_item_083_catalogue_of_a_download(seen):
+    """The download itself, its catalogue, and 403 for other people. Source: CatalogApi."""
+    key = seen.owner.post("/xapi/archive/downloadwithsize", json=order(seen)).json()["id"]
+    catalogue = seen.owner.get(f"/xapi/archive/download/{key}/xml")
+    assert int(catalogue.headers["Content-Length"]) == len(catalogue.text)
+    assert ElementTree.fromstring(catalogue.content).tag.endswith("atalog")
+    answer = seen.owner.get(f"/xapi/archive/download/{key}/zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name for name in archive.namelist() if not name.endswith("/")} == {
+            f"S1_MR1/{name}" for name in ("1/DICOM/a.dcm", "1/DICOM/b.dcm", "2/DICOM/deep/c.dcm")
+        }
+    assert seen.person("member").get(f"/xapi/archive/download/{key}/zip").status_code == 403

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from contract_kit import message
+from contract_kit import message, until, zipped
 
 
 def test_item_092_into_a_project(desk):
@@ -199,3 +199,28 @@ def test_item_105_second_study_into_a_row(desk):
     assert desk.send(desk.series(1, 2), dest=dest).status_code == 200
     assert desk.send(desk.series(2, 2, study="B"), dest=dest).status_code == 400
     assert len(desk.waiting()) == 1
+
+
+def test_item_106_from_the_user_cache(desk):
+    """Import of a file in the user cache, in the background, with its progress.
+
+    Source: REST test TestImport.testUserCacheUploadAndImport.
+    """
+    cache, key = f"/user/cache/resources/{desk.site.name()}/files/f.zip", desk.site.name()
+    stored = desk.owner.put(f"/data{cache}", files={"file": ("f.zip", zipped(desk.series(1, 2)))})
+    assert stored.status_code == 200, message(stored)
+    params = {"src": cache, "http-session-listener": key, "import-handler": "DICOM-zip", "dest": desk.target()}
+    started = desk.owner.post("/data/services/import", params=params)
+    assert started.status_code == 200, message(started)
+    assert started.text.startswith("Submitted for")
+
+    def last() -> dict:
+        answer = desk.owner.get(f"/data/status/{key}", params={"format": "json"})
+        found = answer.json()["msgs"][0] if answer.status_code == 200 else []
+        return found[-1] if found else {}
+
+    until(lambda: last().get("status") == "COMPLETED")
+    assert last()["msg"].startswith(f"Archive:/archive/projects/{desk.project}")
+    assert desk.owner.get(f"/xapi/event_tracking/{key}").json()["succeeded"] is True
+    assert desk.person("member").get(f"/xapi/event_tracking/{key}").status_code == 404
+    assert desk.scans("S1_MR1") == {"1": 2}

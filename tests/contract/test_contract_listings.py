@@ -125,6 +125,36 @@ def test_item_057_pages(seen):
     assert seen.owner.table(f"{seen.path}/experiments")["totalRecords"] == "3"
 
 
+def test_item_058_shared_sessions(desk, other):
+    """A shared session carries the label and the project of the list asked. Source: ProjSubExptList."""
+    accession = desk.session("S1", "S1_MR1")
+    share = f"{desk.path}/subjects/S1/experiments/S1_MR1/projects/{other.project}"
+    assert desk.owner.put(share, params={"label": "B1_MR1"}).status_code == 200
+    row = other.owner.rows(f"{other.path}/experiments")[0]
+    assert (row["ID"], row["label"], row["project"]) == (accession, "B1_MR1", other.project)
+
+
+def test_item_059_shared_subjects(desk, other):
+    """A shared subject carries the label of the list asked and the project of its owner. Source: ProjectSubjectList."""
+    accession = desk.subject("S1")
+    share = f"{desk.path}/subjects/S1/projects/{other.project}"
+    assert desk.owner.put(share, params={"label": "B1"}).status_code == 200
+    row = other.owner.rows(f"{other.path}/subjects")[0]
+    assert (row["ID"], row["label"], row["project"]) == (accession, "B1", desk.project)
+
+
+def test_item_060_projects_of_a_session(desk, other):
+    """`/projects` of a session: its owner, then each share. Source: REST test TestExptAssessmentResources."""
+    accession = desk.session("S1", "S1_MR1")
+    path = f"/data/experiments/{accession}/projects"
+    assert [(row["ID"], row["label"]) for row in desk.owner.rows(path)] == [(desk.project, "S1_MR1")]
+    share = f"{desk.path}/subjects/S1/experiments/S1_MR1/projects/{other.project}"
+    assert desk.owner.put(share, params={"label": "B1_MR1"}).status_code == 200
+    rows = desk.owner.rows(path)
+    assert keys(rows) == {"label", "ID", "Secondary_ID", "Name"}
+    assert [(row["ID"], row["label"]) for row in rows] == [(desk.project, "S1_MR1"), (other.project, "B1_MR1")]
+
+
 def test_item_061_number_of_resources(desk):
     """The total of resources, with statistics or without.
 

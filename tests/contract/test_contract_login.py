@@ -196,6 +196,13 @@ def test_item_021_open_preferences(site):
     assert site.stranger().get("/xapi/siteConfig/sitewidePetTracers").status_code in (401, 403)
 
 
+def test_item_022_closed_preferences(site):
+    """Some preferences are the administrator's: 403. Source: REST test TestXapiSiteConfig."""
+    path = "/xapi/siteConfig/passwordComplexityMessage"
+    assert site.agent("member").get(path).status_code == 403
+    assert site.agent("admin").get(path).status_code == 200
+
+
 def test_item_023_user_name(site):
     """`/xapi/users/username` is the own name as text. Source: UsersApi."""
     answer = site.agent("owner").get("/xapi/users/username")

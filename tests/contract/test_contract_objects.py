@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+from contract_kit import message
+
 XML = {"Content-Type": "text/xml"}
 NAMES = 'xmlns:xnat="http://nrg.wustl.edu/xnat" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 
@@ -26,6 +29,46 @@ def test_item_084_new_subject(desk):
     assert (again.status_code, again.text) == (200, first.text)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"date": "2010-13-45"}, {"date": "2010-01-01", "fieldStrength": "x" * 300}, {"date": "yesterday"}],
+    ids=["month 13", "too long", "no date"],
+)
+def test_item_085_invalid_xml(desk, fields):
+    """A session whose fields do not fit their types is 400.
+
+    Source: REST test TestSubjAssessmentResources.testDateFormatValidation.
+    """
+    desk.subject("S1")
+    answer = desk.owner.post(f"{desk.path}/subjects/S1/experiments", data=session_xml(**fields), headers=XML)
+    assert answer.status_code == 400, message(answer)
+    assert desk.sessions() == {}
+
+
+def test_item_086_unknown_subject(desk):
+    """A session below an unknown subject is 404.
+
+    Source: REST test TestSubjAssessmentResources.testInvalidSubjectValidation.
+    """
+    path = f"{desk.path}/subjects/INVALID/experiments"
+    assert desk.owner.post(path, data=session_xml(date="2010-01-01"), headers=XML).status_code == 404
+    assert desk.sessions() == {}
+
+
+def test_item_087_xml_merges(desk):
+    """XML without a field keeps it, unless deleting is allowed.
+
+    Source: REST test TestSubjectResources.testSubjectResourceXMLCrud.
+    """
+    path = f"{desk.path}/subjects/S1"
+    desk.subject("S1", group="control")
+    body = f'<xnat:Subject {NAMES} label="S1" project="{desk.project}"/>'
+    assert desk.owner.put(path, data=body, headers=XML).status_code == 200
+    assert desk.owner.fields(path)["group"] == "control"
+    assert desk.owner.put(path, data=body, headers=XML, params={"allowDataDeletion": "true"}).status_code == 200
+    assert "group" not in desk.owner.fields(path)
+
+
 def test_item_088_fields_of_scans(desk):
     """Scans keep their type; fields of another type are ignored.
 
@@ -42,17 +85,38 @@ def test_item_088_fields_of_scans(desk):
     assert (fields["quality"], fields.get("note", "")) == ("questionable", "")
 
 
-def test_item_089_pull_data_from_headers(desk):
+def test_item_089_pull_data_from_headers(newest):
     """`pullDataFromHeaders` fills the fields of scans from DICOM.
 
     Source: REST test TestScans.testPullDataFromHeaders.
     """
-    desk.site.since("1.9.3")
-    accession = desk.session("S1", "S1_MR1")
-    desk.scan(accession, "1", type="Unknown")
-    for name, data in desk.series(1, 2):
+    newest.site.since("1.9.3")
+    accession = newest.session("S1", "S1_MR1")
+    newest.scan(accession, "1", type="Unknown")
+    for name, data in newest.series(1, 2):
         path = f"/data/experiments/{accession}/scans/1/resources/DICOM/files/{name}"
-        assert desk.upload(path, data, format="DICOM", content="RAW").status_code == 200
-    session = f"{desk.path}/subjects/S1/experiments/S1_MR1"
-    assert desk.owner.put(session, params={"pullDataFromHeaders": "true"}).status_code == 200
-    assert desk.owner.fields(f"/data/experiments/{accession}/scans/1")["type"] == "series 1"
+        assert newest.upload(path, data, format="DICOM", content="RAW").status_code == 200
+    session = f"{newest.path}/subjects/S1/experiments/S1_MR1"
+    assert newest.owner.put(session, params={"pullDataFromHeaders": "true"}).status_code == 200
+    assert newest.owner.fields(f"/data/experiments/{accession}/scans/1")["type"] == "series 1"
+
+
+def test_item_090_rename(desk):
+    """A member renames a session, and its files are found under the new label. Source: REST test TestRename."""
+    accession = desk.session("S1", "S1_MR1")
+    path = f"{desk.path}/subjects/S1/experiments"
+    assert desk.upload(f"{path}/S1_MR1/resources/R/files/x.txt", b"x").status_code == 200
+    new = {"label": "S1_NEW"}
+    assert desk.person("outsider").put(f"{path}/S1_MR1", params=new).status_code == 404
+    assert desk.person("collaborator").put(f"{path}/S1_MR1", params=new).status_code in (403, 417)
+    assert desk.person("member").put(f"{path}/S1_MR1", params=new).status_code == 200
+    assert desk.owner.get(f"{path}/S1_NEW/resources/R/files/x.txt").content == b"x"
+    assert {label: row["ID"] for label, row in desk.sessions().items()} == {"S1_NEW": accession}
+
+
+def test_item_091_rename_onto_another(desk):
+    """A label that is in use: 409. Source: Rename."""
+    desk.session("S1", "S1_MR1")
+    desk.session("S1", "S1_MR2")
+    assert desk.owner.put(f"{desk.path}/subjects/S1/experiments/S1_MR1", params={"label": "S1_MR2"}).status_code == 409
+    assert set(desk.sessions()) == {"S1_MR1", "S1_MR2"}

@@ -71,19 +71,19 @@ def test_item_112_archive_elsewhere(desk, other):
     assert desk.sessions() == {}
 
 
-def test_item_113_everything_rejected(desk):
+def test_item_113_everything_rejected(newest):
     """A project script that rejects every file: 500, and the row is ERROR.
 
     Source: REST test TestArchive.testArchiveEmptySessionAfterProjectAnonRejection.
     """
-    desk.site.since("1.9.3")
-    uri = desk.to_prearchive(desk.series(1, 2))
-    path = f"/xapi/anonymize/projects/{desk.project}"
-    assert desk.owner.put(path, data=REJECT, headers={"Content-Type": "text/plain"}).status_code == 200
-    assert desk.owner.put(f"{path}/enabled", params={"enable": "true"}).status_code == 200
-    assert desk.archive(uri).status_code == 500
-    assert [row["status"] for row in desk.waiting()] == ["ERROR"]
-    assert desk.sessions() == {}
+    newest.site.since("1.9.3")
+    uri = newest.to_prearchive(newest.series(1, 2))
+    path = f"/xapi/anonymize/projects/{newest.project}"
+    assert newest.owner.put(path, data=REJECT, headers={"Content-Type": "text/plain"}).status_code == 200
+    assert newest.owner.put(f"{path}/enabled", params={"enable": "true"}).status_code == 200
+    assert newest.archive(uri).status_code == 500
+    assert [row["status"] for row in newest.waiting()] == ["ERROR"]
+    assert newest.sessions() == {}
 
 
 def test_item_114_validate(desk):
@@ -115,6 +115,23 @@ def test_item_116_same_study_other_label(desk):
     assert first != second
     found = desk.sessions()
     assert found["S1_MR1"]["UID"] == found["S1_AGAIN"]["UID"] != ""
+
+
+def test_item_117_direct_archive(desk):
+    """Direct archiving goes past the prearchive; a conflict ends in it. Source: REST test TestDirectArchive."""
+    desk.site.since("1.8.3")
+    given = {"project": desk.project, "subject": "S1", "session": "S1_MR1", "Direct-Archive": "true"}
+    uri = desk.send(desk.series(1, 2), **given).text.strip()
+    assert uri.startswith(f"/xapi/direct-archive/{desk.project}/")
+    assert desk.person("collaborator").post(uri).status_code == 403
+    assert desk.owner.post(uri).status_code == 200
+    until(lambda: "S1_MR1" in desk.sessions())
+    assert desk.scans("S1_MR1") == {"1": 2}
+    again = desk.send(desk.series(1, 2), **given).text.strip()
+    if again.startswith("/xapi/"):
+        desk.owner.post(again)
+    until(lambda: [row["status"] for row in desk.waiting()] == ["CONFLICT"])
+    assert desk.scans("S1_MR1") == {"1": 2}
 
 
 def test_item_117a_commit_onto_a_session(desk):

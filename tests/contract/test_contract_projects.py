@@ -24,6 +24,21 @@ def test_item_025_private_project(desk):
     assert desk.person("collaborator").get(desk.path, params={"format": "json"}).status_code == 200
 
 
+def test_item_026_protected_project(desk):
+    """A protected project shows itself, and nothing in it may be changed.
+
+    Source: REST test TestInvalidUserAccess.testProtectedXMLCRUD.
+    """
+    assert desk.owner.put(f"{desk.path}/accessibility/protected").status_code == 200
+    outsider = desk.person("outsider")
+    desk.site.renew()
+    assert outsider.get(desk.path, params={"format": "json"}).status_code == 200
+    assert outsider.put(f"{desk.path}/subjects/2").status_code == 403
+    assert outsider.post(f"{desk.path}/subjects", params={"label": "3"}).status_code == 403
+    assert outsider.delete(desk.path).status_code == 403
+    assert outsider.put(desk.path, params={"description": "x"}).status_code == 403
+
+
 def test_item_027_new_project(desk):
     """A user makes a project with PUT and owns it. Source: REST test TestProjectResources."""
     rows = desk.owner.rows(f"{desk.path}/users")
@@ -152,6 +167,14 @@ def test_item_042_users_of_a_project(desk):
     assert {row["login"]: row["GROUP_ID"] for row in rows} == {
         desk.site.people[role][0]: f"{desk.project}_{role}" for role in roles
     }
+
+
+def test_item_043_users_of_the_site(site):
+    """The users of the site are for administrators where the site says so: 403. Source: REST test TestUsersApi."""
+    with site.setting("restrictUserListAccessToAdmins", "true"):
+        assert site.agent("member").get("/data/users").status_code == 403
+        assert site.agent("admin").get("/data/users").status_code == 200
+    assert site.agent("member").get("/data/users").status_code == 200
 
 
 def test_item_044_accessibility(desk):

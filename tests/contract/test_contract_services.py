@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pydicom
 import pytest
-from contract_kit import DEIDENTIFIED
+from contract_kit import DEIDENTIFIED, message
 
 TEXT = {"Content-Type": "text/plain"}
 SCRIPT = 'version "6.1"\n(0008,0080) := "by the project"\n'
@@ -82,6 +82,26 @@ def test_item_135_script_of_a_project(desk):
     assert desk.person("member").put(path, data=SCRIPT, headers=TEXT).status_code == 403
 
 
+def test_item_136_script_on_moving(desk, other):
+    """Moving runs the destination's script only where the site says so.
+
+    Source: SecureResource; REST test TestAnonymizerLegacy.testProjectChange.
+    """
+    accession = desk.archived(desk.series(1, 2))
+    set_script(other)
+    path = f"{desk.path}/subjects/S1/experiments/S1_MR1/projects/{other.project}"
+    before = [header.SOPInstanceUID for header in archived(desk, accession)]
+    assert desk.owner.put(path, params={"primary": "true"}).status_code == 200
+    found = archived(desk, accession)
+    assert (runs(desk, found), [header.SOPInstanceUID for header in found]) == ({1}, before)
+    set_script(desk)
+    with desk.site.setting("rerunProjectAnonOnRename", "true"):
+        back = f"{other.path}/subjects/S1/experiments/S1_MR1/projects/{desk.project}"
+        answer = other.owner.put(back, params={"primary": "true"})
+        assert answer.status_code == 200, message(answer)
+    assert runs(desk, archived(desk, accession)) == {2}
+
+
 def test_item_137_configuration(desk):
     """Configurations have versions. Source: REST test TestConfigService; ConfigResource."""
     path = f"{desk.path}/config/tool/a/b"
@@ -129,6 +149,31 @@ def test_item_140_schemas(site):
         for path in (f"/xapi/schemas/{name}", f"/schemas/{name}.xsd"):
             assert ElementTree.fromstring(owner.get(path).content).tag.endswith("}schema")
     assert owner.get("/xapi/schemas/no-such-schema").status_code == 404
+
+
+def test_item_141_workflow(desk):
+    """A workflow is opened and closed, by its own user only. Source: REST test TestWorkflows."""
+    accession = desk.session("S1", "S1_MR1")
+    stem = "wrk:workflowData"
+    names = {f"{stem}/id": accession, f"{stem}/pipeline_name": "Contract", f"{stem}/launch_time": "2024-01-02 03:04:05"}
+    new = {
+        **names,
+        f"{stem}/data_type": "xnat:mrSessionData",
+        f"{stem}/status": "Running",
+        f"{stem}/ExternalID": desk.project,
+    }
+    answer = desk.owner.put("/data/workflows", params={"req_format": "qs", **new})
+    assert answer.status_code in (200, 201), message(answer)
+    found = desk.owner.get("/data/workflows", params={"format": "json", **names})
+    assert found.status_code == 200, message(found)
+    fields = found.json()["items"][0]["data_fields"]
+    assert fields["status"] == "Running"
+    path = f"/data/workflows/{fields['wrk_workflowData_id']}"
+    change = {"req_format": "qs", f"{stem}/status": "Complete"}
+    assert desk.person("member").put(path, params=change).status_code == 403
+    assert desk.owner.put(path, params=change).status_code == 200
+    assert desk.owner.fields(path)["status"] == "Complete"
+    assert desk.owner.get("/data/workflows/999999999", params={"format": "json"}).status_code == 404
 
 
 @pytest.mark.parametrize("call", ["field", "file"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mimetypes
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ async def received(request: Request, path: str):
         else:
             if "content-length" not in request.headers and "transfer-encoding" in request.headers:
                 raise Refusal(500)
-            found.append((path or "file", state.temporary()))
+            found.append((path or _derived_name(request.headers.get("content-type", "")), state.temporary()))
             size = 0
             with open(found[-1][1], "wb") as out:
                 async for piece in request.stream():
@@ -70,6 +71,16 @@ async def received(request: Request, path: str):
     finally:
         for _, source in found:
             source.unlink(missing_ok=True)
+
+
+def _derived_name(content_type: str) -> str:
+    """What a raw body without a name in its address is called (XNAT source, ``RequestUtil.deriveFileName``).
+
+    >>> _derived_name("application/zip"), _derived_name("application/x-tar; charset=x"), _derived_name("")
+    ('upload.zip', 'upload.tar', 'upload')
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    return "upload" + (mimetypes.guess_extension(kind) or "")
 
 
 def store(request: Request, place: Place, resource: str, files: Named) -> Response:
