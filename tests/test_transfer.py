@@ -118,11 +118,27 @@ def test_a_plan_that_no_longer_fits_is_refused(demo, tmp_path):
     with as_(demo) as source, as_(demo) as destination:
         made = make_plan(source, destination, options(archive=True))
         one = next(s for s in made.sessions if s.action == "copy")
+        alone = make_plan(source, destination, options(archive=True, sessions=[one.session]))
         copy(demo, tmp_path / "other", archive=True, sessions=[one.session])
         before = len(writes(demo))
         with pytest.raises(RefusedError, match="no longer as the plan saw"):
-            run(made, source, destination, folder=tmp_path)
+            run(alone, source, destination, folder=tmp_path / "alone")
         assert len(writes(demo)) == before
+
+
+def test_a_session_that_changed_since_the_plan_fails_alone(demo, tmp_path):
+    with as_(demo) as source, as_(demo) as destination:
+        made = make_plan(source, destination, options(archive=True))
+        one = next(s for s in made.sessions if s.action == "copy")
+        copy(demo, tmp_path / "other", archive=True, sessions=[one.session])
+        before = len(writes(demo))
+        result = run(made, source, destination, folder=tmp_path / "all")
+    rows = result.sessions.set_index("session")
+    assert rows.loc[one.session, "state"] == "failed"
+    assert "no longer as the plan saw" in rows.loc[one.session, "because"]
+    assert set(rows.drop(one.session)["state"]) <= {"archived", "skipped"}
+    assert result.exit_code == ExitCode.DIFFERENCES
+    assert not [entry for entry in writes(demo)[before:] if one.destination_session in entry["query"] + entry["path"]]
 
 
 def test_a_collaborator_is_refused_before_anything_is_sent(demo, tmp_path):

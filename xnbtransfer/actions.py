@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .changes import ChangePlan, is_change_plan
+from .control import Control
 from .errors import InputError, RefusedError
 from .finish import FinishCarrier, copy_record
 from .labels import LabelMap, read_label_map
@@ -21,8 +21,6 @@ from .share import ShareCarrier
 from .steps import Carrier, carry_out, look_again
 from .values import Event, Result
 from .xnat import Connection, connect
-
-STOP = "stop"
 
 
 def kept_plan(workspace: Workspace) -> ChangePlan | None:
@@ -93,15 +91,16 @@ def follow_changes(
     watcher: Watcher,
     *,
     confirm: str = "",
-    stop_file: Path | None = None,
+    control: Control | None = None,
 ) -> Result:
     """Carry out a plan of changes in a thread of its own and tell ``watcher`` from this one; else as ``follow``."""
     carrier = carrier_of(plan, source, destination)
 
-    def work(tell: Callable[[Event], None], stop: threading.Event) -> Result:
-        return carry_out(plan, carrier, (source, destination), folder=folder, confirm=confirm, on_event=tell, stop=stop)
+    def work(tell: Callable[[Event], None], control: Control) -> Result:
+        both = (source, destination)
+        return carry_out(plan, carrier, both, folder=folder, confirm=confirm, on_event=tell, control=control)
 
-    return watch(work, watcher, stop_file=stop_file)
+    return watch(work, watcher, control or Control(folder))
 
 
 def do(workspace: Workspace, plan: ChangePlan, source: Connection, destination: Connection) -> Result | None:
@@ -124,7 +123,6 @@ def do(workspace: Workspace, plan: ChangePlan, source: Connection, destination: 
             workspace.folder,
             Lines(),
             confirm=confirm,
-            stop_file=workspace.folder / STOP,
         )
     except RefusedError as problem:
         workspace.give_up(str(problem), problem.exit_code)

@@ -15,6 +15,7 @@ import click
 
 from . import __version__
 from .change_commands import COMMANDS, run_changes, verify_again
+from .control import Control
 from .errors import ExitCode, InputError, XnbTransferError
 from .options import TransferOptions
 
@@ -330,6 +331,44 @@ def transfer(config: str | None, as_json: bool, **values: Any) -> int:
     options = TransferOptions.from_yaml(config, **chosen) if config else TransferOptions.from_mapping(chosen)
     path = run_template("transfer", options, aloud=not as_json)
     return _tell_record(path, as_json)
+
+
+def _ask(folder: str) -> Control:
+    from .record import JOURNAL
+
+    if not (Path(folder) / JOURNAL).exists():
+        raise InputError(
+            f"{folder} is not the folder of a run that can go on.",
+            "It is the one named by 'run', or the unfinished record below the record root.",
+        )
+    return Control(folder)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path())
+def pause(folder: str) -> None:
+    """Hold a run: the scans in flight are finished, and nothing new is begun.
+
+    FOLDER is the folder of the run, or its unfinished record.
+    """
+    _ask(folder).ask_to_pause()
+    click.echo(f"The run in {folder} pauses. 'xnbtransfer resume {folder}' lets it go on.")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path())
+def resume(folder: str) -> None:
+    """Let a run that was held go on."""
+    _ask(folder).resume()
+    click.echo(f"The run in {folder} goes on.")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path())
+def cancel(folder: str) -> None:
+    """End a run in order after the scans in flight; another run over the same folder goes on from there."""
+    _ask(folder).ask_to_stop()
+    click.echo(f"The run in {folder} ends after what is in flight.")
 
 
 @cli.command()

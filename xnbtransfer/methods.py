@@ -12,7 +12,9 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+from filelock import FileLock
 
 from .errors import NotFoundError, RefusedError, ServerError, TransientError, XnbTransferError
 from .history import SessionHistory
@@ -46,17 +48,25 @@ class Work:
     rows: list[dict] = dataclasses.field(default_factory=list)
     extra: list[dict] = dataclasses.field(default_factory=list)
     because: str = ""
+    claim: FileLock | None = None
 
 
 class ImportDoor:
     """Carries the sessions of one plan into the prearchive of the destination, and on into its archive.
 
-    ``note(work, kind, **values)`` writes to the journal before and after each step.
+    ``note(work, kind, **values)`` writes to the journal before and after each step; ``pace`` slows a body down to the
+    rate of the plan.
     """
 
-    def __init__(self, plan: Plan, destination: Connection, reason: str, note: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        destination: Connection,
+        note: Callable[..., None],
+        pace: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+    ) -> None:
         self.destination, self.project = destination, plan.destination.project
-        self.reason, self.note = reason, note
+        self.reason, self.note, self.pace = plan.transfer_options.reason, note, pace
         self.lock = threading.Lock()
         self.waiting_lock = threading.Lock()
         self.waiting_rows: list[dict] = []
@@ -137,7 +147,7 @@ class ImportDoor:
                     subject=session.destination_subject,
                     session=session.destination_session,
                     size_bytes=spool.zip_bytes,
-                    body=spool.chunks,
+                    body=lambda: self.pace(spool.chunks()),
                     reason=self.reason,
                 )
             except (TransientError, ServerError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from . import errors
+from .control import STOP
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
 from .html import NEXT, Html, record_table
 from .method_options import METHODS, PartOptions
@@ -34,9 +35,6 @@ from .record import (
 )
 from .values import Result
 from .xnat import Connection, connect
-
-STOP = "stop"  # a file that asks a running notebook to end in order
-
 
 _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
 
@@ -167,7 +165,7 @@ def carry_out(workspace: Workspace, plan: Plan, source: Connection, destination:
         print("Dry run: nothing is sent.")
         return None
     try:
-        return follow(plan, source, destination, workspace.folder, Lines(), stop_file=workspace.folder / STOP)
+        return follow(plan, source, destination, workspace.folder, Lines())
     except RefusedError as problem:
         workspace.give_up(str(problem), problem.exit_code)
         raise

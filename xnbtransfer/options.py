@@ -100,6 +100,13 @@ class TransferOptions(BaseModel):
         "", description="text file with names and numbers to be found, one a line; it is never stored"
     )
     workers: int = Field(4, ge=1, le=32, description="scans in flight at one time")
+    rate_mb_s: int = Field(0, ge=0, description="megabytes sent or read in a second at most; 0: no limit")
+    run_window: str = Field(
+        "", description="time of day in which scans are sent, as 22:00-06:00 on this machine's clock; empty: always"
+    )
+    pilot: int = Field(0, ge=0, description="sessions to copy and prove first; the rest follows if all are proved")
+    batch: int = Field(0, ge=0, description="sessions to take in one run; the next run goes on; 0: all")
+    failures: int = Field(5, ge=1, description="failed sessions in a row after which the run ends")
     record_root: str = Field("xnbtransfer-records", description="folder that receives the record")
     dry_run: bool = Field(False, description="stop after the plan: nothing is written at the destination")
     reason: str = Field("", description="why this transfer is made; kept in the record and sent to the server")
@@ -196,6 +203,16 @@ class TransferOptions(BaseModel):
     def _dates(cls, value: str) -> str:
         if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
             raise ValueError("is no date; write YYYY-MM-DD")
+        return value
+
+    @field_validator("run_window")
+    @classmethod
+    def _times_of_day(cls, value: str) -> str:
+        if not value:
+            return value
+        time = r"([01]\d|2[0-3]):[0-5]\d"
+        if not re.fullmatch(f"{time}-{time}", value) or value[:5] == value[6:]:
+            raise ValueError("is no time of day; write it as 22:00-06:00")
         return value
 
     @field_validator("proof")

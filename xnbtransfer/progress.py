@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .conflicts import study_uids
+from .control import Control
 from .decisions import Decisions, read_decisions
 from .html import duration, size
 from .inventory import read_elsewhere, read_inventory, read_others, select_sessions
@@ -27,6 +28,11 @@ from .xnat import Connection
 
 _MANY = 60
 _EVERY_S = 30.0
+_HELD = {
+    ("run", "paused"): "paused; what is in flight is finished",
+    ("run", "waiting"): "waits for the run window {}",
+    ("run", "resumed"): "goes on",
+}
 
 
 class Sides(NamedTuple):
@@ -152,6 +158,8 @@ class Lines:
                 self._say(event, f"{event.where} compared, {event.text}: {event.files} files")
         elif (event.kind, event.name) == ("run", "finished"):
             self._say(event, f"ended after {duration(time.monotonic() - self._begun)}: {self._so_far()}")
+        elif (event.kind, event.name) in _HELD:
+            self._say(event, _HELD[event.kind, event.name].format(event.text))
         elif event.kind == "message":
             self._say(event, event.text)
 
@@ -201,12 +209,11 @@ def follow(
     folder: str | Path,
     watcher: Watcher,
     *,
-    stop_file: Path | None = None,
+    control: Control | None = None,
 ) -> Result:
     """Carry out a plan in a thread of its own and tell ``watcher`` from this one.
 
-    An interrupt (Ctrl-C), or ``stop_file`` once it exists, ends the run after the scans in flight, with all that was
-    done in the journal.
+    An interrupt (Ctrl-C) or ``control`` ends the run after the scans in flight, with all that was done in the journal.
 
     Raises
     ------
@@ -214,32 +221,30 @@ def follow(
         After the run has come to its end in order.
     """
 
-    def carry(tell: Callable[[Event], None], stop: threading.Event) -> Result:
-        return run(plan, source, destination, folder=folder, on_event=tell, stop=stop)
+    def carry(tell: Callable[[Event], None], control: Control) -> Result:
+        return run(plan, source, destination, folder=folder, on_event=tell, control=control)
 
-    return watch(carry, watcher, stop_file=stop_file)
+    return watch(carry, watcher, control or Control(folder))
 
 
 def watch(
-    carry: Callable[[Callable[[Event], None], threading.Event], Result],
+    carry: Callable[[Callable[[Event], None], Control], Result],
     watcher: Watcher,
-    *,
-    stop_file: Path | None = None,
+    control: Control,
 ) -> Result:
-    """What ``carry`` returns; it runs in a thread of its own and is given whom to tell and what asks it to stop.
+    """What ``carry`` returns; it runs in a thread of its own and is given whom to tell and what it obeys.
 
     Raises
     ------
     KeyboardInterrupt
-        After an interrupt, or ``stop_file``, once ``carry`` has come to its end in order.
+        After an interrupt or a cancellation, once ``carry`` has come to its end in order.
     """
     events: queue.Queue[Event | None] = queue.Queue()
-    stop = threading.Event()
     end: dict[str, Result | BaseException] = {}
 
     def work() -> None:
         try:
-            end["result"] = carry(events.put, stop)
+            end["result"] = carry(events.put, control)
         except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked
             end["problem"] = problem
         finally:
@@ -251,27 +256,20 @@ def watch(
     try:
         while True:
             try:
-                try:
-                    event = events.get(timeout=0.5)
-                except queue.Empty:
-                    if stop_file is not None and stop_file.exists() and not interrupted:
-                        raise KeyboardInterrupt from None
-                    continue
+                event = events.get()
                 if event is None:
                     break
                 watcher(event)
-                if stop_file is not None and stop_file.exists() and not interrupted:
-                    raise KeyboardInterrupt
             except KeyboardInterrupt:
                 if interrupted:
                     raise
                 interrupted = True
-                stop.set()
+                control.cancel()
     finally:
         watcher.close()
     thread.join()
-    if interrupted:
-        raise KeyboardInterrupt
     if "problem" in end:
         raise end["problem"]
+    if control.cancelled:
+        raise KeyboardInterrupt
     return end["result"]

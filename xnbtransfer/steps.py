@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .changes import Change, ChangePlan, Step
+from .control import Control
 from .errors import DiskFullError, InputError, JournalError, RefusedError, ServerError, TransientError, XnbTransferError
 from .journal import Journal, read_journal
 from .values import Event, Result, Verdict
@@ -88,7 +88,7 @@ def carry_out(
     folder: str | Path,
     confirm: str = "",
     on_event: Listener | None = None,
-    stop: threading.Event | None = None,
+    control: Control | None = None,
 ) -> Result:
     """Carry out a plan of changes exactly as written.
 
@@ -100,7 +100,7 @@ def carry_out(
         Holds the journal. A journal of this plan that lies there is continued: what it says done is looked up.
     confirm : str
         What somebody typed; where the plan deletes it must be its ``confirm``, letter by letter.
-    on_event, stop : optional
+    on_event, control : optional
         As for a copy: is told what happens; ends the run between two items.
 
     Raises
@@ -129,7 +129,8 @@ def carry_out(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
-        return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, stop).go()
+        control = control or Control(folder)
+        return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, control).go()
 
 
 def look_again(plan: ChangePlan, carrier: Carrier, journal: str | Path, connections: Sequence[Connection]) -> Result:
@@ -154,13 +155,13 @@ class _ReadOnly:
 
 
 class _Run:
-    def __init__(self, plan, carrier, connections, journal, on_event, stop) -> None:
+    def __init__(self, plan, carrier, connections, journal, on_event, control) -> None:
         self.plan: ChangePlan = plan
         self.carrier: Carrier = carrier
         self.connections: tuple[Connection, ...] = connections
         self.journal: Journal | _ReadOnly = journal
         self.listener: Listener | None = on_event
-        self.stop: threading.Event = stop or threading.Event()
+        self.control: Control = control
         self.outcomes: list[dict] = []
         self.rows: list[dict] = []
         self.extra: list[dict] = []
@@ -177,7 +178,7 @@ class _Run:
         for change in self.plan.sessions:
             if not change.steps:
                 self._close(change, "skipped", because=change.because)
-            elif self.stop.is_set() or self.broken >= _BROKEN_IN_A_ROW:
+            elif not self.control.go_on() or self.broken >= _BROKEN_IN_A_ROW:
                 self.transient = True
                 self.problems.append(f"{change.name} was not reached.")
                 self._close(change, "failed", because="the run ended before it was reached; run it again")

@@ -15,6 +15,8 @@ import mmap
 import os
 import re
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,6 +116,25 @@ def _room(folder: str = "") -> Iterator[None]:
                 f"The disk with the temporary files ({folder or tempfile.gettempdir()}) is full."
             ) from None
         raise
+
+
+class Pace:
+    """Holds streams back so that all of them together pass at most ``bytes_per_s``; 0 lets everything pass."""
+
+    def __init__(self, bytes_per_s: float = 0.0) -> None:
+        self._rate, self._lock, self._free_at = bytes_per_s, threading.Lock(), 0.0
+
+    def __call__(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        if not self._rate:
+            yield from chunks
+            return
+        for chunk in chunks:
+            with self._lock:
+                now = time.monotonic()
+                begin = max(now, self._free_at)
+                self._free_at = begin + len(chunk) / self._rate
+            time.sleep(begin - now)
+            yield chunk
 
 
 @contextlib.contextmanager

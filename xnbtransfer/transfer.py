@@ -2,6 +2,7 @@
 
 A session goes: look again, send its first scan alone, its others side by side, build, compare in the prearchive,
 archive if the plan says so, compare again. Success is what a listing and a read-back say, never a status code.
+Scans of several sessions are in flight at one time; while a session is compared and archived, those of the next go on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime
-import random
 import secrets
 import threading
 import time
@@ -17,8 +17,12 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from .claims import claim, clear_claims
+from .control import Control, State, window_open
 from .errors import (
+    DiskFullError,
     InputError,
+    JournalError,
     RefusedError,
     XnbTransferError,
 )
@@ -26,20 +30,18 @@ from .history import SessionHistory, read_history
 from .inventory import read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
-from .methods import ImportDoor, Work, name_of, prefix_of
+from .methods import ImportDoor, Work, prefix_of
 from .options import TransferOptions
 from .plan import SENDS, Plan, SessionPlan, destination_state, source_states
-from .streams import Seen, Spool
-from .values import Event, Result, Verdict
+from .proof import Proof
+from .streams import Pace, Seen, Spool
+from .values import Event, Inventory, Result, Verdict
 from .verify import (
     ARCHIVED,
     IN_PREARCHIVE,
-    expected_changes,
-    judge,
     missing_rows,
     not_proved,
     outcome,
-    read_back,
     read_source_scan,
     result_of,
     share_elements,
@@ -49,7 +51,8 @@ from .verify import (
 from .xnat import Connection
 
 JOURNAL = "journal.jsonl"
-_BROKEN_IN_A_ROW = 5
+_FRESH_S = 2.0  # what was read of the destination this long ago is not read again before the first write
+_LOOK_S = 0.25
 
 Listener = Callable[[Event], None]
 
@@ -61,7 +64,7 @@ def run(
     *,
     folder: str | Path,
     on_event: Listener | None = None,
-    stop: threading.Event | None = None,
+    control: Control | None = None,
     spool_folder: str | None = None,
 ) -> Result:
     """Carry out ``plan`` exactly as written, and prove every file.
@@ -72,8 +75,9 @@ def run(
         Holds the journal. A journal of this plan that lies there is continued: what it proves done is not sent again.
     on_event : callable, optional
         Is told what happens, from worker threads; whatever it raises is dropped.
-    stop : threading.Event, optional
-        Set it to end after the scans in flight; the next run goes on from there.
+    control : Control, optional
+        Pauses, resumes and cancels the run after the scans in flight; the next run goes on from there. Without it
+        files in ``folder`` do (see :mod:`xnbtransfer.control`).
     spool_folder : str, optional
         For temporary files, at most ``workers`` x the largest scan; without it the system's.
 
@@ -85,7 +89,7 @@ def run(
     Raises
     ------
     RefusedError
-        If the plan has blockers, or source or destination changed since it was made.
+        If the plan has blockers, or every session changed since it was made; where some did, those alone fail.
     InputError
         If a connection is not to the server of the plan, or the journal is of another plan.
     DiskFullError
@@ -104,11 +108,12 @@ def run(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
-        return _Run(plan, source, destination, journal, folder / JOURNAL, on_event, stop, spool_folder).go()
+        control = control or Control(folder)
+        return _Run(plan, source, destination, journal, folder / JOURNAL, on_event, control, spool_folder).go()
 
 
 class _Run:
-    def __init__(self, plan, source, destination, journal, path, on_event, stop, spool_folder) -> None:
+    def __init__(self, plan, source, destination, journal, path, on_event, control, spool_folder) -> None:
         self.plan: Plan = plan
         self.options = plan.transfer_options
         self.source: Connection = source
@@ -116,7 +121,8 @@ class _Run:
         self.journal: Journal = journal
         self.path: Path = path
         self.listener: Listener | None = on_event
-        self.stop: threading.Event = stop or threading.Event()
+        self.control: Control = control
+        self.ending = False  # by a fault that is no session's own
         self.spool_folder = spool_folder
         self.key = secrets.token_bytes(16)
         self.started = time.time()
@@ -125,7 +131,10 @@ class _Run:
         self.lock = threading.Lock()
         self.fatal: BaseException | None = None
         self.broken = 0
-        self.door = ImportDoor(plan, destination, self.options.reason, self._note)
+        self.looked = float("-inf")
+        self.pace = Pace(self.options.rate_mb_s * 1e6)
+        self.door = ImportDoor(plan, destination, self._note, self.pace)
+        self.proof = Proof(plan, destination, self.door, self.key, self.pace)
 
     # -- the whole run ------------------------------------------------------------------------------------------
 
@@ -138,10 +147,20 @@ class _Run:
                 continue
             one = past.setdefault(session.key, SessionHistory())
             (done if self._finished(one) else todo).append(session)
-        listed = self._unchanged(todo, past) if todo else {}
-        self._tell("run", "started", files=sum(s.files for s in todo), size_bytes=sum(s.size_bytes for s in todo))
-        works = [self._work(session, past[session.key], listed) for session in todo]
-        self._carry_out(works)
+        works = [self._work(session, past[session.key]) for session in todo]
+        now, later = works[: self.options.batch or None], works[self.options.batch or len(works) :]
+        for work in later:
+            work.because = f"left for the next run (batch={self.options.batch})"
+        if now:
+            clear_claims()
+            self._look_again(now)
+        sizes = {"files": sum(s.files for s in todo), "size_bytes": sum(s.size_bytes for s in todo)}
+        self._tell("run", "started", **sizes)
+        try:
+            self._carry_out(now)
+        finally:
+            for work in now:
+                _release(work)
         result = self._result(works, done, before)
         self._tell("run", "finished", files=len(result.files), size_bytes=self.sent_bytes)
         if self.fatal is not None:
@@ -154,75 +173,126 @@ class _Run:
         clean = all(row["verdict"] != Verdict.DIFFERENT for row in past.rows)
         return past.state == ARCHIVED or not (self.options.archive and clean)
 
-    def _work(self, session: SessionPlan, past: SessionHistory, listed) -> Work:
-        pending = list(session.sent_scans)
-        return Work(session, past, listed.get(session.key, {}), pending, uri=past.uri)
+    def _work(self, session: SessionPlan, past: SessionHistory) -> Work:
+        return Work(session, past, {}, list(session.sent_scans), uri=past.uri)
 
-    def _unchanged(self, todo: list[SessionPlan], past: dict[SessionKey, SessionHistory]):
-        """Read both sides again and refuse where a session is not as the plan saw it."""
-        ids = {session.session_id for session in todo}
-        here = read_inventory(
-            self.source,
-            self.plan.source.project,
-            select=lambda row: row["session_id"] in ids,
-            prearchive=False,
-            settings=False,
-        )
-        if self.options.scan_types:
-            # Only these were planned, so only these are compared; what is gone shows as changed.
-            with contextlib.suppress(InputError):
-                here = select_sessions(here, _only_scan_types(self.options))
-        labels = {session.destination_session for session in todo}
-        uids = {session.StudyInstanceUID for session in todo}
-        there = read_inventory(
-            self.destination,
-            self.plan.destination.project,
-            select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
-            settings=False,
-        )
-        states = source_states(here)
-        changed = []
-        for session in todo:
+    def _look_again(self, works: list[Work]) -> None:
+        """Read both sides again; a session that is not as the plan saw it fails before anything of it is sent."""
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(self._read_destination, [work.session for work in works])
+            here = self._read_source([work.session for work in works])
+        there, states = reading.result(), source_states(here)
+        self.looked = time.monotonic()
+        changed: dict[int, str] = {}
+        for at, work in enumerate(works):
+            session = work.session
             if states.get(session.key, "") != session.source_state:
-                changed.append(f"{session.key} at the source")
-            if not past[session.key].begun:
-                now = destination_state(there, session.to, session.StudyInstanceUID)
-                if now != session.destination_state:
-                    changed.append(f"{session.to} at the destination")
-        if changed:
+                changed[at] = f"{session.key} at the source"
+            elif not work.past.begun and session.destination_state != destination_state(
+                there, session.to, session.StudyInstanceUID
+            ):
+                changed[at] = f"{session.to} at the destination"
+        if len(changed) == len(works):
             raise RefusedError(
-                f"{len(changed)} sessions are no longer as the plan saw them: {', '.join(changed[:5])}.",
+                f"{len(changed)} sessions are no longer as the plan saw them: {', '.join(list(changed.values())[:5])}.",
                 "Plan again and review the new plan; nothing was sent.",
             )
+        for at, what in changed.items():
+            self._failed(works[at], RefusedError(f"{what} is no longer as the plan saw it.", "Plan again."))
+        by_key = {work.session.key: work for work in works}
         listed: dict[SessionKey, dict[tuple[str, str], dict[str, tuple[int, str]]]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
         for row in here.files[columns].itertuples(index=False, name=None):
             of_session = listed.setdefault(SessionKey(row[0], row[1]), {})
             of_session.setdefault((row[2], row[3]), {})[row[4]] = (row[5], row[6])
-        return listed
+        for key, files in listed.items():
+            if key in by_key:
+                by_key[key].listed = files
+
+    def _read_source(self, sessions: list[SessionPlan]) -> Inventory:
+        ids = {session.session_id for session in sessions}
+        project = self.plan.source.project
+        found = read_inventory(
+            self.source, project, select=lambda row: row["session_id"] in ids, prearchive=False, settings=False
+        )
+        if self.options.scan_types:
+            # Only these were planned, so only these are compared; what is gone shows as changed.
+            with contextlib.suppress(InputError):
+                found = select_sessions(found, _only_scan_types(self.options))
+        return found
+
+    def _read_destination(self, sessions: list[SessionPlan]) -> Inventory:
+        labels = {session.destination_session for session in sessions}
+        uids = {session.StudyInstanceUID for session in sessions}
+        return read_inventory(
+            self.destination,
+            self.plan.destination.project,
+            select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
+            settings=False,
+        )
+
+    # -- which step when ----------------------------------------------------------------------------------------
 
     def _carry_out(self, works: list[Work]) -> None:
-        """Keep ``workers`` tasks in flight: a session's first scan, then its others, then its end."""
+        """The pilot sessions first, if there are any; the others only once all files of those are proved."""
+        works = [work for work in works if work.failed is None]
+        pilot, others = works[: self.options.pilot], works[self.options.pilot :]
+        self._together(pilot)
+        bad = [work for work in pilot if work.failed is not None or not _all_right(work)]
+        if bad and others:
+            for work in others:
+                work.because = f"not begun: the pilot session {bad[0].session.key} was not proved"
+            return
+        self._together(others)
+
+    def _together(self, works: list[Work]) -> None:
+        """Keep ``workers`` scans in flight: a session's first scan, then its others; and half as many ends beside."""
         waiting = collections.deque((work, "first") for work in works)
         running: dict[Future, tuple[Work, str]] = {}
-        with ThreadPoolExecutor(self.options.workers, thread_name_prefix="xnbtransfer") as pool:
+        most = {"scan": self.options.workers, "end": max(1, self.options.workers // 2)}
+        held = ""
+        with (
+            ThreadPoolExecutor(most["scan"], thread_name_prefix="xnbtransfer") as scans,
+            ThreadPoolExecutor(most["end"], thread_name_prefix="xnbtransfer-end") as ends,
+        ):
             try:
                 while waiting or running:
-                    while waiting and len(running) < self.options.workers and not self._stopping():
-                        work, step = waiting.popleft()
-                        running[pool.submit(self._step, work, step)] = (work, step)
+                    held = self._held(held)
+                    free = dict(most)
+                    for _, step in running.values():
+                        free["end" if step == "end" else "scan"] -= 1
+                    for work, step in list(waiting):
+                        kind = "end" if step == "end" else "scan"
+                        if held or self._stopping() or not any(free.values()):
+                            break
+                        if free[kind]:
+                            free[kind] -= 1
+                            waiting.remove((work, step))
+                            running[(ends if kind == "end" else scans).submit(self._step, work, step)] = (work, step)
                     if not running:
-                        break
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        if not held or self._stopping():
+                            break
+                        self.control.wait(_LOOK_S)
+                        continue
+                    for future in wait(running, _LOOK_S if held else None, FIRST_COMPLETED).done:
                         work, step = running.pop(future)
                         future.result()
                         waiting.extendleft((work, name) for name in reversed(self._next(work, step)))
             except BaseException:
-                self.stop.set()
+                self.ending = True
                 raise
 
+    def _held(self, before: str) -> str:
+        """Why nothing new begins now: "paused", "waiting" for the run window, or ""; told when it changes."""
+        held = "paused" if self.control.state is State.PAUSED else ""
+        if not held and not window_open(self.options.run_window, datetime.datetime.now()):
+            held = "waiting"
+        if held != before:
+            self._tell("run", held or "resumed", text=self.options.run_window if held == "waiting" else "")
+        return held
+
     def _stopping(self) -> bool:
-        return self.stop.is_set() or self.fatal is not None
+        return self.ending or self.fatal is not None or self.control.cancelled
 
     def _next(self, work: Work, step: str) -> list[str]:
         if step in ("first", "scan"):
@@ -230,7 +300,7 @@ class _Run:
             if step == "first" and work.pending and work.failed is None:
                 work.in_flight = len(work.pending)
                 return ["scan"] * len(work.pending)
-            return ["finish"] if work.in_flight == 0 else []
+            return ["end"] if work.in_flight == 0 else []
         return []
 
     def _step(self, work: Work, step: str) -> None:
@@ -242,11 +312,12 @@ class _Run:
                 if work.failed is None and not self._stopping():
                     self._scan(work)
             else:
-                self._finish(work)
+                self._end(work)
         except XnbTransferError as problem:
             self._failed(work, problem)
-            if type(problem).__name__ in ("DiskFullError", "JournalError"):
+            if isinstance(problem, DiskFullError | JournalError):
                 self.fatal = self.fatal or problem
+            self._count_failure()
         except Exception as problem:  # a fault of ours in one session must not take the others with it
             self._failed(work, XnbTransferError(f"Unexpected {type(problem).__name__} in {work.session.key}."))
             self.fatal = self.fatal or problem
@@ -261,22 +332,26 @@ class _Run:
         except XnbTransferError as worse:
             self.fatal = self.fatal or worse
         self._tell("session", "failed", work.session, text=str(problem))
+
+    def _count_failure(self) -> None:
+        """Many in a row are not the sessions' fault: end here, and let the next run go on."""
         with self.lock:
             self.broken += 1
-            if self.broken >= _BROKEN_IN_A_ROW and problem.retry:
-                # Many in a row are not the sessions' fault: end here, and let the next run go on.
-                self.stop.set()
+            self.ending = self.ending or self.broken >= self.options.failures
 
     # -- one session --------------------------------------------------------------------------------------------
 
     def _begin(self, work: Work) -> None:
         session, past = work.session, work.past
         self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
+        to = self.plan.destination
+        work.claim = claim(to.server, to.project, session.destination_session)
         if past.begun:
             work.uri = past.uri or self.door.own_row(session)
             work.there = frozenset(self.door.names_at(work.uri)) if work.uri else frozenset()
             return
-        self.door.look(session)
+        if time.monotonic() - self.looked > _FRESH_S:
+            self.door.look(session)
         self._note(work, "begun")
 
     def _scan(self, work: Work) -> None:
@@ -298,6 +373,7 @@ class _Run:
             prefix=prefix_of(session, scan),
             key=self.key,
             study_uid=self._study(work),
+            pace=self.pace,
             make_spool=(lambda: None) if arrived else (lambda: Spool(self.spool_folder)),
         )
         seen = share_elements(seen)
@@ -328,7 +404,13 @@ class _Run:
         names = {record["name"] for record in records if record["name"]}
         return bool(work.uri) and names <= work.there
 
-    def _finish(self, work: Work) -> None:
+    def _end(self, work: Work) -> None:
+        try:
+            self._end_session(work)
+        finally:
+            _release(work)
+
+    def _end_session(self, work: Work) -> None:
         if work.failed is None and not work.pending and self._all_read(work):
             self._prove(work)
             self.broken = 0
@@ -351,11 +433,11 @@ class _Run:
             return
         archived_id = self.door.archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
         if not archived_id:
-            work.rows, work.extra = self._compare_prearchive(work, sent)
+            work.rows, work.extra = self.proof.in_prearchive(work, sent)
             bad = self._bad_scans(session, work.rows, sent)
             if bad:
                 self._repair(work, bad)
-                work.rows, work.extra = self._compare_prearchive(work, self._sent(work))
+                work.rows, work.extra = self.proof.in_prearchive(work, self._sent(work))
                 sent = self._sent(work)
             self._tell("session", "compared", session, files=len(work.rows))
             good = all(row["verdict"] != Verdict.DIFFERENT for row in work.rows) and not work.extra
@@ -369,7 +451,7 @@ class _Run:
                 self._proved(work, IN_PREARCHIVE)
                 raise
             self._tell("session", "archived", session)
-        self._compare_archive(work, sent, archived_id)
+        work.rows, work.extra = self.proof.in_archive(work, sent, archived_id)
         self._proved(work, ARCHIVED)
 
     def _proved(self, work: Work, state: str) -> None:
@@ -394,88 +476,6 @@ class _Run:
                 work.past.sent.pop((scan.scan, scan.resource), None)
                 work.pending.append(scan)
                 self._scan(work)
-
-    def _compare_prearchive(self, work: Work, sent: list[Seen]) -> tuple[list[dict], list[dict]]:
-        session = work.session
-        self.door.build(work)
-        expected = expected_changes(self.plan, session, archived=False)
-        if self.options.proof == "all":
-            with self.destination.open_prearchive(work.uri) as chunks:
-                there = read_back(chunks, key=self.key)
-            return judge(session, sent, there, expected, key=self.key, where="the prearchive")
-        there = self._sample(work, sent)
-        names = self.door.names_at(work.uri)
-        rows, extra = judge(session, [s for s, _ in there], [t for _, t in there], expected, key=self.key, where="it")
-        for one in sent:
-            if one in [s for s, _ in there]:
-                continue
-            new = not_proved(session, [one], f"proof={self.options.proof}: it was not read back")
-            if not one.problem and one.name not in names:
-                new[0] |= {"verdict": Verdict.DIFFERENT, "because": "the prearchive does not list it"}
-            rows += new
-        return rows, extra
-
-    def _sample(self, work: Work, sent: list[Seen]) -> list[tuple[Seen, Seen]]:
-        if not self.options.sample:
-            return []
-        from .streams import see, whole
-
-        at = {}
-        for row in self.destination.prearchive_resources(work.uri):
-            for one in self.destination.prearchive_files(work.uri, row["scan"], row["resource"]):
-                at[name_of(one["path"])] = (row["scan"], row["resource"], one["path"])
-        picked = []
-        by_scan: dict[tuple[str, str], list[Seen]] = {}
-        for one in sent:
-            if one.name in at:
-                by_scan.setdefault((one.scan, one.resource), []).append(one)
-        for group in by_scan.values():
-            for one in random.sample(group, min(self.options.sample, len(group))):
-                scan, resource, path = at[one.name]
-                with (
-                    self.destination.open_prearchive_file(work.uri, scan, resource, path) as chunks,
-                    whole(chunks) as view,
-                ):
-                    picked.append((one, see(view, scan=scan, resource=resource, path=path, key=self.key)))
-        return picked
-
-    def _compare_archive(self, work: Work, sent: list[Seen], session_id: str) -> None:
-        """What was read back in the prearchive is proved again by the MD5s of the archive, or by reading it again."""
-        session = work.session
-        listed = self.destination.files([session_id])
-        read = [row for row in work.rows if row.get("destination_md5")]
-        digests = collections.Counter(row["md5"] for row in listed if row["md5"])
-        missing = collections.Counter(row["destination_md5"] for row in read) - digests
-        if self.options.proof == "all" and (missing or not work.rows):
-            with self.destination.open_session(session_id) as chunks:
-                there = read_back(chunks, key=self.key, scan_of={row["path"]: row["scan"] for row in listed})
-            expected = expected_changes(self.plan, session, archived=True)
-            work.rows, work.extra = judge(session, sent, there, expected, key=self.key, where="the archive")
-            return
-        by_md5 = {row["md5"]: row for row in listed if row["md5"]}
-        by_name = {name_of(row["path"]): row for row in listed}
-        names = {(one.scan, one.resource, one.path): one.name for one in sent if one.name}
-        for row in work.rows:
-            name = names.get((row["scan"], row["resource"], row["path"]))
-            found = by_md5.get(row.get("destination_md5")) or by_name.get(name)
-            if found is not None:
-                row |= {"destination_scan": found["scan"], "destination_path": found["path"]}
-                row |= {"destination_md5": found["md5"], "destination_size_bytes": found["size_bytes"]}
-            if name and found is None:
-                row |= {"verdict": Verdict.DIFFERENT, "because": "the archive does not list it"}
-            elif row["verdict"] == Verdict.NOT_PROVED and row["source_md5"] == found["md5"]:
-                row |= {"verdict": Verdict.EQUAL, "because": "its listed MD5 is that of the source"}
-        ours = {(row.get("destination_scan"), row.get("destination_path")) for row in work.rows}
-        scans = {scan for scan, _ in ours}
-        work.extra = [
-            {
-                **{column: row[column] for column in ("scan", "resource", "path", "size_bytes", "md5")},
-                "subject": session.destination_subject,
-                "session": session.destination_session,
-            }
-            for row in listed
-            if row["scan"] in scans and (row["scan"], row["path"]) not in ours
-        ]
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -561,6 +561,17 @@ class _Run:
             else:
                 found += not_proved(work.session, seen, because)
         return found
+
+
+def _all_right(work: Work) -> bool:
+    right = {Verdict.EQUAL, Verdict.EXPLAINED, Verdict.NOT_PROVED}
+    return bool(work.state) and not work.extra and all(row["verdict"] in right for row in work.rows)
+
+
+def _release(work: Work) -> None:
+    if work.claim is not None:
+        work.claim.release()
+        work.claim = None
 
 
 def _only_scan_types(options: TransferOptions) -> TransferOptions:

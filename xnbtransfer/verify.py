@@ -92,6 +92,7 @@ def read_source_scan(
     study_uid: str,
     make_spool: Callable[[], Spool | None],
     prefix: str = "",
+    pace: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> tuple[list[Seen], Spool | None]:
     """Stream one scan resource from the source and check it against what the source lists.
 
@@ -112,7 +113,7 @@ def read_source_scan(
         try:
             with source.open_scan(session.session_id, scan, resource) as chunks:
                 seen = read_scan(
-                    chunks,
+                    pace(chunks),
                     scan=scan,
                     resource=resource,
                     prefix=prefix,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..control import Control
 from ..html import duration, size
 from ..keys import SessionKey
 from ..plan import Plan
@@ -99,7 +100,7 @@ class Runner:
         self.problem = ""
         self._lock = threading.RLock()
         self._state = RunState.READY
-        self._stop, self._gate = threading.Event(), threading.Event()
+        self._control = Control(folder)
         self._thread: threading.Thread | None = None
         self._listeners: list[Callable[[], None]] = []
         self._log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
@@ -136,8 +137,7 @@ class Runner:
             if self._state in (*GOING, RunState.FINISHED):
                 return
             self._clear()
-            self._stop, self.result, self.problem = threading.Event(), None, ""
-            self._gate.set()
+            self._control, self.result, self.problem = Control(self.folder), None, ""
             self._state, self._begun = RunState.RUNNING, time.monotonic()
             self._thread = threading.Thread(target=self._work, name="xnbtransfer-run", daemon=True)
             self._thread.start()
@@ -157,8 +157,7 @@ class Runner:
             if self._state not in (RunState.RUNNING, RunState.PAUSED):
                 return
             self._state = RunState.ENDING
-            self._stop.set()
-            self._gate.set()
+            self._control.cancel()
         self._say("cancelled: the scans in flight are brought to their end")
         self._changed()
 
@@ -206,7 +205,7 @@ class Runner:
             if self._state != before:
                 return
             self._state = after
-            (self._gate.clear if after == RunState.PAUSED else self._gate.set)()
+            (self._control.pause if after == RunState.PAUSED else self._control.resume)()
             self._recent.clear()
         self._say(text)
         self._changed()
@@ -220,7 +219,7 @@ class Runner:
                 self.destination,
                 folder=self.folder,
                 on_event=self._hear,
-                stop=self._stop,
+                control=self._control,
             )
         except BaseException as error:  # noqa: BLE001 - shown by whoever looks at this run
             problem = str(error) or type(error).__name__
@@ -267,14 +266,16 @@ class Runner:
             if (event.kind, event.name) == ("run", "started"):
                 # what is not begun anew was done by an earlier run
                 self._before = max(0, self._all_files - event.files), max(0, self._all_bytes - event.size_bytes)
+            elif (event.kind, event.name) == ("run", "paused") and self._state == RunState.RUNNING:
+                self._state = RunState.PAUSED  # asked for by another process
+            elif (event.kind, event.name) == ("run", "resumed") and self._state == RunState.PAUSED:
+                self._state = RunState.RUNNING
             elif one is not None:
                 self._hear_session(event, key, one)
         text = _line(event)
         if text:
             self._say(text)
         self._changed()
-        if (event.kind, event.name) in (("scan", "sent"), ("session", "started"), ("session", "proved")):
-            self._gate.wait()  # a pause holds the workers here, between two scans
 
     def _hear_session(self, event: Event, key: SessionKey, one: list) -> None:
         if (event.kind, event.name) == ("scan", "sent"):
