@@ -414,8 +414,7 @@ def test_killed_anywhere_the_next_run_completes_it(place, tmp_path, entries):
         while time.time() < until and not (journal.exists() and journal.read_bytes().count(b"\n") >= entries):
             time.sleep(0.005)
         first.send_signal(signal.SIGKILL)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert carried(place, made, folder).exit_code == ExitCode.PROVED
     assert place.sessions() == {} and set(place.sessions(place.other)) == {"A1", "A2", "B1"}
     assert len(deletions(place)) <= 4
     place.settle()
@@ -428,9 +427,7 @@ def test_the_template_leaves_a_record_that_names_the_first(place, tmp_path):
     user, password = place.server.accounts["owner"]
     env = {"XNAT_HOST": place.server.url, "XNAT_USER": user, "XNAT_PASS": password}
     values = {"record": str(record), "record_root": str(tmp_path / "records"), "reason": "moved"}
-    dry = open_record(run_template("finish-move", FinishOptions.from_mapping({**values, "dry_run": True}), env=env))
-    assert dry.summary["exit_code"] == 0 and place.writes() == []
-    confirm = ChangePlan.load(dry.data / "plan.json").confirm
+    confirm = planned(place, record).confirm
     options = FinishOptions.from_mapping({**values, "confirm": confirm})
     done = open_record(run_template("finish-move", options, env=env))
     assert done.summary["exit_code"] == 0
