@@ -170,11 +170,10 @@ def test_routing_text(ward, values, rule, severity):
 def test_routing_text_for_another_project_is_blocking_for_a_receiver(ward):
     from xnbtransfer.reviewer import Ground, Reviewer
 
-    made = ward_plan = None
     ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", count=1)})
-    made = ward_plan = ward.plan(review="none")
-    ground = reviewer_of(ward_plan).ground
-    values = {"00104000": (b"LT", b"Project: OTHER"), "0020000D": (b"UI", b"2.25.1")}
+    made = ward.plan(review="none")
+    ground = reviewer_of(made).ground
+    values = {"00324000": (b"LT", b"Project: OTHER"), "0020000D": (b"UI", b"2.25.1")}
     for receiver, severity in ((False, "warning"), (True, "blocking")):
         reviewer = Reviewer(
             Ground(source=made.source.project, destination="B", sessions=ground.sessions, receiver=receiver)

@@ -26,6 +26,7 @@ _PLACES = {"blocking": 20, "warning": 4, "note": 4}
 _QUIET = frozenset(rule for rule, about in RULES.items() if rule[0] == "D" and about.severity == "note")
 # Where XNAT looks for routing text, in its order (XNAT documentation; ClassicDicomObjectIdentifier).
 _ROUTED = ("00104000", "00324000", "001021B0", "00081030", "00080050")
+_REROUTED = ("00104000", "00081030")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
 _ANNOUNCED = ("00201002", "00201209")  # ImagesInAcquisition, NumberOfSeriesRelatedInstances
@@ -349,12 +350,14 @@ class ScanReview:
                 yield Hit("R04", element_words(tag), "")
             if tag in ("00081030", "00080050"):
                 if text.casefold() == ground.source.casefold() != ground.destination.casefold():
-                    yield Hit("R01" if ground.receiver else "R03", element_words(tag), "")
+                    yield Hit("R03", element_words(tag), "")
                     continue
                 if tag == "00080050":
                     continue
+            # The receiver door writes these two anew in the copy that it sends.
+            fine = ground.receiver and tag in _REROUTED
             for word, value in routing_in(text):
-                if word == "aa" or value.casefold() == expected[word].casefold():
+                if fine or word == "aa" or value.casefold() == expected[word].casefold():
                     yield Hit("R03", element_words(tag), "")
                 else:
                     yield Hit("R01" if word == "project" else "R02", element_words(tag), "")
