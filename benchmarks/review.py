@@ -88,9 +88,8 @@ def main() -> None:
                 one = measure("copy", depth, 1, 4, chosen.large_mb // 2, 500_000, 0)
                 if depth not in best or one["seconds"] < best[depth]["seconds"]:
                     best[depth] = one
-                print(
-                    f"copy of {chosen.large_mb} MB, review={depth:5} {one['seconds']:7.2f} s, {one['cpu_s']:7.2f} s of CPU"
-                )
+                told = f"{one['seconds']:7.2f} s, {one['cpu_s']:7.2f} s of CPU"
+                print(f"copy of {chosen.large_mb} MB, review={depth:5} {told}", flush=True)
         more = best["all"]["seconds"] / best["none"]["seconds"] - 1
         cpu = best["all"]["cpu_s"] / best["none"]["cpu_s"] - 1
         fits = more <= MOST_MORE
@@ -100,7 +99,8 @@ def main() -> None:
         fits = fits and one["seconds"] <= MOST_SECONDS
         print(
             f"sample of {chosen.sessions} sessions, {chosen.sessions * chosen.scans} scans, at {chosen.latency} ms: "
-            f"{one['seconds']:.1f} s, {one['requests']} requests, {one['cpu_s']:.1f} s of CPU (at most {MOST_SECONDS} s)"
+            f"{one['seconds']:.1f} s, {one['requests']} requests, {one['cpu_s']:.1f} s of CPU "
+            f"(at most {MOST_SECONDS} s)"
         )
     raise SystemExit(0 if fits else 1)
 

@@ -164,8 +164,8 @@ RULES: dict[str, Rule] = {
     "C14": Rule("note", "Files with equal bytes", "Some files of a session are the same to the byte."),
     "R01": Rule("warning", "Routing text names another project",
                 "Text such as 'Project: X' or xnat://X/... in a field where XNAT looks for its routing names another "
-                "project than the destination. A DICOM receiver would follow it, and the rule is blocking there, but for "
-                "the two elements that are rewritten on the way; an import with named labels does not look.",
+                "project than the destination. A DICOM receiver would follow it, and the rule is blocking there, save "
+                "for the two elements that are rewritten on the way; an import with named labels does not look.",
                 "Have the field emptied at the source, or use the import."),
     "R02": Rule("warning", "Routing text names other labels",
                 "Routing text names another subject or session than the label map.",
