@@ -279,6 +279,7 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
         "files.csv": "one row per file: digests on both sides, verdict, reason",
         "plan.csv": "the plan, one row per session",
         "findings.csv": "what the checks and the review found, by rule; no values",
+        "carried.csv": "resources that were chosen, and what was planned for each",
         "left-behind.csv": "resources that are not carried",
         "sessions.csv": "one row per session",
         "scans.csv": "one row per scan resource",
@@ -412,7 +413,18 @@ def plan_table(plan: Any) -> Html:
         f"{size(total['size_bytes'])}; about {duration(estimate['seconds'])}, {estimate['requests']} requests, "
         f"up to {size(estimate['temporary_bytes'])} of temporary files"
     )
-    return table(frame, caption, columns, full="plan.csv")
+    shown = table(frame, caption, columns, full="plan.csv")
+    return shown + resources_table(plan) if plan.resources else shown
+
+
+def resources_table(plan: Any) -> Html:
+    """The resources that were chosen beside the DICOM scans, and what is done with each."""
+    frame = plan.resources_frame()
+    sent = frame[frame["action"] != "leave"]
+    files, held = int(sent["files"].sum()), int(sent["size_bytes"].sum())
+    caption = f"Resources: {len(sent)} of {len(frame)}, {files} files, {size(held)}"
+    columns = ["level", "subject", "session", "scan", "resource", *_other_labels(frame)]
+    return table(frame, caption, [*columns, "action", "files", "size_bytes", "because"], full="carried.csv")
 
 
 def findings_table(plan: Any) -> Html:

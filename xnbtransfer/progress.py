@@ -156,6 +156,8 @@ class Lines:
             self._sessions += 1
             if not self._many or self._sessions <= _MANY:
                 self._say(event, f"{event.where} compared, {event.text}: {event.files} files")
+        elif (event.kind, event.name) == ("resource", "proved"):
+            self._say(event, f"{event.where} {event.text}: {event.files} files")
         elif (event.kind, event.name) == ("run", "finished"):
             self._say(event, f"ended after {duration(time.monotonic() - self._begun)}: {self._so_far()}")
         elif (event.kind, event.name) in _HELD:

@@ -218,6 +218,7 @@ def close_record(
         )
         tables["scans.csv"] = plan.scans_frame()
         tables |= {"plan.csv": plan.to_frame(), "left-behind.csv": left_behind(plan)}
+        tables |= {"carried.csv": plan.resources_frame()} if plan.resources else {}
         tables["findings.csv"] = recorded_findings(plan.findings, result.findings if result is not None else None)
     if result is not None:
         tables |= {"sessions.csv": result.sessions, "files.csv": result.files, "extra.csv": result.extra}
