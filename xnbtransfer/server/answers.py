@@ -52,6 +52,17 @@ def as_json(body: object, status: int = 200) -> Response:
     return Response(json.dumps(body), status, media_type="application/json")
 
 
+async def json_body(request: Request, kind: type) -> Any:
+    """The JSON body of a request, which must be a ``kind``; anything else is refused with 400."""
+    try:
+        found = await request.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise Refusal(400, f"The body must be a JSON {'object' if kind is dict else 'list'}.")
+    return found
+
+
 def flag(request: Request, name: str) -> bool:
     """A flag of the query as XNAT reads it: given, and neither ``false`` nor ``0`` (XNAT source, SecureResource)."""
     return request.query_params.get(name, "false").strip().lower() not in ("false", "0")

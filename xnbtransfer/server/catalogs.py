@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import places
-from .answers import Refusal, flag, table, text
+from .answers import Refusal, flag, json_body, table, text
 from .places import Place
 from .state import State, file_md5
 
@@ -39,12 +39,7 @@ async def refresh(request: Request) -> Response:
 
 async def refresh_list(request: Request) -> Response:
     """PUT /xapi/archive/catalogs/refresh[/OPERATIONS]: a JSON list of addresses; what they do wrong is 500 here."""
-    try:
-        uris = await request.json()
-        if not isinstance(uris, list):
-            raise ValueError
-    except ValueError:
-        raise Refusal(400, "The body must be a JSON list of addresses.") from None
+    uris = await json_body(request, list)
     chosen = {one.lower() for one in request.path_params.get("operations", "All").split(",")}
     if "all" in chosen:
         chosen = {one.lower() for one in _OPTIONS}

@@ -139,7 +139,7 @@ def _document(body: str, status: str) -> tuple[str, str]:
     """Contents and status of a JSON body that holds nothing else; any other is itself the contents."""
     try:
         given = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body, status
     if isinstance(given, dict) and given and given.keys() <= {"contents", "status"}:
         return str(given.get("contents", "")), str(given.get("status", status))

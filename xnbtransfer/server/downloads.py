@@ -18,18 +18,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from . import find, zips
-from .answers import NAMESPACES, Refusal, as_json
+from .answers import NAMESPACES, Refusal, as_json, json_body
 from .state import State, now, safe
 
 
 async def order(request: Request) -> Response:
     """POST /xapi/archive/downloadwithsize and /xapi/archive/download."""
-    try:
-        asked = await request.json()
-        if not isinstance(asked, dict):
-            raise ValueError
-    except ValueError:
-        raise Refusal(400, "The body must be a JSON object of lists.") from None
+    asked = await json_body(request, dict)
     return await run_in_threadpool(_order, request, {name: _list(value) for name, value in asked.items()})
 
 

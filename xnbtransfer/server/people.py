@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import find, personality
-from .answers import Refusal, as_json, table, text
+from .answers import Refusal, as_json, json_body, table, text
 from .state import GROUPS, State
 
 GUEST = "guest"
@@ -36,7 +36,7 @@ def _may_list(request: Request) -> None:
     )
     try:
         welcome = user in json.loads(listed["contents"]) if listed else False
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         welcome = False
     if user == GUEST or (state.site("restrictUserListAccessToAdmins") == "true" and not welcome):
         raise Refusal(403, "Access Denied: Only site managers can access user resources.")
@@ -146,12 +146,7 @@ def active_of(request: Request) -> Response:
 
 async def new_user(request: Request) -> Response:
     """POST /xapi/users and PUT /xapi/users/NAME, for administrators: a new account, or a change of one."""
-    try:
-        given = await request.json()
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise Refusal(400, "The body must be a JSON object.")
+    given = await json_body(request, dict)
     return await run_in_threadpool(_save, request, given)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import datatypes, derived, find
-from .answers import Refusal, as_json, cell, flag, text
+from .answers import Refusal, as_json, cell, flag, json_body, text
 from .state import State
 
 _STARTED = time.time()
@@ -115,12 +115,7 @@ async def set_preferences(request: Request) -> Response:
     state: State = request.app.state.xnat
     if not await run_in_threadpool(state.is_admin, request.state.user):
         return Response(status_code=403)
-    try:
-        given = await request.json()
-        if not isinstance(given, dict):
-            raise ValueError
-    except ValueError:
-        raise Refusal(400, "The body must be a JSON object.") from None
+    given = await json_body(request, dict)
     for name, value in given.items():
         await run_in_threadpool(state.set_site, name, cell(value))
     return text("")
