@@ -212,7 +212,7 @@ def test_a_site_that_anonymises_again_is_recognised(place, tmp_path):
         made, result = move(place, tmp_path, subjects=["B"])
     finally:
         place.sql("INSERT OR REPLACE INTO site VALUES('rerunProjectAnonOnRename', 'false')")
-    assert any(concern.rule == "ANON-MOVE" for concern in made.findings)
+    assert any(found.rule == "M05" for found in made.findings)
     assert result.exit_code == ExitCode.PROVED, set(result.files["because"])
     assert result.counts[Verdict.EXPLAINED] == 10
 

@@ -78,7 +78,9 @@ def change_table(plan: Any) -> Html:
 def concerns_table(plan: Any) -> Html:
     """What is worth knowing before the start, what blocks first."""
     order = {"blocking": 0, "warning": 1, "note": 2}
-    rows = [one.model_dump() for one in sorted(plan.findings, key=lambda one: order[one.severity])]
+    rows = [
+        one.model_dump() | {"where": one.where} for one in sorted(plan.findings, key=lambda one: order[one.severity])
+    ]
     columns = ["severity", "rule", "where", "sentence", "remedy"]
     return table(rows, f"To know before the start: {len(rows)}", columns, limit=1000)
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import __version__
 from .errors import InputError
+from .findings import Finding, finding
 from .keys import SessionKey
 from .plan import Side
 
@@ -28,16 +29,6 @@ LEFT = ("skip", "stop", "later")
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Concern(_Record):
-    """One thing worth knowing before the start; those that block forbid the run."""
-
-    severity: Literal["blocking", "warning", "note"]
-    rule: str
-    where: str
-    sentence: str
-    remedy: str = ""
 
 
 class Step(_Record):
@@ -116,9 +107,8 @@ class ChangePlan(_Record):
     confirm: str = ""
     of_record: dict[str, str] = {}
     blockers: tuple[str, ...]
-    findings: tuple[Concern, ...]
+    findings: tuple[Finding, ...]
     sessions: tuple[Change, ...]
-    left_behind: tuple[()] = ()
     fingerprint: str
 
     @property
@@ -166,10 +156,6 @@ class ChangePlan(_Record):
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def scans_frame(self) -> pd.DataFrame:
-        """No row: these plans do not take sessions apart."""
-        return pd.DataFrame(columns=["subject", "session", "scan"])
-
 
 def make_plan(
     kind: Kind,
@@ -177,7 +163,7 @@ def make_plan(
     destination: Side,
     options: Any,
     changes: Iterable[Change],
-    findings: Sequence[Concern] = (),
+    findings: Sequence[Finding] = (),
     *,
     confirm: str = "",
     of_record: dict[str, str] | None = None,
@@ -187,12 +173,12 @@ def make_plan(
     findings = (
         *findings,
         *(
-            Concern(
-                severity="blocking",
-                rule="CONFLICT",
-                where=change.name,
-                sentence=f"{change.name}: {change.because}.",
-                remedy="Leave it out, give it another label, or choose to skip what is in the way.",
+            finding(
+                "M01",
+                f"{change.name}: {change.because}.",
+                project=change.project,
+                subject=change.subject,
+                session=change.session,
             )
             for change in changes
             if change.action == "stop"

@@ -36,6 +36,7 @@ FAMILIES = {
     "R": "Routing",
     "D": "De-identification",
     "L": "Limits of a review",
+    "M": "Moving, sharing and deleting",
 }
 _MASK = "De-identify at the source, or waive the rule for this scope with a reason."
 _OWNER = "Ask an owner of the project."
@@ -128,6 +129,28 @@ RULES: dict[str, Rule] = {
     "R05": Rule("blocking", "The routing string is too long",
                 "xnat://project/subject/session does not fit into the 64 characters of a StudyDescription.",
                 "Map these sessions to shorter labels, or choose method=import."),
+    "M01": Rule("blocking", "Something is in the way",
+                "A label, a study, a share or a row of the prearchive stands against it, and existing=stop.",
+                "Leave it out, give it another label, or choose existing=skip."),
+    "M02": Rule("blocking", "A right is missing",
+                "Sharing needs the right to create in the other project; moving that, and to delete in the first one; "
+                "taking back or deleting the right to delete.", _OWNER),
+    "M03": Rule("warning", "A right is not told",
+                "The server does not tell whether the user has a right that is needed."),
+    "M04": Rule("note", "Others will see it",
+                "Who may read the other project sees what is shared into it, now and after every change at home."),
+    "M05": Rule("warning", "A script may run again",
+                "The site runs, or does not tell whether it runs, the project's script over sessions that are moved or "
+                "relabelled; the MD5s that XNAT lists stay those of before."),
+    "M06": Rule("note", "Assessors stay",
+                "Assessors stay with the project that owns them when their session is moved."),
+    "M07": Rule("blocking", "Too early",
+                "The days that were wished between a copy and the deletion of its source have not passed."),
+    "M08": Rule("note", "No backup",
+                "XNAT keeps no copy of what is deleted unless its administrator switched that on.",
+                "Name a folder with 'backup' to keep each session as a BagIt bag."),
+    "M09": Rule("note", "Fields go with their session",
+                "Fields and custom variables of a session are deleted with it; the proof of a copy is about files."),
     "C01": Rule("blocking", "Several studies in one session",
                 "The files of a session name more than one StudyInstanceUID; XNAT takes one per session, and the "
                 "others would be refused or split off.",

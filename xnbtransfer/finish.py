@@ -17,9 +17,10 @@ from pathlib import Path
 
 from ._items import item_path
 from .backup import back_up
-from .changes import Change, ChangePlan, Concern, Step, digest_of, make_plan
+from .changes import Change, ChangePlan, Step, digest_of, make_plan
 from .diff import is_dicom
 from .errors import InputError, RefusedError, ServerError
+from .findings import finding
 from .inventory import read_inventory
 from .method_options import FinishOptions
 from .plan import SENDS, Plan, SessionPlan, Side, source_states
@@ -138,43 +139,23 @@ def _concerns(record: Record, made: Plan, settings, source: Connection, options:
     ended = datetime.datetime.fromisoformat(record.summary.get("finished_at") or record.summary["closed_at"])
     ready = ended + datetime.timedelta(days=options.cooling_off_days)
     if now < ready:
-        yield Concern(
-            severity="blocking",
-            rule="COOLING-OFF",
-            where=record.path.name,
-            sentence=f"The copy ended at {ended.isoformat(timespec='minutes')}, and {options.cooling_off_days} days "
-            "have to pass before its source is deleted.",
+        yield finding(
+            "M07",
+            f"The copy ended at {ended.isoformat(timespec='minutes')}, and {options.cooling_off_days} days have to "
+            "pass before its source is deleted.",
+            project=project,
             remedy=f"Run again after {ready.isoformat(timespec='minutes')}.",
         )
     if settings.can_delete is False:
-        yield Concern(
-            severity="blocking",
-            rule="RIGHT-DELETE",
-            where=project,
-            sentence=f"{source.user} may not delete sessions of {project}.",
-            remedy="Ask an owner of the project to do this.",
-        )
+        yield finding("M02", f"{source.user} may not delete sessions of {project}.", project=project)
     if settings.can_delete is None:
-        yield Concern(
-            severity="warning",
-            rule="RIGHT-DELETE",
-            where=project,
-            sentence=f"The server does not tell whether {source.user} may delete sessions of {project}.",
-        )
+        sentence = f"The server does not tell whether {source.user} may delete sessions of {project}."
+        yield finding("M03", sentence, project=project)
     if not options.backup:
-        yield Concern(
-            severity="note",
-            rule="BACKUP",
-            where=project,
-            sentence="XNAT keeps no copy of what is deleted unless its administrator switched that on.",
-            remedy="Name a folder with 'backup' to keep each session as a BagIt bag.",
-        )
-    yield Concern(
-        severity="note",
-        rule="FIELDS",
-        where=project,
-        sentence="Fields and custom variables of a session are deleted with it; the copy proves files.",
-    )
+        sentence = "XNAT keeps no copy of what is deleted unless its administrator switched that on."
+        yield finding("M08", sentence, project=project)
+    sentence = "Fields and custom variables of a session are deleted with it; the copy proves files."
+    yield finding("M09", sentence, project=project)
 
 
 def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOptions, states) -> Change:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._items import item_path
-from .changes import Change, Concern, digest_of
+from .changes import Change, digest_of
 from .errors import InputError, RefusedError, ServerError
+from .findings import Finding, finding
 from .inventory import read_inventory, select_sessions
 from .keys import SessionKey
 from .label_rules import chosen_labels
@@ -55,7 +56,7 @@ class Both:
     subjects_there: list[dict]
     waiting: list[dict]
     sessions_here: list[dict]
-    concerns: list[Concern]
+    concerns: list[Finding]
     sides: tuple[Side, Side]
 
     def subject_clash(self, subject_id: str, label: str) -> str:
@@ -140,7 +141,7 @@ def read_both(connection: Connection, options: Any) -> Both:
         subjects_there=subjects_there,
         waiting=_waiting(connection, to),
         sessions_here=all_here,
-        concerns=[Concern(severity="warning", rule="LABEL", where=to, sentence=sentence) for sentence in warnings],
+        concerns=[finding("P02", sentence, project=to) for sentence in warnings],
         sides=sides,
     )
 
@@ -169,7 +170,7 @@ def _one_label_each(by_subject: dict[str, list[Chosen]]) -> None:
             )
 
 
-def rights(connection: Connection, both: Both, asked: Iterable[tuple[str, str]]) -> list[Concern]:
+def rights(connection: Connection, both: Both, asked: Iterable[tuple[str, str]]) -> list[Finding]:
     """What this user lacks: ``asked`` are pairs of project and action, for subjects and every type of session."""
     types = sorted({one.row.xsi_type for found in both.by_subject.values() for one in found if one.row.xsi_type})
     concerns = []
@@ -181,15 +182,7 @@ def rights(connection: Connection, both: Both, asked: Iterable[tuple[str, str]])
             words = f"{connection.user} may not {action} {kind} in {project}"
             if may is None:
                 words = f"The server does not tell whether {connection.user} may {action} {kind} in {project}"
-            concerns.append(
-                Concern(
-                    severity="blocking" if may is False else "warning",
-                    rule=f"RIGHT-{action.upper()}",
-                    where=project,
-                    sentence=f"{words}.",
-                    remedy=f"Ask an owner of {project}." if may is False else "",
-                )
-            )
+            concerns.append(finding("M02" if may is False else "M03", f"{words}.", project=project))
     return concerns
 
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .changes import Change, ChangePlan, Concern, Step, digest_of, make_plan
+from .changes import Change, ChangePlan, Step, digest_of, make_plan
 from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
+from .findings import Finding, finding
 from .keys import SessionKey
 from .labels import ALLOWED, MAX_LENGTH, LabelMap
 from .method_options import PrearchiveOptions
@@ -129,7 +130,7 @@ def plan_prearchive(
     settings = connection.settings(project)
     found = review_prearchive(connection, project, timezone=options.timezone)
     chosen = _choose(found, options)
-    findings: list[Concern] = []
+    findings: list[Finding] = []
     changes: list[Change] = []
     if options.action != "review":
         archived = connection.sessions(project) if options.action == "archive" else []
@@ -139,13 +140,7 @@ def plan_prearchive(
             changes.append(_decide(row, options, labels, goes, archived, there))
         if settings.can_edit is False:
             findings.append(
-                Concern(
-                    severity="blocking",
-                    rule="RIGHT-EDIT",
-                    where=project,
-                    sentence=f"{connection.user} may not work on the prearchive of {project}.",
-                    remedy="Ask an owner of the project to make you a member.",
-                )
+                finding("M02", f"{connection.user} may not work on the prearchive of {project}.", project=project)
             )
     here = Side(
         server=connection.server,

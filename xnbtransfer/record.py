@@ -28,6 +28,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from . import __version__
+from .changes import ChangePlan
 from .errors import DiskFullError, ExitCode, InputError, RefusedError
 from .findings import recorded_findings
 from .html import WORDS, csv_text, left_behind
@@ -139,7 +140,7 @@ def open_workspace(options: Any, template: str) -> Workspace:
 
 def close_record(
     workspace: Workspace,
-    plan: Plan | None = None,
+    plan: Plan | ChangePlan | None = None,
     result: Result | None = None,
     *,
     inventory: Any = None,
@@ -191,10 +192,11 @@ def close_record(
         summary |= {
             "plan": {"fingerprint": plan.fingerprint, "made_at": plan.made_at, "totals": plan.totals},
             "blockers": list(plan.blockers),
-            "left_behind": len(plan.left_behind),
         }
-    if takes_up := getattr(plan, "of_record", None):
-        summary["takes_up"] = takes_up
+        if isinstance(plan, ChangePlan):
+            summary |= {"takes_up": plan.of_record} if plan.of_record else {}
+        else:
+            summary["left_behind"] = len(plan.left_behind)
     if result is not None:
         summary |= {
             "verdicts": result.counts,
@@ -211,15 +213,7 @@ def close_record(
     tables = dict(tables or {})
     if plan is not None:
         plan.save(folder / PLAN)
-        tables["crosswalk.csv"] = pd.DataFrame(
-            [(s.subject, s.session, s.destination_subject, s.destination_session) for s in plan.sessions],
-            columns=["subject", "session", "to_subject", "to_session"],
-            dtype=object,
-        )
-        tables["scans.csv"] = plan.scans_frame()
-        tables |= {"plan.csv": plan.to_frame(), "left-behind.csv": left_behind(plan)}
-        tables |= {"carried.csv": plan.resources_frame()} if plan.resources else {}
-        tables["findings.csv"] = recorded_findings(plan.findings, result.findings if result is not None else None)
+        tables |= _tables_of(plan, result)
     if result is not None:
         tables |= {"sessions.csv": result.sessions, "files.csv": result.files, "extra.csv": result.extra}
     if inventory is not None:
@@ -237,7 +231,23 @@ def close_record(
     return summary
 
 
-def result_word(plan: Plan | None, result: Result | None, template: str = "") -> str:
+def _tables_of(plan: Plan | ChangePlan, result: Result | None) -> dict[str, pd.DataFrame]:
+    """The CSV files that a plan becomes; one that carries no file becomes fewer."""
+    crosswalk = [(s.subject, s.session, s.destination_subject, s.destination_session) for s in plan.sessions]
+    found = {
+        "crosswalk.csv": pd.DataFrame(
+            crosswalk, columns=["subject", "session", "to_subject", "to_session"], dtype=object
+        ),
+        "plan.csv": plan.to_frame(),
+        "findings.csv": recorded_findings(plan.findings, result.findings if result is not None else None),
+    }
+    if isinstance(plan, ChangePlan):
+        return found
+    found |= {"scans.csv": plan.scans_frame(), "left-behind.csv": left_behind(plan)}
+    return found | ({"carried.csv": plan.resources_frame()} if plan.resources else {})
+
+
+def result_word(plan: Plan | ChangePlan | None, result: Result | None, template: str = "") -> str:
     """How it ended, in words."""
     if result is not None:
         if result.exit_code == ExitCode.PROVED and not len(result.files):

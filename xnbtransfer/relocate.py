@@ -12,8 +12,9 @@ import hashlib
 import secrets
 
 from ._items import item_path
-from .changes import Change, ChangePlan, Concern, Step, make_plan
+from .changes import Change, ChangePlan, Step, make_plan
 from .errors import NotFoundError, ServerError, SessionExpiredError, XnbTransferError
+from .findings import finding
 from .method_options import MoveOptions
 from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
 from .script import expectation
@@ -44,23 +45,13 @@ def plan_move(connection: Connection, options: MoveOptions) -> ChangePlan:
     reruns, script_on = connection.reruns_scripts(), both.sides[1].settings.get("project_script_on")
     if script_on and reruns is not False:
         told = "This site runs" if reruns else "The server does not tell whether it runs"
-        concerns.append(
-            Concern(
-                severity="warning",
-                rule="ANON-MOVE",
-                where=both.to,
-                sentence=f"{told} the anonymisation script of {both.to} over sessions that are moved or relabelled; "
-                "headers change then, and the MD5s that XNAT lists stay those of before.",
-            )
+        sentence = (
+            f"{told} the anonymisation script of {both.to} over sessions that are moved or relabelled; headers change "
         )
-    concerns.append(
-        Concern(
-            severity="note",
-            rule="ASSESSORS",
-            where=both.to,
-            sentence="Assessors of a session stay with the project that owns them, though their files lie with it.",
-        )
-    )
+        sentence += "then, and the MD5s that XNAT lists stay those of before."
+        concerns.append(finding("M05", sentence, project=both.to))
+    sentence = "Assessors of a session stay with the project that owns them, though their files lie with it."
+    concerns.append(finding("M06", sentence, project=both.to))
     return make_plan("move", *both.sides, options, changes, concerns)
 
 

@@ -7,8 +7,9 @@ what is shared without one is not found by it, and later clashes with it are not
 from __future__ import annotations
 
 from ._items import item_path
-from .changes import Change, ChangePlan, Concern, Step, make_plan
+from .changes import Change, ChangePlan, Step, make_plan
 from .errors import ServerError
+from .findings import finding
 from .method_options import ShareOptions
 from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
 from .steps import files_of
@@ -31,15 +32,11 @@ def plan_share(connection: Connection, options: ShareOptions) -> ChangePlan:
     else:
         changes = [change for name in both.by_subject for change in _shared(both, name, options)]
         concerns += rights(connection, both, [(both.project, "read"), (both.to, "create")])
-        concerns.append(
-            Concern(
-                severity="note",
-                rule="SEEN",
-                where=both.to,
-                sentence=f"Everybody who may read {both.to} will see these sessions with all their scans, and what is "
-                "changed or deleted in the source is changed or deleted there, too.",
-            )
+        sentence = (
+            f"Everybody who may read {both.to} will see these sessions with all their scans, and what is changed or "
         )
+        sentence += "deleted in the source is changed or deleted there, too."
+        concerns.append(finding("M04", sentence, project=both.to))
     return make_plan("unshare" if options.undo else "share", *both.sides, options, changes, concerns)
 
 
