@@ -59,7 +59,7 @@ def _look(request: Request, project: str) -> Response:
     if flag(request, "contents"):
         return text(rows[0]["contents"])
     columns = [name for name in _COLUMNS if name != "contents" or not flag(request, "meta")]
-    return table(request, [_shown(row) for row in (rows if history else rows[:1])], columns)
+    return table(request, [_shown(row) for row in (rows if history else rows[:1])], columns, total=False)
 
 
 def _overview(request: Request, project: str, tool: str) -> Response:
@@ -77,7 +77,7 @@ def _overview(request: Request, project: str, tool: str) -> Response:
         if flag(request, "accept-not-found"):
             return Response(status_code=204)
         raise Refusal(404)
-    return table(request, found, _COLUMNS)
+    return table(request, found, _COLUMNS, total=False)
 
 
 def versions(state: State, project: str, tool: str, path: str) -> list[Mapping[str, Any]]:
@@ -160,7 +160,7 @@ def scripts(request: Request) -> Response:
     }  # fmt: skip
     last = "script" if request.scope["path"].endswith("/script") else "edit"
     columns = ["project", "user", "create_date", last, "id"]
-    return table(request, [row] if script is not None else [], columns)
+    return table(request, [row] if script is not None else [], columns, total=False)
 
 
 _ALL = ["GET", "PUT", "DELETE"]

@@ -69,7 +69,7 @@ def elements(request: Request) -> Response:
         singular = " ".join(word.upper() if len(word) < 3 else word[:1].upper() + word[1:] for word in words)
         rows.append({"ELEMENT_NAME": name, "SINGULAR": singular, "PLURAL": f"{singular}s", "SECURED": "true",
                      "COUNT": counts.get(name, 0)})  # fmt: skip
-    return table(request, rows, _COLUMNS)
+    return table(request, rows, _COLUMNS, total=False)
 
 
 def element(request: Request) -> Response:

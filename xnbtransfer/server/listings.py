@@ -158,7 +158,8 @@ def experiments(request: Request) -> Response:
     found = [{key: row.get(value, "") for key, value in pairs} for row in rows]
     if scans:
         found = _join_scans(state, [row["ID"] for row in rows], found, scans)
-    return _paged(request, found, [key for key, _ in pairs] + [column.key for column in scans])
+    title = "" if "p" in request.path_params or "s" in request.path_params else "Matching experiments"
+    return _paged(request, found, [key for key, _ in pairs] + [column.key for column in scans], title)
 
 
 def _scan_columns(asked: list[str]) -> list[ScanColumn]:
@@ -291,15 +292,15 @@ def _join_scans(state: State, sessions: list[str], found, columns: list[ScanColu
     ]
 
 
-def _paged(request: Request, rows: list[dict[str, Any]], columns: list[str]) -> Response:
+def _paged(request: Request, rows: list[dict[str, Any]], columns: list[str], title: str = "") -> Response:
     limit, offset = request.query_params.get("limit"), request.query_params.get("offset")
     if limit is None and offset is None:
-        return table(request, rows, columns)
+        return table(request, rows, columns, title)
     start = int(offset) if offset and offset.isdigit() else 0
     if limit == "*":
-        return table(request, rows[start:], columns, total=False)
+        return table(request, rows[start:], columns, title, total=False)
     count = int(limit) if limit and limit.isdigit() else 100
-    return table(request, rows[start : start + count], columns, total=False)
+    return table(request, rows[start : start + count], columns, title, total=False)
 
 
 def subjects(request: Request) -> Response:

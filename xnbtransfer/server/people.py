@@ -66,7 +66,7 @@ def user_table(request: Request) -> Response:
         dict(zip(_LIST, (row["login"], row["first"], row["last"], row["email"], row["number"]), strict=True))
         for row in _enabled(request.app.state.xnat)
     ]
-    return table(request, rows, _LIST)
+    return table(request, rows, _LIST, "Projects")
 
 
 def names(request: Request) -> Response:

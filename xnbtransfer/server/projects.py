@@ -54,7 +54,7 @@ def project_list(request: Request) -> Response:
 
 
 def _ids(request: Request, rows, columns: list[str]) -> Response:
-    return table(request, [{name: row[name] for name in columns} for row in rows], columns)
+    return table(request, [{name: row[name] for name in columns} for row in rows], columns, total=False)
 
 
 def _rich(request: Request, rows) -> Response:
@@ -92,7 +92,7 @@ def _rich(request: Request, rows) -> Response:
         if flag(request, "prearc_code"):
             one |= {"proj_quarantine": row["quarantine_code"], "proj_prearchive_code": row["prearchive_code"]}
         found.append(one)
-    return table(request, found, extra={"xdat_user_id": str(number)})
+    return table(request, found, title="Projects", extra={"xdat_user_id": str(number)})
 
 
 async def project(request: Request) -> Response:
@@ -123,7 +123,7 @@ def _project(request: Request, body: bytes) -> Response:
                 raise Refusal(400, "ID must not be modified.")
             _names(state, row["id"], given.values)
             _update(state, row["id"], given.values)
-            return text(row["id"])
+            return text("")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise Refusal(417, "Invalid character in project ID.")
         if user == GUEST or (state.site("uiAllowNonAdminProjectCreation") == "false" and not state.is_admin(user)):
@@ -133,7 +133,7 @@ def _project(request: Request, body: bytes) -> Response:
         _names(state, name, given.values)
         state.new_project(name, user)
         _update(state, name, given.values)
-    return text(name)
+    return text("")
 
 
 def _view(row) -> dict[str, Any]:

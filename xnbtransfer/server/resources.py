@@ -81,12 +81,11 @@ def resource(request: Request) -> Response:
     if found:
         raise Refusal(409, "Specified resource already exists.")
     query = request.query_params
-    state.add_resource(
-        place.kind,
-        place.key,
-        label,
-        **{name: query.get(name, "") for name in ("format", "content", "description", "tags")},
-    )
+    with state.write():
+        if not places.exists(state, place):
+            raise Refusal(404)
+        given = {name: query.get(name, "") for name in ("format", "content", "description", "tags")}
+        state.add_resource(place.kind, place.key, label, **given)
     state.workflow(place.item, "Created resource", user, query)
     return text("")
 
@@ -140,6 +139,7 @@ def file_list(request: Request) -> Response:
         rows,
         _FILE_COLUMNS,
         title="Files",
+        total=False,
         extra={"Columns": [{"key": "URI", "serverRoot": ""}]},
     )
 
@@ -183,6 +183,7 @@ def _download(state: State, found, query) -> Response:
                 name = zips.scan_entry(structure, place.label, scan["id"], scan["type"], holder["label"], row["path"])
             else:
                 name = zips.resource_entry(structure, place.label, holder["label"], row["path"])
+            name = _prefix(state, place, query) + name
             path = (
                 state.file_path(holder["pk"], row["path"])
                 if "/" in row["path"]
@@ -199,10 +200,25 @@ def _download(state: State, found, query) -> Response:
     return StreamingResponse(_tar(members(), gz), media_type="application/x-tar", headers=headers)
 
 
+def _prefix(state: State, place: Place, query) -> str:
+    """The folders of project and subject before the session's, for those who ask for them."""
+    if place.kind not in ("experiment", "scan"):
+        return ""
+    found = state.row(
+        "SELECT e.project, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id WHERE e.id=?",
+        place.scan["experiment_id"] if place.scan else place.key,
+    )
+    asked = (("projectIncludedInPath", found["project"]), ("subjectIncludedInPath", found["subject"]))
+    return "".join(f"{name}/" for word, name in asked if query.get(word) == "true")
+
+
 class _Pieces(list):
-    """What a tar writes, in pieces."""
+    """What a tar writes, in pieces; true also while it is empty, or tarfile would take it for no file."""
 
     write = list.append
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def _tar(members: Iterable[tuple[str, Path]], gz: bool) -> Iterator[bytes]:

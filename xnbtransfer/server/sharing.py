@@ -28,7 +28,7 @@ def projects(request: Request) -> Response:
     for name in (row["project"], *(share["project"] for share in shares)):
         label, owner = find.label_in(state, kind, row, name), state.project(name)
         rows.append({"label": label, "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
-    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"])
+    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"], total=False)
 
 
 async def one_project(request: Request) -> Response:
@@ -62,6 +62,7 @@ def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> R
             403, f"Specified user account has insufficient create privileges for {kind.plural} in the {to} project."
         )
     with state.write() as db:
+        row = find.again(state, kind, row)
         present = find.label_in(state, kind, row, to)
         wanted = label or present or row["label"]
         taken = find.by_label(state, kind, to, wanted)
