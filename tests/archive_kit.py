@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 import zipfile
 
 from xnbtransfer.server.demo_files import SeriesPlan, make_series, make_uid
 
 _NUMBERS = itertools.count(1)
+
+
+def logged(server) -> int:
+    """How many requests the server has logged, once it has written down those that it has answered."""
+    count = -1
+    while count != (now := len(server.log())):
+        count = now
+        time.sleep(0.05)
+    return count
 
 
 class Kit:

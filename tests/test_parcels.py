@@ -13,7 +13,7 @@ from roads import as_
 
 from xnbtransfer import server as embedded
 from xnbtransfer._store import subject_path
-from xnbtransfer.errors import RefusedError, TransientError
+from xnbtransfer.errors import NotFoundError
 from xnbtransfer.parcels import Parcel, carry, listing, prove
 from xnbtransfer.values import Verdict
 
@@ -167,5 +167,5 @@ def test_no_md5_and_no_read_back_is_not_proved(server, places):
 
 def test_a_destination_that_is_not_there(server, places):
     kit, here, there = places
-    with pytest.raises((RefusedError, TransientError, Exception), match="404"):
+    with pytest.raises(NotFoundError, match="404"):
         bring(server, here, subject_path(kit.destination, "NOBODY"))

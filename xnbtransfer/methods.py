@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from filelock import FileLock
 
+from .conflicts import meets, study_uids
 from .errors import NotFoundError, RefusedError, ServerError, TransientError, XnbTransferError
 from .history import SessionHistory
 from .plan import Plan, ScanPlan, SessionPlan
@@ -73,29 +74,30 @@ class ImportDoor:
         self.waiting_read = float("-inf")
 
     def look(self, session: SessionPlan) -> None:
-        """Read label, study and prearchive once more, right before the first write of a session."""
-        project, again = self.project, "Plan again: the new plan shows it."
-        there = self.destination.sessions_with_label(project, session.destination_session)
-        if session.action == "copy":
-            if there:
+        """Read label, study and prearchive once more, right before the first write of a session.
+
+        Raises
+        ------
+        RefusedError
+            If the session meets something that the plan did not know, or no longer what the plan counts on.
+        """
+        project, uid = self.project, session.StudyInstanceUID
+        here, elsewhere = meets(
+            project,
+            session.to,
+            uid,
+            self.destination.sessions_with_label(project, session.destination_session),
+            self.destination.sessions_with_uids(study_uids(uid)),
+            self._waiting(),
+        )
+        new, gone = here - set(session.met), set(session.met) - here
+        if session.met_elsewhere is not None:
+            new |= elsewhere - set(session.met_elsewhere)
+        for words, what in ((new, "meets what the plan did not know"), (gone, "no longer meets what the plan saw")):
+            if words:
+                named = ", ".join(sorted(word.rpartition(": ")[0] for word in words))
                 raise RefusedError(
-                    f"The label {session.to} appeared at the destination since the plan was made.", again
-                )
-            for row in self.destination.sessions_with_uid(session.StudyInstanceUID):
-                if row["project"] == project:
-                    raise RefusedError(
-                        f"The study of {session.key} appeared at the destination as {row['session']} since the plan "
-                        "was made.",
-                        again,
-                    )
-        elif not any(same_study(session.StudyInstanceUID, row["StudyInstanceUID"]) for row in there):
-            raise RefusedError(f"The session {session.to} is no longer the same study at the destination.", again)
-        for row in self._waiting():
-            if row["session"] == session.destination_session or row["StudyInstanceUID"] == session.StudyInstanceUID:
-                raise RefusedError(
-                    f"A session waits in the prearchive of {project} for {session.to} ({row['status']}); an upload "
-                    "would fall into it.",
-                    "Archive or delete it there, then run again.",
+                    f"{session.to} {what}, at the destination: {named}.", "Plan again: the new plan shows it."
                 )
 
     def _waiting(self) -> list[dict]:

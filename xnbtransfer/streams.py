@@ -21,9 +21,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 from urllib.parse import unquote
 
-from .dicom import Content, read_content
+from .dicom import Content, Values, read_content
 from .errors import DicomError, DiskFullError
 from .zips import ZipMember, read_zip, write_zip, zip_length
 
@@ -85,6 +86,15 @@ class Spool:
         with _room(self._folder):
             self._file.flush()
         return write_zip(self.members, self._read)
+
+    @property
+    def folder(self) -> str:
+        """Where the temporary file lies."""
+        return self._folder
+
+    def bytes_of(self, member: ZipMember) -> Iterator[bytes]:
+        """The bytes of one file."""
+        return self._read(member)
 
     def _read(self, member: ZipMember) -> Iterator[bytes]:
         offset, left = self._at[member.name]
@@ -181,20 +191,33 @@ def path_in_resource(name: str, listed: Mapping[str, object] | None = None) -> s
     return path
 
 
-def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes) -> Seen:
-    """Digest and read one file. A file that is not whole DICOM is seen with its ``problem``, never an exception."""
+def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes, look: Look | None = None) -> Seen:
+    """Digest and read one file. A file that is not whole DICOM is seen with its ``problem``, never an exception.
+
+    ``look`` is given the values of its header in passing, and keeps none of them.
+    """
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     content, problem = None, ""
+    values: Values | None = None if look is None else {}
     if len(data) == 0:
         problem = "the file is empty"
     else:
         try:
-            content = read_content(data, key=key)
+            content = read_content(data, key=key, values=values)
         except DicomError as error:
             problem = error.message
+    if look is not None and values is not None:
+        look.file(values, path=path, problem=problem)
     return Seen(
         scan=scan, resource=resource, path=path, size_bytes=len(data), md5=md5, content=content, problem=problem
     )
+
+
+class Look(Protocol):
+    """Looks at headers while they pass, from several threads."""
+
+    def file(self, values: Values, *, path: str = "", problem: str = "") -> None:
+        """One file: the values of its header, and why it could not be read whole, or ""."""
 
 
 @functools.cache
@@ -204,7 +227,11 @@ def _hands() -> ThreadPoolExecutor:
 
 
 def see_each(
-    chunks: Iterable[bytes], place: Callable[[str], tuple[str, str, str] | None], *, key: bytes
+    chunks: Iterable[bytes],
+    place: Callable[[str], tuple[str, str, str] | None],
+    *,
+    key: bytes,
+    look: Look | None = None,
 ) -> Iterator[tuple[memoryview, Seen]]:
     """The files of a zip in their order, each digested while the next ones arrive.
 
@@ -231,7 +258,7 @@ def see_each(
             if at is None:
                 stack.close()
                 continue
-            ask = functools.partial(see, view, scan=at[0], resource=at[1], path=at[2], key=key)
+            ask = functools.partial(see, view, scan=at[0], resource=at[1], path=at[2], key=key, look=look)
             ahead.append((stack, view, _hands().submit(ask) if len(view) > _SMALL_BYTES else _done(ask())))
             if len(ahead) > _AHEAD:
                 yield from oldest()
@@ -260,6 +287,7 @@ def read_scan(
     study_uid: str,
     key: bytes,
     spool: Spool | None,
+    look: Look | None = None,
 ) -> list[Seen]:
     """Read the zip of one scan resource, check each file, and spool what an import can carry.
 
@@ -276,6 +304,8 @@ def read_scan(
         The study that the session belongs to; "" takes that of the first file.
     spool : Spool or None
         None reads only.
+    look : Look, optional
+        Is given each header in passing.
 
     Returns
     -------
@@ -289,7 +319,11 @@ def read_scan(
     """
     found: list[Seen] = []
     instances: dict[str, str] = {}
-    for view, one in see_each(chunks, lambda entry: (scan, resource, path_in_resource(entry, listed)), key=key):
+
+    def place(entry: str) -> tuple[str, str, str]:
+        return scan, resource, path_in_resource(entry, listed)
+
+    for view, one in see_each(chunks, place, key=key, look=look):
         problem = one.problem
         if one.content is not None:
             uid = one.content.sop_instance_uid

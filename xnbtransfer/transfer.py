@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from .carrying import Beside, carry_beside
 from .claims import claim, clear_claims
 from .control import Control, State, window_open
 from .errors import (
@@ -26,14 +27,18 @@ from .errors import (
     RefusedError,
     XnbTransferError,
 )
+from .files_door import FilesDoor
 from .history import SessionHistory, read_history
 from .inventory import read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
 from .methods import ImportDoor, Work, prefix_of
+from .mounted import MountedSource, mounted_root
 from .options import TransferOptions
 from .plan import SENDS, Plan, SessionPlan, destination_state, source_states
 from .proof import Proof
+from .receiver_door import ReceiverDoor
+from .review import RunReview
 from .streams import Pace, Seen, Spool
 from .values import Event, Inventory, Result, Verdict
 from .verify import (
@@ -109,6 +114,8 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
         control = control or Control(folder)
+        if plan.transfer_options.mounted and (root := mounted_root(source)):
+            source = MountedSource(source, plan, root)
         return _Run(plan, source, destination, journal, folder / JOURNAL, on_event, control, spool_folder).go()
 
 
@@ -133,7 +140,10 @@ class _Run:
         self.broken = 0
         self.looked = float("-inf")
         self.pace = Pace(self.options.rate_mb_s * 1e6)
-        self.door = ImportDoor(plan, destination, self._note, self.pace)
+        door = ReceiverDoor if self.options.method == "receiver" else ImportDoor
+        self.door: ImportDoor = door(plan, destination, self._note, self.pace)
+        self.files = FilesDoor(plan, source, destination, self._note) if self.options.method == "files" else None
+        self.review = RunReview(plan, self._note) if self.options.review == "all" else None
         self.proof = Proof(plan, destination, self.door, self.key, self.pace)
 
     # -- the whole run ------------------------------------------------------------------------------------------
@@ -161,11 +171,37 @@ class _Run:
         finally:
             for work in now:
                 _release(work)
-        result = self._result(works, done, before)
+        beside = self._beside(works) if self.fatal is None else Beside()
+        result = self._result(works, done, before, beside)
         self._tell("run", "finished", files=len(result.files), size_bytes=self.sent_bytes)
         if self.fatal is not None:
             raise self.fatal
         return result
+
+    def _beside(self, works: list[Work]) -> Beside:
+        """Resources and fields, once the sessions are where they belong."""
+        scans = {
+            (work.session.key, row["scan"]): row["destination_scan"]
+            for work in works
+            for row in work.rows
+            if row.get("destination_scan")
+        }
+        try:
+            return carry_beside(
+                self.plan,
+                self.source,
+                self.destination,
+                self.journal,
+                scans=scans,
+                spool_folder=self.spool_folder,
+                stopping=self._stopping,
+                tell=lambda name, one, files, size, text: self._tell(
+                    "resource", name, where=one.where, files=files, size_bytes=size, text=text
+                ),
+            )
+        except XnbTransferError as problem:
+            self.fatal = self.fatal or problem
+            return Beside()
 
     def _finished(self, past: SessionHistory) -> bool:
         if past.rows is None or past.failed or past.damaged:
@@ -295,7 +331,7 @@ class _Run:
         return self.ending or self.fatal is not None or self.control.cancelled
 
     def _next(self, work: Work, step: str) -> list[str]:
-        if step in ("first", "scan"):
+        if step in ("first", "scan") and self.files is None:
             work.in_flight -= step == "scan"
             if step == "first" and work.pending and work.failed is None:
                 work.in_flight = len(work.pending)
@@ -307,7 +343,10 @@ class _Run:
         try:
             if step == "first":
                 self._begin(work)
-                self._scan(work)
+                if self.files is not None:
+                    self._put_files(work)
+                else:
+                    self._scan(work)
             elif step == "scan":
                 if work.failed is None and not self._stopping():
                     self._scan(work)
@@ -375,10 +414,14 @@ class _Run:
             study_uid=self._study(work),
             pace=self.pace,
             make_spool=(lambda: None) if arrived else (lambda: Spool(self.spool_folder)),
+            make_look=lambda: self.review.look(session, scan) if self.review else None,
         )
         seen = share_elements(seen)
         with self.lock:
             work.seen[at] = seen
+        if self.review is not None:
+            with spool or contextlib.nullcontext():
+                self.review.passed(work, scan)
         if spool is None:
             return
         with spool:
@@ -393,6 +436,19 @@ class _Run:
             self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
         self._tell("scan", "sent", session, where=scan.scan, files=len(spool.members), size_bytes=scan.size_bytes)
 
+    def _put_files(self, work: Work) -> None:
+        """All of a session byte for byte, in one step."""
+        try:
+            self.files.carry(work, spool_folder=self.spool_folder, stopping=self._stopping)
+            work.pending.clear()
+            self._proved(work, ARCHIVED)
+            self.broken = 0
+        finally:
+            _release(work)
+        with self.lock:
+            self.sent_bytes += work.session.size_bytes
+            self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
+
     def _study(self, work: Work) -> str:
         with self.lock:
             return next((uid for uid in map(study_of, work.seen.values()) if uid), "")
@@ -401,6 +457,8 @@ class _Run:
         """Whether the destination still holds all files of a scan that the journal says was sent."""
         if work.past.archiving and self.door.archived_id(work.session):
             return True
+        if self.options.method == "receiver":
+            return bool(work.uri)  # a receiver names files anew: what is missing in its row is seen by the proof
         names = {record["name"] for record in records if record["name"]}
         return bool(work.uri) and names <= work.there
 
@@ -494,23 +552,23 @@ class _Run:
         except Exception:  # noqa: BLE001 - a listener never stops a run
             return
 
-    def _result(self, works: list[Work], done: list[SessionPlan], before: tuple[int, int]) -> Result:
+    def _result(self, works: list[Work], done: list[SessionPlan], before: tuple[int, int], beside: Beside) -> Result:
         outcomes: dict[SessionKey, dict] = {}
         rows: list[dict] = []
         extra: list[dict] = []
         problems: list[str] = []
-        transient = False
+        transient = beside.transient
         if done:
-            earlier = verify(
-                self.plan.model_copy(update={"sessions": tuple(done)}), self.path, self.destination, proof="listing"
-            )
+            finished = self.plan.model_copy(update={"sessions": tuple(done)})
+            earlier = verify(finished, self.path, self.destination, proof="listing", beside=False)
             again = earlier.sessions.to_dict("records")
             if any(row["not_proved"] or row["different"] for row in again) and self.options.proof == "all":
                 earlier = verify(
-                    self.plan.model_copy(update={"sessions": tuple(done)}),
+                    finished,
                     self.path,
                     self.destination,
                     self.source,
+                    beside=False,
                 )
                 again = earlier.sessions.to_dict("records")
             for row in again:
@@ -539,16 +597,24 @@ class _Run:
             for session in self.plan.sessions
         ]
         return result_of(
-            ordered,
-            rows,
-            extra,
+            beside.told(ordered),
+            [*rows, *beside.rows],
+            [*extra, *beside.extra],
             self.started,
             requests=self.source.requests + self.destination.requests - before[0],
             writes=self.source.writes + self.destination.writes - before[1],
-            problems=tuple(problems),
+            messages=self._messages(),
+            problems=(*problems, *beside.problems),
             transient=transient,
             timeline=tuple(self.timeline),
+            findings=self.review.findings(self.journal.entries(), {one.key for one in done}) if self.review else None,
         )
+
+    def _messages(self) -> tuple[str, ...]:
+        files, scans = getattr(self.source, "files_read", 0), getattr(self.source, "scans_read", 0)
+        if not files:
+            return ()
+        return (f"{files} files of {scans} scan resources were read from XNAT_DATA in place of a download.",)
 
     def _unfinished(self, work: Work) -> list[dict]:
         because = str(work.failed) if work.failed else "the run ended before it was compared"

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import dicom
+from .carrying import Beside, beside_now
 from .dicom import Content
 from .errors import InputError, SourceDamagedError, TransientError, XnbTransferError
 from .history import SessionHistory, read_history
 from .journal import read_journal
 from .plan import Plan, SessionPlan
+from .routing import routing_script
 from .script import Expectation, expectation
-from .streams import Seen, Spool, path_in_resource, read_scan, see_each
+from .streams import Look, Seen, Spool, path_in_resource, read_scan, see_each
 from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame
 from .xnat import Connection
 
@@ -72,8 +74,11 @@ def share_elements(seen: Sequence[Seen]) -> list[Seen]:
 def expected_changes(plan: Plan, session: SessionPlan, *, archived: bool) -> Expectation:
     """What the scripts of the destination do to a file of ``session``, from its settings in the plan."""
     settings = plan.destination.settings
+    site_script = settings.get("site_script") if settings.get("site_script_on") else None
+    if plan.transfer_options.method == "receiver":
+        site_script = routing_script(plan.destination.project, session.to) + (site_script or "")
     return expectation(
-        site_script=settings.get("site_script") if settings.get("site_script_on") else None,
+        site_script=site_script,
         project_script=settings.get("project_script") if archived and settings.get("project_script_on") else None,
         project=plan.destination.project,
         subject=session.destination_subject,
@@ -91,13 +96,15 @@ def read_source_scan(
     key: bytes,
     study_uid: str,
     make_spool: Callable[[], Spool | None],
+    make_look: Callable[[], Look | None] = lambda: None,
     prefix: str = "",
     pace: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> tuple[list[Seen], Spool | None]:
     """Stream one scan resource from the source and check it against what the source lists.
 
     ``listed`` maps each path to (size in bytes, MD5 or ""). A stream that is cut is read again, and so is one whose
-    bytes do not fit the listed MD5: damage on the way passes by itself, damage at the source does not.
+    bytes do not fit the listed MD5: damage on the way passes by itself, damage at the source does not. Each reading gets
+    a spool and a look at the headers of its own.
 
     Raises
     ------
@@ -121,6 +128,7 @@ def read_source_scan(
                     study_uid=study_uid,
                     key=key,
                     spool=spool,
+                    look=make_look(),
                 )
             missing = sorted(set(listed) - {one.path for one in seen})
             if missing:
@@ -388,6 +396,7 @@ def verify(
     source: Connection | None = None,
     *,
     proof: str = "all",
+    beside: bool = True,
 ) -> Result:
     """Prove again, today, what a plan's journal says was sent. Reads only.
 
@@ -403,6 +412,9 @@ def verify(
         "all" reads every file back. "listing" compares the MD5 that the destination lists with the one that was read
         back then; a file without an equal one cannot be proved that way.
 
+    beside : bool
+        Whether resources and fields are proved again, too.
+
     Raises
     ------
     InputError
@@ -414,7 +426,9 @@ def verify(
             "Give the address of that server.",
         )
     started, requests = time.time(), destination.requests
-    history = read_history(read_journal(journal))
+    entries = read_journal(journal)
+    history = read_history(entries)
+    more_rows = beside_now(plan, entries, destination, source, proof) if beside else Beside()
     outcomes, rows, extra = [], [], []
     for session in plan.sessions:
         past = history.get(session.key)
@@ -434,7 +448,13 @@ def verify(
         rows += there_rows
         extra += more
         outcomes.append(outcome(session, state, there_rows, more, "read again now"))
-    return result_of(outcomes, rows, extra, started, requests=destination.requests - requests)
+    return result_of(
+        more_rows.told(outcomes),
+        [*rows, *more_rows.rows],
+        [*extra, *more_rows.extra],
+        started,
+        requests=destination.requests - requests,
+    )
 
 
 def _again(plan, session, past: SessionHistory, destination: Connection, source, proof: str):

@@ -1,0 +1,141 @@
+"""A mounted archive in place of downloads: the same proof, and never anything that the server does not list."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+from archive_kit import Kit, logged
+from conftest import Person
+from roads import as_
+
+from xnbtransfer import server as embedded
+from xnbtransfer.errors import ExitCode
+from xnbtransfer.mounted import MountedSource, mounted_root
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.plan import plan
+from xnbtransfer.progress import read_sides
+from xnbtransfer.transfer import run
+
+
+@pytest.fixture(scope="module")
+def server():
+    with embedded.running() as found:
+        yield found
+
+
+@pytest.fixture
+def kit(server):
+    found = Kit(lambda role: Person(server, role))
+    found.put(found.source, "S1", "E1", found.uid("E1"), scans=(1, 2))
+    return found
+
+
+def mount(kit, root):
+    """The files of E1 as XNAT's JupyterHub shows them."""
+    path = f"/data/projects/{kit.source}/subjects/S1/experiments/E1/scans/ALL/files"
+    answer = kit.who.get(path, params={"format": "zip", "structure": "legacy"})
+    where = root / "projects" / kit.source / "experiments"
+    zipfile.ZipFile(io.BytesIO(answer.content)).extractall(where)
+    assert (where / "E1" / "SCANS" / "1" / "DICOM").is_dir()
+    return where / "E1" / "SCANS"
+
+
+def copied(server, kit, folder, **values):
+    both = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
+    options = TransferOptions.from_mapping({**both, **values})
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+        made = plan(here, there, options, labels=labels)
+        return run(made, source, destination, folder=folder)
+
+
+def downloads(server, since=0):
+    """How many zips of scans the server was asked for."""
+    return len(
+        [one for one in server.log()[since:] if "/resources/DICOM/files" in one["path"] and "zip" in one["query"]]
+    )
+
+
+@pytest.fixture
+def root(server, kit, tmp_path, monkeypatch):
+    monkeypatch.setenv("XNAT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XNAT_HOST", server.url)
+    return tmp_path / "data"
+
+
+def test_what_is_mounted_is_not_downloaded_and_proved_all_the_same(server, kit, root, tmp_path):
+    mount(kit, root)
+    since = logged(server)
+    result = copied(server, kit, tmp_path / "run")
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    assert downloads(server, since) == 0
+    assert result.messages == ("4 files of 2 scan resources were read from XNAT_DATA in place of a download.",)
+    assert len(result.files) == 4 and set(result.files["verdict"]) <= {"equal", "changed as explained"}
+
+
+def test_it_is_not_read_where_the_parameters_say_so(server, kit, root, tmp_path):
+    mount(kit, root)
+    since = logged(server)
+    assert copied(server, kit, tmp_path / "run", mounted=False).exit_code == ExitCode.PROVED
+    assert downloads(server, since) == 2
+
+
+@pytest.mark.parametrize("what", ["altered", "cut", "lost", "more"])
+def test_what_is_not_as_the_server_lists_it_is_downloaded(server, kit, root, tmp_path, what):
+    folder = mount(kit, root) / "1" / "DICOM"
+    file = next(iter(sorted(folder.iterdir())))
+    data = bytearray(file.read_bytes())
+    if what == "altered":
+        data[-20] ^= 1
+        file.write_bytes(data)
+    elif what == "cut":
+        file.write_bytes(data[:-2])
+    elif what == "lost":
+        file.unlink()
+    else:
+        (folder / "stranger.dcm").write_bytes(data)
+    since = logged(server)
+    result = copied(server, kit, tmp_path / "run")
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    assert len(result.files) == 4
+    assert downloads(server, since) == (0 if what == "more" else 1)
+
+
+def test_nothing_outside_the_mounted_folder_is_read(server, kit, root, tmp_path):
+    scans = mount(kit, root)
+    away = tmp_path / "away"
+    (scans / "1" / "DICOM").rename(away)
+    (scans / "1" / "DICOM").symlink_to(away)
+    since = logged(server)
+    assert copied(server, kit, tmp_path / "run").exit_code == ExitCode.PROVED
+    assert downloads(server, since) == 1
+
+
+def test_the_mount_of_another_server_is_not_this_one(server, kit, root, monkeypatch):
+    root.mkdir()
+    with as_(server, "owner") as source:
+        assert mounted_root(source) == root
+        monkeypatch.setenv("XNAT_HOST", "https://xnat.example.org")
+        assert mounted_root(source) is None
+        monkeypatch.delenv("XNAT_DATA")
+        assert mounted_root(source) is None
+
+
+def test_the_rest_of_the_connection_is_the_connection(server, kit, root):
+    mount(kit, root)
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        options = TransferOptions.from_mapping(
+            {"source_project": kit.source, "destination_project": kit.destination, "review": "none"}
+        )
+        here, there, labels = read_sides(source, destination, options)
+        found = MountedSource(source, plan(here, there, options, labels=labels), root)
+        assert found.server == source.server and found.user == source.user
+        session_id = here.sessions["session_id"].iloc[0]
+        with found.open_scan(session_id, "1", "DICOM") as chunks:
+            names = zipfile.ZipFile(io.BytesIO(b"".join(chunks))).namelist()
+        assert len(names) == found.files_read == 2 and found.scans_read == 1
+        with found.open_scan(session_id, "1", "DICOM") as chunks:
+            assert len(zipfile.ZipFile(io.BytesIO(b"".join(chunks))).namelist()) == 2
+        assert found.scans_read == 1, "the second time it is downloaded"
