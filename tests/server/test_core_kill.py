@@ -48,4 +48,5 @@ def test_what_was_answered_survives_a_kill(tmp_path):
             content = session.get(second.url + row["URI"], timeout=30).content
             assert content == row["Name"].encode() * 5000
             assert (row["Size"], row["digest"]) == (str(len(content)), hashlib.md5(content).hexdigest())
+        assert session.get(f"{second.url}/_check?contents=true", timeout=30).json() == []
     assert not list((tmp_path / "tmp").iterdir())

@@ -120,6 +120,55 @@ def test_resources_move_with_their_item(pair):
         assert pair.there.get(f"{pair.below}/{path}").content == path.encode()
 
 
+@pytest.fixture
+def rerun(person):
+    """The site runs a project's script again when the names of a session change."""
+    person("admin").put("/xapi/siteConfig/rerunProjectAnonOnRename", data="true")
+    yield
+    person("admin").put("/xapi/siteConfig/rerunProjectAnonOnRename", data="false")
+
+
+@pytest.mark.parametrize("change", ["move", "rename", "subject"])
+@pytest.mark.parametrize("again", [True, False])
+def test_the_script_runs_again_only_where_the_site_says_so(pair, request, change, again):
+    import io
+
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    if again:
+        request.getfixturevalue("rerun")
+    with open(get_testdata_file("MR_small.dcm"), "rb") as stream:
+        sent = stream.read()
+    pair.study.upload("experiments/S01_MR1/scans/1/resources/secondary/files/0.dcm", sent, format="DICOM")
+    for name in (pair.src, pair.dst):
+        script = 'version "6.1"\n(0010,0010) := subject\n(0010,0020) := session\n(0008,0080) := project\n'
+        path = f"/xapi/anonymize/projects/{name}"
+        assert pair.owner.put(path, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
+    subjects = f"/data/projects/{pair.src}/subjects"
+    if change == "move":
+        assert move(pair, pair.session).status_code == 200
+    elif change == "rename":
+        assert rename(pair, pair.session, "S01_NEW") == 200
+    else:
+        assert pair.owner.put(f"{subjects}/S77/experiments/S01_MR1").status_code == 200
+    rows = pair.owner.rows(f"/data/experiments/{pair.ids['S01_MR1']}/scans/1/files")
+    (row,) = (row for row in rows if row["Name"] == "0.dcm")
+    stored = pair.owner.get(row["URI"]).content
+    assert row["digest"] == hashlib.md5(sent).hexdigest(), "the catalogue is not told"
+    assert (stored == sent) is not again
+    if again:
+        header = pydicom.dcmread(io.BytesIO(stored))
+        names = {"move": (pair.dst, "S01", "S01_MR1"), "rename": (pair.src, "S01", "S01_NEW")}
+        expected = names.get(change, (pair.src, "S77", "S01_MR1"))
+        assert (header.InstitutionName, str(header.PatientName), header.PatientID) == expected
+        assert len(header.DeidentificationMethodCodeSequence) == 1
+        ask = {"resource": f"/archive/experiments/{pair.ids['S01_MR1']}", "options": "checksum"}
+        assert pair.owner.post("/data/services/refresh/catalog", params=ask).status_code == 200
+        rows = pair.owner.rows(f"/data/experiments/{pair.ids['S01_MR1']}/scans/1/files")
+        assert hashlib.md5(stored).hexdigest() in {row["digest"] for row in rows}
+
+
 def rename(pair: Pair, item: str, label: str, who=None) -> int:
     return (who or pair.owner).put(item, params={"label": label}).status_code
 

@@ -139,7 +139,8 @@ def end(state: State) -> None:
 def repair(state: State, since: float) -> None:
     """Remove files that nothing names, and write down size and MD5 of those that were written after ``since`` anew.
 
-    A prearchive session whose folder was moved and whose row was not is moved back.
+    What is named and not there was being deleted, and is named no more. A prearchive session whose folder was moved
+    and whose row was not is moved back.
     """
     for row in state.rows("SELECT project, timestamp, folder FROM prearchive"):
         there = state.prearchive_folder(*row)
@@ -150,9 +151,12 @@ def repair(state: State, since: float) -> None:
                 break
     named = {path for path, _ in _prearchive_files(state)}
     with state.write() as db:
-        for path, row in _archive_files(state):
+        for path, row in list(_archive_files(state)):
             named.add(path)
-            if path.is_file() and path.stat().st_mtime >= since - 1:
+            if not path.is_file():
+                db.execute("DELETE FROM files WHERE resource_pk=? AND path=?", (row["resource_pk"], row["path"]))
+                state.count_files(row["resource_pk"])
+            elif path.stat().st_mtime >= since - 1:
                 key = (row["resource_pk"], row["path"])
                 md5 = file_md5(path) if row["md5"] else ""
                 sql = "UPDATE files SET size=?, md5=? WHERE resource_pk=? AND path=? AND NOT (size=? AND md5=?)"

@@ -119,6 +119,14 @@ def label_in(state: State, kind: Kind, row: Mapping, in_project: str) -> str:
     return (shared["label"] or row["label"]) if shared else ""
 
 
+def again(state: State, kind: Kind, row: Mapping) -> sqlite3.Row:
+    """An item as it is now, for those who hold the catalogue; 404 when it is gone or another project's by now."""
+    found = state.row(f"SELECT * FROM {kind.table} WHERE id=?", row["id"])
+    if found is None or found["project"] != row["project"]:
+        raise Refusal(404, kind.missing)
+    return found
+
+
 def may(state: State, user: str | None, row: Mapping, action: str, below: str = "") -> bool:
     """Whether somebody may change an item: where it is owned and, asked for below another project, there as well.
 

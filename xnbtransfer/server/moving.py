@@ -35,9 +35,10 @@ def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Res
         raise Refusal(403, f"Specified user account has insufficient privileges for {kind.plural} in this project.")
     if to == row["project"]:
         raise Refusal(409, f"Already assigned to project:{to}")
-    label = label or row["label"]
     clashing = False
     with state.write() as db:
+        row = find.again(state, kind, row)
+        label = label or row["label"]
         taken = find.by_label(state, kind, to, label)
         clashing = taken is not None
         other = clashing and taken["id"] != row["id"]

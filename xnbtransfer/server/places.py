@@ -84,6 +84,12 @@ def scans_of(state: State, sessions: Iterable[Place], names: str = "ALL") -> lis
     ]  # fmt: skip
 
 
+def exists(state: State, place: Place) -> bool:
+    """Whether a place is still there."""
+    key = "pk" if place.kind == "scan" else "id"
+    return state.row(f"SELECT 1 FROM {place.kind}s WHERE {key}=?", place.key) is not None
+
+
 def resources(state: State, place: Place, wanted: str = "") -> list:
     """The resources of a place, or those of a comma list of labels and numbers."""
     rows = state.rows("SELECT * FROM resources WHERE parent_kind=? AND parent_id=? ORDER BY pk", place.kind, place.key)

@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import folders
+from . import find, folders
 from .answers import Refusal, flag, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .state import State
@@ -27,17 +27,18 @@ def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
     if not state.can(user, project, "delete"):
         raise Refusal(403, f"User cannot delete {kind.plural} for project {project}")
     justified(request)
-    if project != row["project"]:
-        return _unshare(state, user, kind, row, project, query)
-    sessions = [] if kind is EXPERIMENT else state.rows("SELECT * FROM experiments WHERE subject_id=?", row["id"])
-    for one in [row, *sessions]:
-        if json.loads(one["fields"]).get("status") == "locked":
-            raise Refusal(403, f"{one['label']} is locked.")
-    for session in sessions:
-        if not state.can(user, session["project"], "delete"):
-            raise Refusal(403, f"User cannot delete experiments for project {session['project']}")
     keep = not flag(request, "removeFiles")
     with state.write():
+        row = find.again(state, kind, row)
+        if project != row["project"]:
+            return _unshare(state, user, kind, row, project, query)
+        sessions = [] if kind is EXPERIMENT else state.rows("SELECT * FROM experiments WHERE subject_id=?", row["id"])
+        for one in [row, *sessions]:
+            if json.loads(one["fields"]).get("status") == "locked":
+                raise Refusal(403, f"{one['label']} is locked.")
+        for session in sessions:
+            if not state.can(user, session["project"], "delete"):
+                raise Refusal(403, f"User cannot delete experiments for project {session['project']}")
         for one in (*sessions, row):
             state.workflow(one["id"], "Removed via web service", user, query, project=project)
         left = [forget(state, EXPERIMENT, session, keep=keep) for session in sessions]
@@ -94,9 +95,11 @@ def forget_resources(state: State, parent_kind: str, parent_id: str) -> list[Pat
 
 
 def forget_resource(state: State, pk: int) -> Path:
-    """Take one resource out of the catalogue; its folder, which is still there."""
-    folder = state.resource_folder(pk)
+    """Take one resource out of the catalogue; its folder, which is still there. 404 when somebody was faster."""
     with state.write() as db:
+        if state.row("SELECT 1 FROM resources WHERE pk=?", pk) is None:
+            raise Refusal(404)
+        folder = state.resource_folder(pk)
         for table in ("files", "stale"):
             db.execute(f"DELETE FROM {table} WHERE resource_pk=?", (pk,))
         db.execute("DELETE FROM resources WHERE pk=?", (pk,))

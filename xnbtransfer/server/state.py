@@ -38,6 +38,10 @@ def now(form: str = "%Y-%m-%d %H:%M:%S.%f") -> str:
     return clock.now().strftime(form)[: -3 if form.endswith("%f") else None]
 
 
+class Gone(Exception):
+    """The resource that a file was to go to is no more."""
+
+
 class State:
     """All that is kept, below one folder. Safe to use from several threads of one process."""
 
@@ -285,7 +289,8 @@ class State:
     ) -> int:
         """Put one file into a resource, replacing what has its path; returns its size in bytes.
 
-        A ``Path`` is moved. The MD5 is that of the stored bytes, and empty while ``checksums`` is off.
+        A ``Path`` is moved. The MD5 is that of the stored bytes, and empty while ``checksums`` is off. ``Gone`` is
+        raised when somebody deleted the resource meanwhile; nothing has changed then.
         """
         disk_full(path)
         part = source if isinstance(source, Path) else self.temporary()
@@ -302,6 +307,10 @@ class State:
         size = part.stat().st_size
         md5 = file_md5(part) if self.site("checksums") == "true" else ""
         with self.write() as db:  # whoever moves the folder waits, or has moved it
+            if self.row("SELECT 1 FROM resources WHERE pk=?", resource_pk) is None:
+                if part is not source:
+                    part.unlink()
+                raise Gone
             target = self.file_path(resource_pk, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(part, target)

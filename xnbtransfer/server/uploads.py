@@ -18,7 +18,7 @@ from starlette.responses import Response
 from . import places
 from .answers import Refusal, flag, text
 from .places import Place
-from .state import State
+from .state import Gone, State
 from .workflows import justified
 
 _ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz", ".gz")
@@ -96,22 +96,35 @@ def store(request: Request, place: Place, resource: str, files: Named) -> Respon
         return text("")
     justified(request)
     fields = {name: query.get(name, "") for name in ("format", "content", "tags")}
-    known = places.resources(state, place, resource)
-    pk = known[0]["pk"] if known else state.add_resource(place.kind, place.key, resource, **fields)
     duplicates: list[str] = []
     for name, source in files:
         inner = unpacked(source) if flag(request, "extract") and name.lower().endswith(_ARCHIVES) else None
         for path, data in inner or [(name, source)]:
             path = path.replace("\\", "/").lstrip("/")
-            exists = state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", pk, path)
-            if exists and not flag(request, "overwrite"):
+            if not _put(state, place, resource, path, data, fields, overwrite=flag(request, "overwrite")):
                 duplicates.append(path)
-            else:
-                state.store_file(pk, path, data, **fields)
     state.workflow(place.item, "Uploaded File", user, query, project=place.project)
     if duplicates:
         return Response(json.dumps({"duplicates": duplicates}), media_type="text/html")
     return text("")
+
+
+def _put(
+    state: State, place: Place, resource: str, path: str, data: bytes | Path, fields: dict[str, str], *, overwrite: bool
+) -> bool:
+    """Put one file into a resource; False when it is there already. What is deleted meanwhile is made anew."""
+    while True:
+        with state.write():
+            if not places.exists(state, place):
+                raise Refusal(404)
+            known = places.resources(state, place, resource)
+            pk = known[0]["pk"] if known else state.add_resource(place.kind, place.key, resource, **fields)
+            there = state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", pk, path)
+        if there and not overwrite:
+            return False
+        with contextlib.suppress(Gone):
+            state.store_file(pk, path, data, **fields)
+            return True
 
 
 def unpacked(source: Path) -> Iterator[tuple[str, bytes]]:
