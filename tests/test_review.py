@@ -15,8 +15,10 @@ from roads import as_, writes
 
 from xnbtransfer.cli import invoke
 from xnbtransfer.errors import ExitCode, RefusedError
+from xnbtransfer.findings import RULES
 from xnbtransfer.notebook import ReviewOptions, run_template
-from xnbtransfer.plan import Plan
+from xnbtransfer.plan import Plan, plan
+from xnbtransfer.progress import read_sides
 from xnbtransfer.record import open_record
 from xnbtransfer.review import values_of_dump
 from xnbtransfer.reviewer import reviewer_of
@@ -109,6 +111,83 @@ def test_rows_of_a_dump_are_read_as_headers_are():
     assert values["00100010"] == (b"PN", b"M&M^Erika")
     assert values["00101002"][0] == b"SQ"
     assert [values[f"00101002[{n}].00100020"][1] for n in (0, 1)] == [b"4711", b"4712"]
+
+
+# -- in the stream of a copy -------------------------------------------------------------------------------------
+
+
+def copied(ward, folder, **values):
+    """A copy whose plan was not reviewed before: (plan, result, connections' owner view)."""
+    options = ward.options(**values)
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+        made = plan(here, there, options, labels=labels)
+        return made, run(made, source, destination, folder=folder)
+
+
+def at_destination(ward) -> set[tuple[str, str]]:
+    """Session and scan of all that the destination holds, archived or not."""
+    with as_(ward.server, "owner") as connection:
+        found = {(row["session"], row["scan"]) for row in connection.scans(ward.destination)}
+        for row in connection.prearchive(ward.destination):
+            found |= {(row["session"], one["scan"]) for one in connection.prearchive_resources(row["uri"])}
+    return {(session, scan) for session, scan in found if scan}
+
+
+def test_a_blocking_file_stops_its_session_and_no_other(ward, tmp_path):
+    bad = ward.series("002", "002_MR1", 2, 4)
+    bad[2].PatientName = "Mustermann^Erika"
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1")})
+    ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1"), "2": bad})
+    made, result = copied(ward, tmp_path, review="all", archive=True)
+    assert result.exit_code == ExitCode.REFUSED
+    states = dict(zip(result.sessions["session"], result.sessions["state"], strict=True))
+    assert states == {"001_MR1": "archived", "002_MR1": "failed"}
+    (row,) = result.findings[result.findings["severity"] == "blocking"].to_dict("records")
+    assert (row["rule"], row["session"], row["scan"], row["files"]) == ("D01", "002_MR1", "2", 1)
+    assert "Every" not in row["sentence"] and "L01" in set(result.findings["rule"])
+    assert ("002_MR1", "2") not in at_destination(ward) and ("001_MR1", "1") in at_destination(ward)
+    assert sum(result.counts.values()) == sum(session.files for session in made.sessions)
+    told = (tmp_path / "journal.jsonl").read_text() + result.findings.to_csv() + result.files.to_csv()
+    assert "ustermann" not in told + str(result.problems) + str(result.sessions["because"].tolist())
+
+
+def test_a_run_that_goes_on_knows_what_was_reviewed_before(ward, tmp_path):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", InstitutionName="Some Place")})
+    bad = ward.series("002", "002_MR1", PatientBirthDate="19470311")
+    ward.store("002", "002_MR1", {"1": bad})
+    made, first = copied(ward, tmp_path, review="all", archive=True)
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        second = run(made, source, destination, folder=tmp_path)
+    assert first.exit_code == second.exit_code == ExitCode.REFUSED
+    for result in (first, second):
+        assert {"D12", "D03"} <= set(result.findings["rule"])
+    assert second.writes == 0
+
+
+def test_a_clean_copy_with_every_file_reviewed_is_proved(ward, tmp_path):
+    ward.store("001", "001_MR1", {str(n): ward.series("001", "001_MR1", n) for n in (1, 2, 3)})
+    _, plain = copied(ward, tmp_path / "a", review="none")
+    assert plain.findings is None and plain.exit_code == ExitCode.PROVED
+    ward.store("002", "002_MR1", {str(n): ward.series("002", "002_MR1", n) for n in (1, 2, 3)})
+    _, result = copied(ward, tmp_path / "b", review="all", sessions=("002_MR1",))
+    assert result.exit_code == ExitCode.PROVED
+    assert not set(result.findings["severity"]) - {"note"}
+    assert result.requests <= plain.requests, "no file is read twice"
+
+
+def test_files_that_go_byte_for_byte_are_reviewed_before(ward, tmp_path):
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientBirthDate="19470311")})
+    waivers = tmp_path / "waivers.yaml"
+    waivers.write_text(
+        "format: 1\nwaivers:\n" + "".join(
+            f'  - {{rule: {rule}, scope: {{everywhere: true}}, reason: "a test"}}\n'
+            for rule, about in RULES.items() if rule[0] in "SPF" and about.severity == "blocking"
+        )
+    )  # fmt: skip
+    _, result = copied(ward, tmp_path / "run", review="all", method="files", waivers=str(waivers))
+    assert result.exit_code == ExitCode.REFUSED
+    assert at_destination(ward) == set()
 
 
 # -- consistency -------------------------------------------------------------------------------------------------

@@ -1,18 +1,23 @@
-"""Review of headers before the start: one file of each scan, by the server's header dump or from the file itself."""
+"""Review of headers: one file of each scan before the start, by the server's header dump or from the file itself; and
+every file in the stream of the copy."""
 
 from __future__ import annotations
 
 import abc
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
 
 from .dicom import Values, read_content
 from .errors import DicomError, NotFoundError, RefusedError, ServerError, TransientError
-from .findings import Finding, finding
+from .findings import Finding, finding, findings_frame, in_order
+from .keys import SessionKey
 from .plan_file import Plan, ScanPlan, SessionPlan
-from .reviewer import Reviewer, reviewer_of
+from .reviewer import Reviewer, ScanReview, reviewer_of
 from .streams import path_in_resource, whole
 from .values import Inventory
 from .xnat import Connection
@@ -120,11 +125,7 @@ class _Every(_Look):
 
     def _look_at(self, row: SessionPlan, scan: ScanPlan) -> None:
         part = self.reviewer.scan(row.subject, row.session, scan.scan)
-        with self.source.open_scan(row.session_id, scan.scan, scan.resource) as chunks:
-            for entry, data in read_zip(chunks):
-                with whole(data) as view:
-                    values: Values = {}
-                    part.file(values, path=path_in_resource(entry), problem=_problem(view, values))
+        read_every(self.source, row, scan, part)
         part.close()
 
     def _told(self) -> str:
@@ -199,6 +200,87 @@ class _Sample(_Look):
         if self.plan.transfer_options.review == "all":
             return f"{told} Every file is read while it is copied, before it is sent."
         return f"{told} The others may hold something else; review=all reads every file."
+
+
+class RunReview:
+    """The review of a run with ``review=all``: each header in the stream of the copy, before its scan is sent.
+
+    ``note(work, kind, **values)`` writes to the journal: rules, elements, counts and shapes, no values.
+    """
+
+    def __init__(self, plan: Plan, note: Callable[..., None]) -> None:
+        self.plan, self.note = plan, note
+        self.reviewer = reviewer_of(plan)
+        self.looks: dict[tuple[str, str, str], ScanReview] = {}
+
+    def look(self, session: SessionPlan, scan: ScanPlan) -> ScanReview:
+        """What looks at one reading of a scan; a further reading begins anew."""
+        part = self.reviewer.scan(session.subject, session.session, scan.scan)
+        self.looks[(session.session_id, scan.scan, scan.resource)] = part
+        return part
+
+    def passed(self, work: Any, scan: ScanPlan) -> None:
+        """A scan was read whole.
+
+        Raises
+        ------
+        RefusedError
+            If something in it is blocking. It must not be sent, and its session not archived.
+        """
+        session = work.session
+        part = self.looks.pop((session.session_id, scan.scan, scan.resource))
+        blocking, told = part.blocking(), part.record()
+        part.close()
+        self.note(work, "reviewed", scan=scan.scan, resource=scan.resource, counts=told, findings=[])
+        if blocking:
+            some = " ".join(f"{one.rule}: {one.sentence}" for one in blocking[:3])
+            more = f" And {len(blocking) - 3} more." if len(blocking) > 3 else ""
+            there = (
+                "; scans of it that were sent before wait in the prearchive, to be deleted there" if work.uri else ""
+            )
+            raise RefusedError(
+                f"The review stopped {session.key} at scan {scan.scan}, which was not sent{there}. {some}{more}",
+                "De-identify at the source, leave the session out, or waive the rule with a reason.",
+            )
+
+    def read_before(self, source: Connection, work: Any) -> None:
+        """Read all scans of a session before any of them is sent, where files go byte for byte."""
+        session = work.session
+        for scan in session.sent_scans:
+            read_every(source, session, scan, self.look(session, scan))
+            self.passed(work, scan)
+
+    def ended(self, work: Any) -> None:
+        """A session was seen whole."""
+        found = [one.model_dump() for one in self.reviewer.end(work.session.key)]
+        if found:
+            self.note(work, "reviewed", scan="", resource="", counts=[], findings=found)
+
+    def findings(self, entries: Iterable[dict], done: Collection[SessionKey]) -> pd.DataFrame:
+        """All that was found, in this run and in those before it, with what could not be seen."""
+        past: dict[tuple[str, str, str, str], dict] = {}
+        for entry in entries:
+            if entry["kind"] == "reviewed" and SessionKey(entry["subject"], entry["session"]) in done:
+                past[(entry["subject"], entry["session"], entry["scan"], entry["resource"])] = entry
+        for entry in past.values():
+            self.reviewer.scan(entry["subject"], entry["session"], entry["scan"]).restore(entry["counts"])
+            self.reviewer.add(Finding(**one) for one in entry["findings"])
+        project = self.plan.source.project
+        told = (
+            f"{self.reviewer.files} files were read in the stream of the copy. Pixels are judged by what the headers "
+            "say of them, and no review is a guarantee."
+        )
+        limits = [finding("L01", told, project=project, files=self.reviewer.files)]
+        return findings_frame(in_order([*self.reviewer.findings(), *self.plan.policy.applied(limits)]))
+
+
+def read_every(source: Connection, session: SessionPlan, scan: ScanPlan, part: ScanReview) -> None:
+    """Let ``part`` look at every file of a scan, in the stream of its zip; nothing is kept."""
+    with source.open_scan(session.session_id, scan.scan, scan.resource) as chunks:
+        for entry, data in read_zip(chunks):
+            with whole(data) as view:
+                values: Values = {}
+                part.file(values, path=path_in_resource(entry), problem=_problem(view, values))
 
 
 def _first(chunks: Iterable[bytes], limit: int) -> Iterable[bytes]:

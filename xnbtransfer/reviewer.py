@@ -147,7 +147,7 @@ class Reviewer:
         self.files = 0
 
     def scan(self, subject: str, session: str, scan: str) -> ScanReview:
-        """A review of one scan, for one thread; it is added to this one when it is closed."""
+        """A review of one scan; it is added to this one when it is closed."""
         return ScanReview(self, subject, session, scan)
 
     def findings(self) -> tuple[Finding, ...]:
@@ -162,12 +162,18 @@ class Reviewer:
                 found.append(finding("D50", sentence, project=self.ground.source))
         return in_order(together(self.ground.policy.applied(found), self.ground.source))
 
-    def end(self, key: SessionKey) -> None:
-        """A session was seen whole: keep its findings only."""
+    def end(self, key: SessionKey) -> list[Finding]:
+        """A session was seen whole: keep, and give back, what its files together tell."""
         with self._lock:
             state = self._sessions.pop(key, None)
-            if state is not None:
-                self._ended += self._consistency(key, state)
+            found = list(self._consistency(key, state)) if state is not None else []
+            self._ended += found
+            return found
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Findings of an earlier run."""
+        with self._lock:
+            self._ended += findings
 
     def distinct_values(self) -> list[tuple[str, str, int, int]]:
         """Element, value, files and sessions of each text that stands in a header, each once.
@@ -288,7 +294,7 @@ class Reviewer:
 
 
 class ScanReview:
-    """The files of one scan. ``facts``, ``counts`` and ``texts`` are added to the reviewer by :meth:`close`."""
+    """The files of one scan, from several threads. What was seen is added to the reviewer by :meth:`close`."""
 
     def __init__(self, reviewer: Reviewer, subject: str, session: str, scan: str) -> None:
         self.reviewer, self.subject, self.session, self.scan = reviewer, subject, session, scan
@@ -296,6 +302,7 @@ class ScanReview:
         self.facts: list[_Fact] = []
         self.texts: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, bytes], tuple[str, str]] = {}
+        self._lock = threading.Lock()
         self.files = 0
 
     def file(self, values: Values, *, path: str = "", problem: str = "") -> None:
@@ -303,6 +310,10 @@ class ScanReview:
 
         ``problem`` says why a file could not be read whole; what was read of it is looked at anyway.
         """
+        with self._lock:
+            self._file(values, path, problem)
+
+    def _file(self, values: Values, path: str, problem: str) -> None:
         self.files += 1
         hits: list[Hit] = []
         if problem:
@@ -331,6 +342,15 @@ class ScanReview:
             for (rule, element), (files, shapes) in self.counts.items()
         ]
         return [one for one in ground.policy.applied(found) if one.severity == "blocking"]
+
+    def record(self) -> list[list]:
+        """What was seen, for a journal: rule, element, files and shapes."""
+        return [[rule, element, files, sorted(shapes)] for (rule, element), (files, shapes) in self.counts.items()]
+
+    def restore(self, rows: Iterable[list]) -> None:
+        """Add what :meth:`record` gave in an earlier run."""
+        self.counts = {(rule, element): (files, set(shapes)) for rule, element, files, shapes in rows}
+        self.close()
 
     def close(self) -> None:
         """Add what was seen to the reviewer."""

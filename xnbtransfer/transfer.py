@@ -420,8 +420,12 @@ class _Run:
         with self.lock:
             work.seen[at] = seen
         if self.review is not None:
-            with spool or contextlib.nullcontext():
+            try:
                 self.review.passed(work, scan)
+            except XnbTransferError:
+                if spool is not None:
+                    spool.close()
+                raise
         if spool is None:
             return
         with spool:
@@ -439,6 +443,8 @@ class _Run:
     def _put_files(self, work: Work) -> None:
         """All of a session byte for byte, in one step."""
         try:
+            if self.review is not None:
+                self.review.read_before(self.source, work)
             self.files.carry(work, spool_folder=self.spool_folder, stopping=self._stopping)
             work.pending.clear()
             self._proved(work, ARCHIVED)
@@ -514,6 +520,8 @@ class _Run:
 
     def _proved(self, work: Work, state: str) -> None:
         work.state = state
+        if self.review is not None:
+            self.review.ended(work)
         rows = [row | {"verdict": str(row["verdict"])} for row in work.rows]
         self._note(work, "proved", state=state, rows=rows, extra=work.extra)
         self._tell("session", "proved", work.session, files=len(rows), text=state)

@@ -103,8 +103,8 @@ def read_source_scan(
     """Stream one scan resource from the source and check it against what the source lists.
 
     ``listed`` maps each path to (size in bytes, MD5 or ""). A stream that is cut is read again, and so is one whose
-    bytes do not fit the listed MD5: damage on the way passes by itself, damage at the source does not. Each reading gets
-    a spool and a look at the headers of its own.
+    bytes do not fit the listed MD5: damage on the way passes by itself, damage at the source does not. Each reading
+    gets a spool and a look at the headers of its own.
 
     Raises
     ------
