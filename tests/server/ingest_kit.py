@@ -103,6 +103,11 @@ class Desk:
         """The project's prearchive rows."""
         return self.owner.rows(f"/data/prearchive/projects/{self.project}")
 
+    def waiting_row(self, uri: str) -> dict:
+        """The row at an address."""
+        (row,) = [row for row in self.waiting() if "/data" + row["url"] == uri]
+        return row
+
     def sessions(self) -> list[sqlite3.Row]:
         return self.sql("SELECT e.*, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id "
                         "WHERE e.project=? ORDER BY e.id", self.project)

@@ -308,3 +308,45 @@ def test_xnatpy(desk, tmp_path):  # noqa: F811
             destination=f"/archive/projects/{desk.project}/subjects/002/experiments/002_MR1")
         assert again.label == "002_MR1"
         assert len(again.scans) == 2
+
+
+def test_archiving_by_older_names_and_by_fields(desk):  # noqa: F811
+    row = desk.waiting_row(desk.to_prearchive(series(1, 1)))
+    given = {"project": desk.project, "timestamp": row["timestamp"], "folder": row["folderName"],
+             "xnat:mrSessionData/label": "OTHER", "xnat:mrSessionData/subject_ID": "S77"}
+    answer = desk.owner.post("/data/services/archive", params=given)
+    assert answer.text.strip() == f"/data/archive/projects/{desk.project}/subjects/S77/experiments/OTHER"
+
+
+def test_rows_wait_as_queued_while_a_batch_is_slow(desk):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 1))
+    desk.server.faults([{"fault": "slow-archive", "path": "/services/prearchive/", "delay_s": 0.5}])
+    try:
+        listed = desk.owner.post("/data/services/prearchive/delete", params={"src": uri}).json()["ResultSet"]["Result"]
+        assert [row["status"] for row in listed] == ["QUEUED_DELETING"]
+        assert [row["status"] for row in desk.waiting()] == ["QUEUED_DELETING"]
+        assert desk.owner.post(uri, params={"action": "build"}).status_code == 409
+        desk.wait_for(lambda: not desk.waiting())
+    finally:
+        desk.server.faults([])
+
+
+def test_only_administrators_rebuild_the_table(desk, person):  # noqa: F811
+    assert desk.owner.put("/data/prearchive").status_code == 403
+    assert person("admin").put("/data/prearchive").status_code == 200
+
+
+@pytest.mark.parametrize("status", ["RECEIVING", "ERROR", "CONFLICT", "BUILDING"])
+def test_a_status_that_is_set(desk, status):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 1))
+    assert desk.owner.post(uri, params={"action": "set-status", "status": status}).status_code == 200
+    assert [row["status"] for row in desk.waiting()] == [status]
+    assert desk.owner.post(uri, params={"action": "set-status", "status": "WELL"}).status_code == 400
+    rebuilt = desk.owner.post("/data/services/prearchive/rebuild", params={"src": uri, "overrideLock": "true"})
+    assert rebuilt.status_code == 200
+    desk.wait_for(lambda: [row["status"] for row in desk.waiting()] == ["READY"])
+
+
+def test_other_formats_of_a_row_are_refused(desk):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 1))
+    assert desk.owner.get(uri, params={"format": "tar"}).status_code == 400

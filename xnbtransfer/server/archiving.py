@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ from .waiting import DIRECT, IDLE, UNASSIGNED, Row, Waiting
 if TYPE_CHECKING:
     from .state import State
 
+_FIELD = re.compile(r"xnat:\w+SessionData/(label|subject_ID|project)", re.IGNORECASE)
 _busy: set[tuple[str, str, str]] = set()
 _busy_lock = threading.Lock()
 
@@ -213,7 +215,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sources(request_values: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    """Read each ``src`` as (project, timestamp, folder).
+    """Read each ``src``, or ``project``, ``timestamp`` and ``folder``, as (project, timestamp, folder).
 
     Raises
     ------
@@ -228,6 +230,9 @@ def sources(request_values: dict[str, list[str]]) -> list[tuple[str, str, str]]:
         if len(parts) != 5 or parts[:2] != ["prearchive", "projects"]:
             raise Refusal(400, f"Invalid prearchive path {value}")
         found.append((parts[2], parts[3], parts[4]))
+    older = [request_values.get(name, [""])[0] for name in ("project", "timestamp", "folder")]
+    if not found and all(older[1:]):  # the older way to name one session
+        found.append((older[0] or UNASSIGNED, older[1], older[2]))
     if not found:
         raise Refusal(400, "Missing parameter: src")
     return found
@@ -288,6 +293,9 @@ def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     state: State = request.app.state.xnat
     user = request.state.user
     given = {key: found[0] for key, found in values.items()}
+    for key, value in list(given.items()):  # xnat:mrSessionData/label=... says the same as session=...
+        if found := _FIELD.fullmatch(key):
+            given[{"label": "session", "subject_id": "subject"}.get(found[1].lower(), "project")] = value
     addresses = sources(values)
     rows = find_rows(state, user, addresses)
     if any(row.project == UNASSIGNED for row in rows):

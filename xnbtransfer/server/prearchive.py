@@ -21,6 +21,7 @@ from starlette.routing import Route
 from . import answers, zips
 from .answers import Refusal
 from .archiving import archive_row, find_rows, may_edit, prearchive_code, read_values, sources
+from .faulty_files import slow_archive
 from .importer import is_true
 from .rules import in_background
 from .waiting import IDLE, STATUSES, UNASSIGNED, Row, Scan, Waiting
@@ -54,6 +55,13 @@ def list_all(request: Request) -> Response:
     where = ("tag=?", tag) if tag else ("",)
     rows = Waiting(state).rows(projects, *where)
     return _table(request, [row.listing() for row in rows], _COLUMNS)
+
+
+def rebuild_table(request: Request) -> Response:
+    """``PUT /data/prearchive``: administrators have the table read from the folders again; here it is always right."""
+    if not request.app.state.xnat.is_admin(request.state.user):
+        raise Refusal(403)
+    return Response(status_code=200)
 
 
 def list_projects(request: Request) -> Response:
@@ -338,6 +346,7 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
     def work() -> None:
         for row in rows:
             with contextlib.suppress(Refusal):
+                slow_archive(row.url)
                 if verb == "move":
                     waiting.move(waiting.claim(row, "MOVING"), target)
                 elif verb == "rebuild":
@@ -351,7 +360,8 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
 
 _SCAN = _ADDRESS + "/scans/{scan}"
 routes = [
-    Route("/data/prearchive", list_all),
+    Route("/data/prearchive", list_all, methods=["GET"]),
+    Route("/data/prearchive", rebuild_table, methods=["PUT"]),
     Route("/data/prearchive/projects", list_all),
     Route("/data/prearchive/projects/{project}", list_projects),
     Route(_ADDRESS, read_session, methods=["GET"]),

@@ -230,7 +230,7 @@ class Waiting:
             found = self.again(row)
             if found is None:
                 raise Refusal(404, f"{row.url} not found.")
-            if found.status not in IDLE and not found.status.startswith("QUEUED_"):
+            if found.status not in (*IDLE, f"QUEUED_{status}"):
                 raise Refusal(409, f"Operation not permitted: session document locked ({found.status}).")
             self.set_status(found, status)
             return found
