@@ -203,8 +203,8 @@ class ImportDoor:
                     raise
                 time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
 
-    def archive(self, work: Work) -> str:
-        """Archive the row after asking what the server would object to; returns the accession.
+    def archive(self, work: Work) -> list[dict]:
+        """Archive the row after asking what the server would object to; returns the files that the archive lists.
 
         Raises
         ------
@@ -224,12 +224,15 @@ class ImportDoor:
         for attempt in range(_TRIES):
             problem: XnbTransferError | None = None
             try:
-                self.destination.archive(work.uri, overwrite=overwrite, reason=self.reason)
+                address = self.destination.archive(work.uri, overwrite=overwrite, reason=self.reason)
+                listed = self.destination.files_of(address) if f"/projects/{self.project}/" in address else []
+                if listed:
+                    return listed
             except (TransientError, ServerError) as error:
                 problem = error
             found = self.archived_id(session) if problem is None else self._settled(work)
             if found:
-                return found
+                return self.destination.files([found])
             if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
                 break
             time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)

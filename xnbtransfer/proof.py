@@ -81,15 +81,14 @@ class Proof:
                     picked.append((one, see(view, scan=scan, resource=resource, path=path, key=self.key)))
         return picked
 
-    def in_archive(self, work: Work, sent: list[Seen], session_id: str) -> Rows:
+    def in_archive(self, work: Work, sent: list[Seen], listed: list[dict]) -> Rows:
         """The same of the archive: by the MD5s it lists of what was read back before, or by reading it again."""
         session, rows = work.session, work.rows
-        listed = self.destination.files([session_id])
         read = [row for row in rows if row.get("destination_md5")]
         digests = collections.Counter(row["md5"] for row in listed if row["md5"])
         missing = collections.Counter(row["destination_md5"] for row in read) - digests
         if self.options.proof == "all" and (missing or not rows):
-            with self.destination.open_session(session_id) as chunks:
+            with self.destination.open_session(self.door.archived_id(session)) as chunks:
                 scan_of = {row["path"]: row["scan"] for row in listed}
                 there = read_back(self.pace(chunks), key=self.key, scan_of=scan_of)
             expected = expected_changes(self.plan, session, archived=True)

@@ -496,6 +496,7 @@ class _Run:
             self._proved(work, "failed")
             return
         archived_id = self.door.archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
+        listed = self.destination.files([archived_id]) if archived_id else []
         if not archived_id:
             work.rows, work.extra = self.proof.in_prearchive(work, sent)
             bad = self._bad_scans(session, work.rows, sent)
@@ -510,12 +511,12 @@ class _Run:
                 self._proved(work, IN_PREARCHIVE)
                 return
             try:
-                archived_id = self.door.archive(work)
+                listed = self.door.archive(work)
             except XnbTransferError:
                 self._proved(work, IN_PREARCHIVE)
                 raise
             self._tell("session", "archived", session)
-        work.rows, work.extra = self.proof.in_archive(work, sent, archived_id)
+        work.rows, work.extra = self.proof.in_archive(work, sent, listed)
         self._proved(work, ARCHIVED)
 
     def _proved(self, work: Work, state: str) -> None:

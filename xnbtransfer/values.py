@@ -83,8 +83,9 @@ def frame(rows, columns: dict[str, type]) -> pd.DataFrame:
     data = {}
     for name, kind in columns.items():
         empty = kind()
+        found = [row.get(name) for row in rows]
         data[name] = pd.Series(
-            [kind(row.get(name)) if row.get(name) is not None else empty for row in rows],
+            [value if type(value) is kind else empty if value is None else kind(value) for value in found],
             dtype={str: object, int: "int64", bool: "bool"}[kind],
         )
     return pd.DataFrame(data, columns=list(columns))

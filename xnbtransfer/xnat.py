@@ -279,6 +279,14 @@ class Connection(Items, Store):
         """
         return self._files(session_ids, "scans/ALL/files")
 
+    def files_of(self, address: str) -> list[dict]:
+        """Files of all scans of the session at an address that the server gave; empty where it is not there."""
+        try:
+            rows = self._table(f"/data{quote(without_data(address))}/scans/ALL/files")
+        except NotFoundError:
+            return []
+        return [file_row(row, "") for row in rows]
+
     def session_resources(self, session_ids: Sequence[str]) -> list[dict]:
         """Files of the sessions' own resources, as ``files`` but with scan ""."""
         return [row for row in self._files(session_ids, "files") if not row["scan"]]
