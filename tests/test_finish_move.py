@@ -44,6 +44,15 @@ def place(demo):
     demo.faults([])
 
 
+@pytest.fixture
+def single(demo):
+    """A project with A1 only, for what takes no more."""
+    found = make_place(demo)
+    found.hold("A1", "A", SMALL[0])
+    yield found
+    demo.faults([])
+
+
 def copied(place, root: Path, **values) -> Path:
     """A sealed record of a copy of the project into the other one, made without a notebook."""
     from roads import make_plan
@@ -133,12 +142,12 @@ def test_a_copy_becomes_a_move_and_both_sides_are_confirmed(place, tmp_path):
     assert again.counts == result.counts and again.exit_code == 0 and place.writes() == []
 
 
-def test_nothing_is_deleted_before_it_is_typed(place, tmp_path):
-    made = planned(place, copied(place, tmp_path))
-    for typed in ("", "yes", place.project, f"{place.project} 2", f"{place.other} 3", made.confirm.lower()):
+def test_nothing_is_deleted_before_it_is_typed(single, tmp_path):
+    made = planned(single, copied(single, tmp_path))
+    for typed in ("", "yes", single.project, f"{single.project} 2", f"{single.other} 1", made.confirm.lower()):
         with pytest.raises(RefusedError, match="confirm"):
-            carried(place, made, tmp_path / "run", confirm=typed)
-    assert place.writes() == []
+            carried(single, made, tmp_path / "run", confirm=typed)
+    assert single.writes() == []
 
 
 def test_a_limit_leaves_the_rest_for_the_next_run(place, tmp_path):
@@ -152,30 +161,30 @@ def test_a_limit_leaves_the_rest_for_the_next_run(place, tmp_path):
     assert actions_of(made) == {"B1": "delete"}
 
 
-def test_days_have_to_pass_if_wished(place, tmp_path):
-    record = copied(place, tmp_path)
-    made = planned(place, record, cooling_off_days=7)
+def test_days_have_to_pass_if_wished(single, tmp_path):
+    record = copied(single, tmp_path)
+    made = planned(single, record, cooling_off_days=7)
     assert "7 days have to pass" in made.blockers[0]
     with pytest.raises(RefusedError, match="blockers"):
-        carried(place, made, tmp_path / "run")
+        carried(single, made, tmp_path / "run")
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=8)
-    assert not planned(place, record, cooling_off_days=7, now=later).blockers
+    assert not planned(single, record, cooling_off_days=7, now=later).blockers
 
 
-def test_a_member_is_told_before_anything_is_read(place, tmp_path):
-    made = planned(place, copied(place, tmp_path), role="member")
+def test_a_member_is_told_before_anything_is_read(single, tmp_path):
+    made = planned(single, copied(single, tmp_path), role="member")
     assert "may not delete" in made.blockers[0]
 
 
-def test_the_backup_is_a_bag_with_every_byte(place, tmp_path):
-    place.request(
+def test_the_backup_is_a_bag_with_every_byte(single, tmp_path):
+    single.request(
         "PUT",
-        f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/NOTES/files/n.txt?inbody=true",
+        f"/data/projects/{single.project}/subjects/A/experiments/A1/resources/NOTES/files/n.txt?inbody=true",
         data=b"a note",
     )
-    record = copied(place, tmp_path)
-    made = planned(place, record, sessions=["A1"], backup=str(tmp_path / "bags"), abandon=["NOTES"])
-    result = carried(place, made, tmp_path / "run")
+    record = copied(single, tmp_path)
+    made = planned(single, record, sessions=["A1"], backup=str(tmp_path / "bags"), abandon=["NOTES"])
+    result = carried(single, made, tmp_path / "run")
     assert result.exit_code == ExitCode.PROVED, result.problems
     (bag,) = (tmp_path / "bags").iterdir()
     assert bagit.Bag(str(bag)).is_valid()
@@ -205,13 +214,13 @@ def test_a_subject_with_data_of_its_own_stays(place, tmp_path):
 # -- what forbids it beforehand ---------------------------------------------------------------------------------
 
 
-def test_what_was_not_copied_is_never_lost(place, tmp_path):
-    base = f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/QC/files/q.txt?inbody=true"
-    place.request("PUT", base, data=b"quality")
-    record = copied(place, tmp_path)
-    made = planned(place, record)
+def test_what_was_not_copied_is_never_lost(single, tmp_path):
+    base = f"/data/projects/{single.project}/subjects/A/experiments/A1/resources/QC/files/q.txt?inbody=true"
+    single.request("PUT", base, data=b"quality")
+    record = copied(single, tmp_path)
+    made = planned(single, record)
     assert actions_of(made)["A1"] == "skip" and "QC (1 files)" in because(made, "A1")
-    assert actions_of(planned(place, record, abandon=["QC"]))["A1"] == "delete"
+    assert actions_of(planned(single, record, abandon=["QC"]))["A1"] == "delete"
 
 
 def test_a_scan_that_came_after_the_copy_keeps_its_session(place, tmp_path):
@@ -225,26 +234,26 @@ def test_a_scan_that_came_after_the_copy_keeps_its_session(place, tmp_path):
     assert "changed at the source" in because(made, "A1")
 
 
-def test_a_copy_of_some_scan_types_does_not_let_the_others_go(place, tmp_path):
-    with place.connect() as connection:
-        uri = place.receive("A1", "A", SMALL[0], scan="2")
+def test_a_copy_of_some_scan_types_does_not_let_the_others_go(single, tmp_path):
+    with single.connect() as connection:
+        uri = single.receive("A1", "A", SMALL[0], scan="2")
         connection.build(uri)
         connection.archive(uri, overwrite="append")
-        kinds = {row["scan"]: row["type"] for row in connection.scans(place.project) if row["session"] == "A1"}
-    record = copied(place, tmp_path, scan_types=[kinds["1"]], sessions=["A1"])
-    result = carried(place, planned(place, record), tmp_path / "run")
+        kinds = {row["scan"]: row["type"] for row in connection.scans(single.project) if row["session"] == "A1"}
+    record = copied(single, tmp_path, scan_types=[kinds["1"]], sessions=["A1"])
+    result = carried(single, planned(single, record), tmp_path / "run")
     assert list(result.sessions["state"]) == ["kept"]
     assert result.exit_code == ExitCode.DIFFERENCES
-    assert deletions(place) == []
+    assert deletions(single) == []
 
 
-def test_a_copy_that_waits_in_the_prearchive_is_not_enough(place, tmp_path):
-    made = planned(place, copied(place, tmp_path, archive=False))
+def test_a_copy_that_waits_in_the_prearchive_is_not_enough(single, tmp_path):
+    made = planned(single, copied(single, tmp_path, archive=False))
     assert set(actions_of(made).values()) == {"skip"}
     assert "archive it there first" in because(made, "A1")
     assert made.confirm == ""
-    assert carried(place, made, tmp_path / "run").exit_code == ExitCode.PROVED
-    assert place.writes() == []
+    assert carried(single, made, tmp_path / "run").exit_code == ExitCode.PROVED
+    assert single.writes() == []
 
 
 def test_what_the_copy_did_not_send_is_not_touched(place, tmp_path):
@@ -257,18 +266,18 @@ def test_what_the_copy_did_not_send_is_not_touched(place, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["template", "session", "server"])
-def test_a_record_that_is_none_of_a_copy_is_refused(place, tmp_path, change):
-    record = copied(place, tmp_path)
+def test_a_record_that_is_none_of_a_copy_is_refused(single, tmp_path, change):
+    record = copied(single, tmp_path)
     if change == "session":
         with pytest.raises(InputError, match="knows no session"):
-            planned(place, record, sessions=["Z9"])
+            planned(single, record, sessions=["Z9"])
         return
     if change == "template":
         (record / "data" / "summary.json").chmod(0o600)
         text = (record / "data" / "summary.json").read_text()
         (record / "data" / "summary.json").write_text(text.replace('"transfer"', '"compare"'))
         with pytest.raises(InputError, match="changed after it was sealed"):
-            planned(place, record)
+            planned(single, record)
         return
     with embedded.running() as other:
         from roads import as_
@@ -276,7 +285,7 @@ def test_a_record_that_is_none_of_a_copy_is_refused(place, tmp_path, change):
         options = chosen(record)
         with (
             as_(other, "owner") as source,
-            place.connect() as destination,
+            single.connect() as destination,
             pytest.raises(InputError, match="record is"),
         ):
             plan_finish(copy_record(options), source, destination, options)
@@ -296,49 +305,51 @@ def test_a_copy_that_was_damaged_since_keeps_the_source(place, tmp_path):
     assert set(place.sessions()) == {"A1"}
 
 
-def test_a_source_that_is_damaged_is_not_deleted(place, tmp_path):
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+def test_a_source_that_is_damaged_is_not_deleted(single, tmp_path):
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
     (change,) = made.acting
-    result = carried(place, made, tmp_path / "run", between=lambda: damage(file_of(place, change.item, place.project)))
-    assert list(result.sessions["state"]) == ["failed"] and result.exit_code == ExitCode.DIFFERENCES
-    assert deletions(place) == []
-
-
-def test_a_copy_that_is_gone_keeps_the_source(place, tmp_path):
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
     result = carried(
-        place,
+        single, made, tmp_path / "run", between=lambda: damage(file_of(single, change.item, single.project))
+    )
+    assert list(result.sessions["state"]) == ["failed"] and result.exit_code == ExitCode.DIFFERENCES
+    assert deletions(single) == []
+
+
+def test_a_copy_that_is_gone_keeps_the_source(single, tmp_path):
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
+    result = carried(
+        single,
         made,
         tmp_path / "run",
-        between=lambda: place.request("DELETE", f"/data/projects/{place.other}/subjects/A/experiments/A1"),
+        between=lambda: single.request("DELETE", f"/data/projects/{single.other}/subjects/A/experiments/A1"),
     )
     assert list(result.sessions["state"]) == ["kept"]
     assert result.exit_code == ExitCode.CANNOT_BE_PROVED and result.counts[Verdict.NOT_PROVED] == 10
-    assert deletions(place) == []
+    assert deletions(single) == []
 
 
-def test_a_source_that_changed_after_the_plan_stays(place, tmp_path):
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
-    path = f"/data/projects/{place.project}/subjects/A/experiments/A1/resources/NEW/files/n.txt?inbody=true"
-    result = carried(place, made, tmp_path / "run", between=lambda: place.request("PUT", path, data=b"new"))
+def test_a_source_that_changed_after_the_plan_stays(single, tmp_path):
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
+    path = f"/data/projects/{single.project}/subjects/A/experiments/A1/resources/NEW/files/n.txt?inbody=true"
+    result = carried(single, made, tmp_path / "run", between=lambda: single.request("PUT", path, data=b"new"))
     assert list(result.sessions["state"]) == ["failed"]
     assert "changed at the source since the plan" in result.sessions["because"][0]
-    assert deletions(place) == []
+    assert deletions(single) == []
 
 
-def test_a_proof_that_is_too_old_deletes_nothing(place, tmp_path, monkeypatch):
+def test_a_proof_that_is_too_old_deletes_nothing(single, tmp_path, monkeypatch):
     monkeypatch.setattr("xnbtransfer.finish.PROOF_HOLDS_S", -1.0)
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
-    result = carried(place, made, tmp_path / "run")
-    assert list(result.sessions["state"]) == ["failed"] and deletions(place) == []
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
+    result = carried(single, made, tmp_path / "run")
+    assert list(result.sessions["state"]) == ["failed"] and deletions(single) == []
 
 
-def test_a_shared_source_is_not_taken_from_those_who_see_it(place, tmp_path):
-    record = copied(place, tmp_path)
-    with place.connect() as connection:
-        (found,) = connection.sessions_with_label(place.project, "A1")
-    place.sql("INSERT INTO shares VALUES('experiment', ?, ?, 'A1')", found["session_id"], "DEMO_SOURCE")
-    made = planned(place, record)
+def test_a_shared_source_is_not_taken_from_those_who_see_it(single, tmp_path):
+    record = copied(single, tmp_path)
+    with single.connect() as connection:
+        (found,) = connection.sessions_with_label(single.project, "A1")
+    single.sql("INSERT INTO shares VALUES('experiment', ?, ?, 'A1')", found["session_id"], "DEMO_SOURCE")
+    made = planned(single, record)
     assert actions_of(made)["A1"] == "skip" and "DEMO_SOURCE is shown it" in because(made, "A1")
 
 
@@ -358,24 +369,24 @@ EXPERIMENT = "/subjects/[^/]+/experiments/"
         ("403", ExitCode.DIFFERENCES, 1),
     ],
 )
-def test_a_lost_answer_to_a_deletion_is_looked_up(place, tmp_path, fault, code, most):
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
+def test_a_lost_answer_to_a_deletion_is_looked_up(single, tmp_path, fault, code, most):
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
     rule = {"fault": fault, "method": "DELETE", "path": EXPERIMENT, "times": 1, "retry_after_s": 0}
-    result = carried(place, made, tmp_path / "run", between=lambda: place.server.faults([rule]))
+    result = carried(single, made, tmp_path / "run", between=lambda: single.server.faults([rule]))
     assert result.exit_code == code, result.problems
-    assert len(deletions(place)) <= most
-    assert ("A1" in place.sessions()) == (code != ExitCode.PROVED)
+    assert len(deletions(single)) <= most
+    assert ("A1" in single.sessions()) == (code != ExitCode.PROVED)
 
 
-def test_lost_rights_are_not_taken_for_a_deletion(place, tmp_path):
+def test_lost_rights_are_not_taken_for_a_deletion(single, tmp_path):
     """Without rights everything is answered by 404: that is no proof that something is gone."""
-    made = planned(place, copied(place, tmp_path), sessions=["A1"])
-    login = place.server.accounts["owner"][0]
+    made = planned(single, copied(single, tmp_path), sessions=["A1"])
+    login = single.server.accounts["owner"][0]
 
     def lose() -> None:
-        place.sql("DELETE FROM members WHERE project=? AND login=?", place.project, login)
+        single.sql("DELETE FROM members WHERE project=? AND login=?", single.project, login)
 
-    result = carried(place, made, tmp_path / "run", between=lose)
+    result = carried(single, made, tmp_path / "run", between=lose)
     assert result.exit_code != ExitCode.PROVED
     assert "deleted" not in set(result.sessions["state"])
 
