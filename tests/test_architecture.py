@@ -62,6 +62,7 @@ LAYERS = {
         "backup",
         "finish",
         "pages",
+        "shareable",
         "record",
     ],
     "front": ["progress", "actions", "change_commands", "notebook", "demo", "cli", "widgets", "__main__", "__init__"],
@@ -69,7 +70,7 @@ LAYERS = {
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
 WIDGETS = sorted(PACKAGE.glob("widgets/*.py"))
-VIEWS = {"__init__", "app", "forms", "records", "table", "views"}
+VIEWS = {"__init__", "app", "forms", "page", "records", "table", "views", "views_plan", "views_run"}
 SERVER = sorted((PACKAGE / "server").rglob("*.py"))
 
 

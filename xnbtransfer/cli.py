@@ -372,6 +372,16 @@ def cancel(folder: str) -> None:
 
 
 @cli.command()
+@click.argument("record", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder to make.")
+def shareable(record: str, output: str) -> None:
+    """Copy a sealed record for others: verdicts and digests, without crosswalk, labels, file names, dates and UIDs."""
+    from .shareable import share_record
+
+    click.echo(f"The copy is in {share_record(record, output)}.")
+
+
+@cli.command()
 @click.argument("root", default="xnbtransfer-records", type=click.Path())
 @_as_json
 def records(root: str, as_json: bool) -> None:

@@ -302,7 +302,7 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
             tidy_notebook(notebook, staging / NOTEBOOK)
             write_page(staging / NOTEBOOK, staging / PAGE, summary["record"], _header(summary))
         _refuse_secrets(staging, [*secrets_in_use(), *hidden])
-        _make_bag(staging, summary)
+        make_bag(staging, summary)
         os.replace(staging, final)
     except OSError as problem:
         raise DiskFullError(f"The record {final.name} cannot be written: {problem.strerror}.") from None
@@ -481,7 +481,8 @@ def _refuse_secrets(folder: Path, hidden: Iterable[str]) -> None:
             )
 
 
-def _make_bag(folder: Path, summary: Mapping[str, Any]) -> None:
+def make_bag(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Make a BagIt bag of a folder, read-only."""
     import bagit
 
     def side(name: str) -> str:
