@@ -21,8 +21,8 @@ from .record import SUMMARY, Record, make_bag, open_record
 
 _TABLES = ("files", "sessions", "scans", "plan", "findings", "carried", "left-behind", "extra")
 _KEPT = (
-    "scan", "resource", "level", "modality", "action", "session_action", "state", "scans", "files", "size_bytes", "equal",
-    "explained", "different", "not_proved", "extra", "verdict", "source_md5", "content", "destination_scan",
+    "scan", "resource", "level", "modality", "action", "session_action", "state", "scans", "files", "size_bytes",
+    "equal", "explained", "different", "not_proved", "extra", "verdict", "source_md5", "content", "destination_scan",
     "destination_size_bytes", "destination_md5", "changed", "conflict", "decided", "rule", "severity", "md5",
 )  # fmt: skip
 _ABOUT = (
