@@ -205,3 +205,15 @@ def test_an_item_comes_back_from_its_xml(attributes, plain, custom):
 @pytest.mark.parametrize("module", [answers, fields, xmlbody])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<a>" * 5000 + b"</a>" * 5000,
+        "<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a [<!ENTITY b 'c'>]><Subject>&b;</Subject>".encode("utf-16"),
+    ],
+    ids=["nested", "hidden doctype"],
+)
+def test_documents_that_mean_harm_are_400(study, body):
+    assert study.owner.put(f"{study.path}/subjects/Z", data=body, headers=XML).status_code == 400

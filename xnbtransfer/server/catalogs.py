@@ -54,7 +54,10 @@ def _refresh(request: Request, uris: list[str], chosen: set[str]) -> None:
     state: State = request.app.state.xnat
     for uri in uris:
         words = places.words_of(uri)
-        here = places.named(state, request.state.user, words)
+        try:
+            here = places.named(state, request.state.user, words)
+        except Refusal as refusal:
+            raise Refusal(400, f"Invalid resource URI {uri}: {refusal.message}") from refusal
         if not all(place.may(state, request.state.user, "edit") for place in here):
             raise Refusal(403, f"Unauthorized attempt to refresh {uri}")
         if here and here[0].kind == "experiment" and "r" not in words:

@@ -124,3 +124,5 @@ def legal(label: str) -> None:
     """Labels of what is made may have letters, figures, ``_`` and ``-`` (XNAT source, preSave)."""
     if not _LABEL.fullmatch(label):
         raise Refusal(417, "Invalid character in label.")
+    if len(label) > 255:
+        raise Refusal(400, "A label must have less than 256 characters.")

@@ -7,6 +7,7 @@ TestAnonymizerLegacy.testProjectChange, TestRename; checked against answers of a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,7 +36,17 @@ def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Res
         raise Refusal(403, f"Specified user account has insufficient privileges for {kind.plural} in this project.")
     if to == row["project"]:
         raise Refusal(409, f"Already assigned to project:{to}")
-    clashing = False
+    with state.alone():
+        answer, left = _move(request, kind, row, to, label)
+        if left is not None:
+            folders.remove(state, left)
+    return answer
+
+
+def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tuple[Response, Path | None]:
+    """The answer, and the folder that is to be removed after the transaction."""
+    state: State = request.app.state.xnat
+    user = request.state.user
     with state.write() as db:
         row = find.again(state, kind, row)
         label = label or row["label"]
@@ -49,14 +60,13 @@ def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Res
         folders.copy(state, source, target)
         if other or not state.can(user, to, "create"):
             folders.keep(state, target)
-            return status_page(409, _CLASH[kind.name]) if other else status_page(500)
+            return (status_page(409, _CLASH[kind.name]) if other else status_page(500)), None
         db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, label, row["id"]))
         db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, row["id"], to))
         if kind is EXPERIMENT:
             anonymise_again(state, row["id"])
         state.workflow(row["id"], "Modified project", user, request.query_params, project=to)
-    folders.remove(state, source)
-    return status_page(409, _CLASH[kind.name]) if clashing else text("")
+    return (status_page(409, _CLASH[kind.name]) if clashing else text("")), source
 
 
 def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -> Response:

@@ -124,7 +124,7 @@ def _project(request: Request, body: bytes) -> Response:
             _names(state, row["id"], given.values)
             _update(state, row["id"], given.values)
             return text("")
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        if len(name) > 200 or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise Refusal(417, "Invalid character in project ID.")
         if user == GUEST or (state.site("uiAllowNonAdminProjectCreation") == "false" and not state.is_admin(user)):
             raise Refusal(403, "User account doesn't have permission to create projects.")

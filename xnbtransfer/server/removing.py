@@ -22,12 +22,23 @@ from .workflows import justified
 def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
     """Answer a DELETE of an item that was asked for below a project ("" for an address without one)."""
     state: State = request.app.state.xnat
-    user, query = request.state.user, request.query_params
+    user = request.state.user
     project = below or row["project"]
     if not state.can(user, project, "delete"):
         raise Refusal(403, f"User cannot delete {kind.plural} for project {project}")
     justified(request)
-    keep = not flag(request, "removeFiles")
+    with state.alone():
+        left = _delete(request, kind, row, project)
+        if isinstance(left, Response):
+            return left
+        discard(state, left)
+    return text("")
+
+
+def _delete(request: Request, kind: Kind, row: Mapping, project: str) -> Response | list[Path]:
+    """Unshare or delete in one transaction; the folders to remove after it."""
+    state: State = request.app.state.xnat
+    user, query, keep = request.state.user, request.query_params, not flag(request, "removeFiles")
     with state.write():
         row = find.again(state, kind, row)
         if project != row["project"]:
@@ -43,9 +54,7 @@ def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
             state.workflow(one["id"], "Removed via web service", user, query, project=project)
         left = [forget(state, EXPERIMENT, session, keep=keep) for session in sessions]
         left.append(forget(state, kind, row, keep=keep))
-    if not keep:
-        discard(state, left)
-    return text("")
+    return [] if keep else left
 
 
 def _unshare(state: State, user: str, kind: Kind, row: Mapping, project: str, query) -> Response:
@@ -128,6 +137,12 @@ def remove_project(state: State, name: str) -> None:
     )
     if strange:
         raise Refusal(403, f"A subject of {name} has session {strange['label']} in project {strange['project']}.")
+    with state.alone():
+        _forget_project(state, name)
+        folders.remove(state, state.item_folder("experiment", "", name))
+
+
+def _forget_project(state: State, name: str) -> None:
     with state.write() as db:
         for kind in (EXPERIMENT, SUBJECT):
             for row in state.rows(f"SELECT * FROM {kind.table} WHERE project=?", name):
@@ -139,4 +154,3 @@ def remove_project(state: State, name: str) -> None:
         db.execute("INSERT OR IGNORE INTO retired VALUES(?)", (name,))
         prefix = f"archive/{name}/"
         db.execute("DELETE FROM kept WHERE substr(path, 1, ?)=?", (len(prefix), prefix))
-    folders.remove(state, state.item_folder("experiment", "", name))

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from . import folders, places, removing, zips
 from .answers import Refusal, catalog, flag, table, text
 from .places import Place
-from .state import State
+from .state import State, too_long
 from .uploads import upload
 from .workflows import justified
 
@@ -71,9 +71,8 @@ def resource(request: Request) -> Response:
         _need(state, user, place, "delete")
         justified(request)
         for row in found:
-            with state.write():
-                folder = removing.forget_resource(state, row["pk"])
-            folders.remove(state, folder)
+            with state.alone():
+                folders.remove(state, removing.forget_resource(state, row["pk"]))
         state.workflow(place.item, "Removed resource", user, request.query_params)
         return text("")
     _need(state, user, place, "edit")
@@ -81,6 +80,8 @@ def resource(request: Request) -> Response:
     if found:
         raise Refusal(409, "Specified resource already exists.")
     query = request.query_params
+    if too_long(label):
+        raise Refusal(400, "A name is too long.")
     with state.write():
         if not places.exists(state, place):
             raise Refusal(404)

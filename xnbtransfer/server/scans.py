@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from . import fields, find, personality, removing
 from .answers import Refusal, item_answer, text
-from .state import State
+from .state import State, too_long
 from .views import scan_view
 from .workflows import justified
 
@@ -42,11 +42,12 @@ def _look(request: Request) -> Response:
     if not find.may(state, request.state.user, owner, "delete", below):
         raise Refusal(403, "User account doesn't have permission to modify this session.")
     justified(request)
-    with state.write() as db:
-        left = removing.forget_resources(state, "scan", str(found["pk"]))
-        db.execute("DELETE FROM scans WHERE pk=?", (found["pk"],))
-        _note(request, owner, "Removed via web service")
-    removing.discard(state, left)
+    with state.alone():
+        with state.write() as db:
+            left = removing.forget_resources(state, "scan", str(found["pk"]))
+            db.execute("DELETE FROM scans WHERE pk=?", (found["pk"],))
+            _note(request, owner, "Removed via web service")
+        removing.discard(state, left)
     return text("")
 
 
@@ -100,7 +101,7 @@ def write(state: State, session_id: str, name: str, xsi_type: str, values: Mappi
         if found is None:
             if not xsi_type:
                 raise Refusal(417, "Need PUT Contents: the xsiType of the new scan.")
-            if not name or "/" in name:
+            if not name or "/" in name or too_long(name):
                 raise Refusal(417, "Invalid character in ID.")
             state.new_scan(session_id, name, xsi_type, **own, **rest)
             return

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -88,6 +89,12 @@ class State:
                 raise
             if db.in_transaction:
                 db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile: for a transaction and what must follow it at once, as removing files."""
+        with self._write_lock:
+            yield
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         return self.read().execute(sql, values).fetchall()
@@ -294,32 +301,34 @@ class State:
         """
         disk_full(path)
         part = source if isinstance(source, Path) else self.temporary()
-        if not isinstance(source, Path):
-            with open(part, "wb") as out:
-                if isinstance(source, bytes | bytearray | memoryview):
-                    out.write(source)
-                else:
-                    shutil.copyfileobj(source, out, 1 << 20)
-        if strike("lost-on-store", path):
-            part.unlink()
-            return 0
-        spoil(part, path)
-        size = part.stat().st_size
-        md5 = file_md5(part) if self.site("checksums") == "true" else ""
-        with self.write() as db:  # whoever moves the folder waits, or has moved it
-            if self.row("SELECT 1 FROM resources WHERE pk=?", resource_pk) is None:
-                if part is not source:
-                    part.unlink()
-                raise Gone
-            target = self.file_path(resource_pk, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(part, target)
-            db.execute(
-                "INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?,?,?)",
-                (resource_pk, path, size, md5, format, content, tags, sop_uid),
-            )
-            db.execute("DELETE FROM stale WHERE resource_pk=? AND path=?", (resource_pk, path))
-            self.count_files(resource_pk)
+        try:
+            if part is not source:
+                with open(part, "wb") as out:
+                    if isinstance(source, bytes | bytearray | memoryview):
+                        out.write(source)
+                    else:
+                        shutil.copyfileobj(source, out, 1 << 20)
+            if strike("lost-on-store", path):
+                part.unlink()
+                return 0
+            spoil(part, path)
+            size = part.stat().st_size
+            md5 = file_md5(part) if self.site("checksums") == "true" else ""
+            with self.write() as db:  # whoever moves the folder waits, or has moved it
+                if self.row("SELECT 1 FROM resources WHERE pk=?", resource_pk) is None:
+                    raise Gone
+                target = self.file_path(resource_pk, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part, target)
+                db.execute(
+                    "INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?,?,?)",
+                    (resource_pk, path, size, md5, format, content, tags, sop_uid),
+                )
+                db.execute("DELETE FROM stale WHERE resource_pk=? AND path=?", (resource_pk, path))
+                self.count_files(resource_pk)
+        finally:
+            if part is not source:
+                part.unlink(missing_ok=True)
         return size
 
     def count_files(self, resource_pk: int) -> None:
@@ -381,9 +390,18 @@ class State:
 
 
 def safe(part: str) -> str:
-    """One path segment that stays one, whatever a client calls its file."""
-    cleaned = part.replace("/", "_").replace("\\", "_").replace("\0", "_")
-    return f"_{cleaned}" if cleaned in ("", ".", "..") else cleaned
+    """One path segment that stays one, whatever a client calls its file; different names stay different.
+
+    >>> safe("a.dcm"), safe(".."), safe("a/b"), safe("a%2Fb")
+    ('a.dcm', '%2E%2E', 'a%2Fb', 'a%252Fb')
+    """
+    cleaned = re.sub(r"[%/\\\0]", lambda found: f"%{ord(found[0]):02X}", part)
+    return {"": "%", ".": "%2E", "..": "%2E%2E"}.get(cleaned, cleaned)
+
+
+def too_long(*parts: str) -> bool:
+    """Whether one of these names is longer than a file system takes."""
+    return any(len(safe(part).encode("utf-8", "surrogatepass")) > 250 for part in parts)
 
 
 def file_md5(path: Path) -> str:

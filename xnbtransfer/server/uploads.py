@@ -18,7 +18,7 @@ from starlette.responses import Response
 from . import places
 from .answers import Refusal, flag, text
 from .places import Place
-from .state import Gone, State
+from .state import Gone, State, too_long
 from .workflows import justified
 
 _ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz", ".gz")
@@ -113,6 +113,8 @@ def _put(
     state: State, place: Place, resource: str, path: str, data: bytes | Path, fields: dict[str, str], *, overwrite: bool
 ) -> bool:
     """Put one file into a resource; False when it is there already. What is deleted meanwhile is made anew."""
+    if too_long(resource, *path.split("/")):
+        raise Refusal(400, "A name is too long.")
     while True:
         with state.write():
             if not places.exists(state, place):
@@ -122,9 +124,13 @@ def _put(
             there = state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", pk, path)
         if there and not overwrite:
             return False
-        with contextlib.suppress(Gone):
+        try:
             state.store_file(pk, path, data, **fields)
             return True
+        except Gone:
+            continue
+        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+            raise Refusal(400, f"{path} would have to be a file and a folder.") from None
 
 
 def unpacked(source: Path) -> Iterator[tuple[str, bytes]]:
