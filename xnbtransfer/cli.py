@@ -333,6 +333,31 @@ def transfer(config: str | None, as_json: bool, **values: Any) -> int:
     return _tell_record(path, as_json)
 
 
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--record-root", default="xnbtransfer-records", show_default=True, help="Folder for records and index.")
+@click.option("--incremental", is_flag=True, help="Leave out transfers that have nothing new to send.")
+@click.option("--list", "list_only", is_flag=True, help="Show the index of what was run, and run nothing.")
+@_as_json
+def campaign(file: str, record_root: str, incremental: bool, list_only: bool, as_json: bool) -> int:
+    """Run many transfers from a CSV or YAML file, one record each, and keep an index of them.
+
+    Run it again, or every night: what is there already is not sent twice.
+    """
+    from .campaign import index_table, read_campaign, read_index, run_campaign
+
+    entries = read_campaign(file)
+    if list_only:
+        rows, code = read_index(record_root), ExitCode.PROVED
+    else:
+        rows, code = run_campaign(entries, record_root, incremental=incremental, tell=_say)
+    if as_json:
+        _print_json({"transfers": rows, "exit_code": int(code)})
+        return code
+    click.echo(index_table(rows))
+    return code
+
+
 def _ask(folder: str) -> Control:
     from .record import JOURNAL
 

@@ -92,9 +92,14 @@ def write_page(notebook: str | Path, to: str | Path, title: str, header: Sequenc
     )
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    words = " · ".join(f"<b>{html.escape(w)}</b>" if w == header[0] else html.escape(w) for w in header)
-    Path(to).write_text(_PAGE.format(title=html.escape(title), header=words, body=body), encoding="utf-8")
+    Path(to).write_text(page(title, body, header), encoding="utf-8")
     return Path(to)
+
+
+def page(title: str, body: str, header: Sequence[str] = ()) -> str:
+    """A document of its own around some HTML: no script, nothing fetched."""
+    words = " · ".join(f"<b>{html.escape(w)}</b>" if w == header[0] else html.escape(w) for w in header)
+    return _PAGE.format(title=html.escape(title), header=words, body=body)
 
 
 def workspace_named_in(notebook: str | Path) -> dict[str, str]:

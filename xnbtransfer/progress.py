@@ -105,7 +105,8 @@ def with_others(
 
 def _with_types(destination: Connection, here: Inventory, there: Inventory) -> Inventory:
     """The destination with those xsiTypes of the source that the user may not create there."""
-    kinds = sorted(set(here.sessions["xsi_type"]) - {""})
+    asked = {"xnat:mrSessionData"} if there.settings.can_create else set()  # with the settings
+    kinds = sorted(set(here.sessions["xsi_type"]) - {""} - asked)
     missing = tuple(kind for kind in kinds if destination.can(there.project, "create", kind) is False)
     if not missing or there.settings.can_create is False:
         return there

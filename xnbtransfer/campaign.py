@@ -1,0 +1,264 @@
+"""A campaign: many transfers from one CSV or YAML file, one record each, and an index of all that was run.
+
+Run it once, or again every night: with ``incremental`` a transfer that has nothing new to send leaves no record.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .errors import ExitCode, InputError, OptionsError, TransientError, XnbTransferError
+from .html import Html, table
+from .notebook import OPTIONS, run_template
+from .options import TransferOptions
+from .pages import page
+from .plan import plan
+from .progress import read_sides
+from .record import open_record
+from .xnat import connect
+
+INDEX = "campaign.csv"
+PAGE = "campaign.html"
+COLUMNS = (
+    "at",
+    "name",
+    "template",
+    "source",
+    "destination",
+    "result",
+    "exit_code",
+    "files",
+    "record",
+    "because",
+)
+_TEMPLATES = ("transfer", "share", "move", "compare", "inventory", "review")
+_NOTHING_NEW = "nothing new"
+# What a night with several ends reports: a difference before anything that only has to be run again.
+_WORST = (
+    ExitCode.ERROR,
+    ExitCode.DIFFERENCES,
+    ExitCode.BAD_INPUT,
+    ExitCode.REFUSED,
+    ExitCode.CANNOT_BE_PROVED,
+    ExitCode.TRANSIENT,
+    ExitCode.PROVED,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a campaign: the template that carries it out, and its parameters."""
+
+    name: str
+    template: str
+    options: TransferOptions
+
+
+def read_campaign(path: str | Path) -> list[Entry]:
+    """The transfers of a campaign file.
+
+    YAML holds ``transfers:``, a list of parameters by name, and may hold ``defaults:``, which count for each. CSV has
+    one transfer a line and parameters as columns; an empty cell leaves the default, and labels of a list are
+    separated by semicolons. ``name`` names a transfer, ``template`` what carries it out: transfer, share, move, compare,
+    inventory or review.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, two transfers have one name, or parameters are wrong: all that are, by name.
+    """
+    path = Path(path)
+    rows = _yaml_rows(path) if path.suffix.lower() in (".yaml", ".yml") else _csv_rows(path)
+    if not rows:
+        raise InputError(f"The campaign {path} holds no transfer.", "Write one a line, or below 'transfers:'.")
+    entries, problems = [], []
+    for number, row in enumerate(rows, 1):
+        row = dict(row)
+        name = str(row.pop("name", "") or f"transfer-{number}")
+        template = str(row.pop("template", "") or "transfer")
+        try:
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise OptionsError("its name may hold letters, digits, dot, dash and underscore only.")
+            if template not in _TEMPLATES:
+                raise OptionsError(f"there is no template {template!r} here; they are {', '.join(_TEMPLATES)}.")
+            entries.append(Entry(name, template, OPTIONS[template].from_mapping(row)))
+        except OptionsError as problem:
+            problems.append(f"{name}: {problem}")
+    twice = sorted({one.name for one in entries if [other.name for other in entries].count(one.name) > 1})
+    problems += [f"{name}: two transfers have this name." for name in twice]
+    if problems:
+        raise InputError(f"The campaign {path} cannot be run. {' '.join(problems)}", "Nothing of it was begun.")
+    return entries
+
+
+def _yaml_rows(path: Path) -> list[dict[str, Any]]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as problem:
+        raise InputError(f"The campaign {path} cannot be read ({type(problem).__name__}).") from None
+    except yaml.YAMLError as problem:
+        raise InputError(f"The campaign {path} is not YAML: {str(problem).splitlines()[0]}.") from None
+    unknown = set(found) - {"defaults", "transfers"} if isinstance(found, dict) else {"no names"}
+    rows = found.get("transfers") if isinstance(found, dict) else None
+    defaults = (found.get("defaults") or {}) if isinstance(found, dict) else {}
+    if unknown or not isinstance(rows, list) or not all(isinstance(row, dict) for row in [*rows, defaults]):
+        raise InputError(
+            f"The campaign {path} is not of the form 'transfers:' with a list of parameters below it.",
+            "Parameters that all of them share go below 'defaults:'; there is nothing else.",
+        )
+    return [{**defaults, **row} for row in rows]
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            lines = list(reader)
+    except (OSError, UnicodeError, csv.Error) as problem:
+        raise InputError(f"The campaign {path} cannot be read ({type(problem).__name__}).") from None
+    if any(None in line for line in lines):
+        raise InputError(f"A line of the campaign {path} has more cells than there are columns.")
+    return [{name: _cell(name, text) for name, text in line.items() if text} for line in lines]
+
+
+def _cell(name: str, text: str) -> Any:
+    """A cell as its parameter wants it; what does not fit stays text, and is refused with the parameter's name."""
+    known = {field: about for options in OPTIONS.values() for field, about in options.model_fields.items()}
+    about = known.get(name)
+    if about is None:
+        return text
+    if isinstance(about.default, tuple):
+        return [part.strip() for part in text.split(";") if part.strip()]
+    if isinstance(about.default, bool):
+        return {"true": True, "yes": True, "false": False, "no": False}.get(text.strip().lower(), text)
+    if isinstance(about.default, int) and re.fullmatch(r"\s*\d+\s*", text):
+        return int(text)
+    return text
+
+
+def run_campaign(
+    entries: list[Entry],
+    root: str | Path,
+    *,
+    incremental: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[list[dict], ExitCode]:
+    """Run the transfers of a campaign, one after another. One that fails does not keep the next from being run.
+
+    Parameters
+    ----------
+    root : path
+        Receives the records and the index: ``INDEX``, to which a row of ``COLUMNS`` is added for each transfer of each
+        run, and ``PAGE``, which shows it.
+    incremental : bool
+        Look first whether there is anything new to send; where there is not, no record is made.
+    tell : callable
+        Is given a sentence before and after each.
+
+    Returns
+    -------
+    list of dict, ExitCode
+        The rows of this run, and the worst of their exit codes.
+
+    Raises
+    ------
+    TransientError
+        If this campaign is being run by somebody else at this moment.
+    """
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / f".{INDEX}.lock", timeout=0):
+            rows = []
+            for entry in entries:
+                tell(f"{entry.name}: begins.")
+                rows.append(_run(entry, root, incremental, env))
+                _write(root, rows[-1])
+                tell(f"{entry.name}: {rows[-1]['result']}.")
+    except Timeout:
+        raise TransientError(
+            f"A campaign is being run in {root}.", "Wait for it to end, then run this again."
+        ) from None
+    codes = [ExitCode(row["exit_code"]) for row in rows]
+    return rows, min(codes, key=_WORST.index, default=ExitCode.PROVED)
+
+
+def _run(entry: Entry, root: Path, incremental: bool, env: Mapping[str, str] | None) -> dict:
+    options = entry.options.model_copy(update={"record_root": str(root)})
+    row = {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "name": entry.name,
+        "template": entry.template,
+        "source": options.source_project,
+        "destination": options.destination_project,
+        "files": 0,
+        "record": "",
+        "because": "",
+    }
+    try:
+        if incremental and entry.template == "transfer" and not _anything_new(options):
+            return row | {"result": _NOTHING_NEW, "exit_code": int(ExitCode.PROVED)}
+        record = open_record(run_template(entry.template, options, env=env))
+        summary = record.summary
+        files = sum(summary.get("verdicts", {}).values())
+        done = {"result": summary["result"], "exit_code": summary["exit_code"], "files": files}
+        return row | done | {"record": record.path.name, "because": " ".join(summary.get("problems", [])[:3])}
+    except XnbTransferError as problem:
+        code = ExitCode(problem.exit_code)
+        return row | {"result": "failed", "exit_code": int(code), "because": str(problem)}
+
+
+def _anything_new(options: TransferOptions) -> bool:
+    """Whether a plan made now would send something, has a blocker, or an earlier run has left something to do."""
+    for folder in Path(options.record_root).glob("*.unfinished"):
+        if f"_{options.source_project}-{options.destination_project}_" in folder.name:
+            return True
+    with connect("source", options.source_server) as source, connect("destination", options.destination_server) as to:
+        here, there, labels = read_sides(source, to, options)
+        made = plan(here, there, options, labels=labels)
+    return bool(made.totals["files"] or made.blockers)
+
+
+def _write(root: Path, row: dict) -> None:
+    path = root / INDEX
+    new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    (root / PAGE).write_text(
+        page("Campaign", index_table(read_index(root))._repr_html_(), ["Campaign"]), encoding="utf-8"
+    )
+
+
+def read_index(root: str | Path) -> list[dict]:
+    """All rows of the index, the newest first.
+
+    Raises
+    ------
+    InputError
+        If no campaign was run in this folder.
+    """
+    path = Path(root) / INDEX
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))[::-1]
+    except OSError:
+        raise InputError(f"No campaign was run in {root}.", "Name the folder that holds its records.") from None
+
+
+def index_table(rows: list[dict]) -> Html:
+    """The index as a table."""
+    return table(rows, f"Transfers of the campaign, the newest first: {len(rows)}", list(COLUMNS), limit=100_000)
