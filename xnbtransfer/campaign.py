@@ -67,8 +67,8 @@ def read_campaign(path: str | Path) -> list[Entry]:
 
     YAML holds ``transfers:``, a list of parameters by name, and may hold ``defaults:``, which count for each. CSV has
     one transfer a line and parameters as columns; an empty cell leaves the default, and labels of a list are
-    separated by semicolons. ``name`` names a transfer, ``template`` what carries it out: transfer, share, move, compare,
-    inventory or review.
+    separated by semicolons. ``name`` names a transfer, ``template`` what carries it out: transfer, share, move,
+    compare, inventory or review.
 
     Raises
     ------
