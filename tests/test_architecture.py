@@ -65,7 +65,18 @@ LAYERS = {
         "shareable",
         "record",
     ],
-    "front": ["progress", "actions", "change_commands", "notebook", "campaign", "demo", "cli", "widgets", "__main__", "__init__"],
+    "front": [
+        "progress",
+        "actions",
+        "change_commands",
+        "notebook",
+        "campaign",
+        "demo",
+        "cli",
+        "widgets",
+        "__main__",
+        "__init__",
+    ],
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
