@@ -1,0 +1,120 @@
+"""Every door on a bad day: killed in the middle and run again, and a login that runs out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from archive_kit import Kit, logged
+from conftest import Person
+from roads import WRITES, as_
+
+from xnbtransfer import server as embedded
+from xnbtransfer.errors import ExitCode
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.plan import plan
+from xnbtransfer.progress import read_sides
+from xnbtransfer.transfer import run
+
+RUN = """
+import sys
+from pathlib import Path
+from xnbtransfer.plan import Plan
+from xnbtransfer.transfer import run
+from xnbtransfer.xnat import connect
+folder = Path(sys.argv[1])
+def tell(event):
+    print(event.kind, event.name, event.where, flush=True)
+with connect("source", prompt=False) as source, connect("destination", prompt=False) as destination:
+    result = run(Plan.load(folder / "plan.json"), source, destination, folder=folder, on_event=tell)
+sys.exit(int(result.exit_code))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    with embedded.running(receiver=True) as found:
+        yield found
+
+
+@pytest.fixture
+def kit(server):
+    found = Kit(lambda role: Person(server, role))
+    for session in ("E1", "E2"):
+        found.put(found.source, "S1", session, found.uid(session), scans=(1, 2))
+        path = f"/data/projects/{found.source}/subjects/S1/experiments/{session}/resources/NOTES/files/a.txt"
+        assert found.who.put(path, files={"file": ("a.txt", session.encode())}).status_code == 200
+    server.faults([])
+    yield found
+    server.faults([])
+
+
+def planned(server, kit, folder, method):
+    waivers = folder / "waivers.yaml"
+    waivers.write_text(
+        "format: 1\nwaivers:\n  - {rule: S13, scope: {everywhere: true}, reason: 'reviewed, ticket 17'}\n", "utf-8"
+    )
+    values = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
+    values |= {"method": method, "resources": ["NOTES"], "fields": ["session/note"], "waivers": str(waivers)}
+    values |= {"receiver": f"dicom://XNAT@127.0.0.1:{server.receiver}"} if method == "receiver" else {}
+    options = TransferOptions.from_mapping({**values, "workers": 2})
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+        made = plan(here, there, options, labels=labels)
+    assert made.blockers == ()
+    made.save(folder / "plan.json")
+    return made
+
+
+def again(server, made, folder):
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        return run(made, source, destination, folder=folder)
+
+
+def whole(kit, result):
+    assert result.exit_code == ExitCode.PROVED, (result.problems, result.files["because"].unique())
+    assert sum(result.counts.values()) == len(result.files) == 10
+    there, here = kit.files(kit.destination), kit.files(kit.source)
+    assert {label: [one[0] for one in files] for label, files in there.items()} == {
+        label: [one[0] for one in files] for label, files in here.items()
+    }
+
+
+def writes(server, since):
+    quiet = ("/data/services/auth", "/data/JSESSION", "/_faults")
+    return [one for one in server.log()[since:] if one["method"] in WRITES and not one["path"].startswith(quiet)]
+
+
+@pytest.mark.parametrize(("method", "after"), [("files", 3), ("files", 5), ("receiver", 5), ("import", 9)])
+def test_killed_anywhere_the_next_run_completes_it(server, kit, tmp_path, method, after):
+    made = planned(server, kit, tmp_path, method)
+    user, password = server.accounts["owner"]
+    env = {**os.environ, "XNAT_HOST": server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    root = str(Path(__file__).parent.parent)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=root) as first:
+        for _ in range(after):
+            first.stdout.readline()
+        first.send_signal(signal.SIGKILL)
+        first.stdout.read()
+    whole(kit, again(server, made, tmp_path))
+    since = logged(server)
+    whole(kit, again(server, made, tmp_path))
+    assert writes(server, since) == []
+
+
+@pytest.mark.parametrize("method", ["files", "receiver", "import"])
+def test_a_login_that_runs_out_in_mid_run_is_renewed(server, kit, tmp_path, method):
+    made = planned(server, kit, tmp_path, method)
+    server.faults(
+        [
+            {"fault": "expire-sessions", "method": "GET", "path": "/scans/1/", "after": 1, "times": 1},
+            {"fault": "expire-sessions", "method": "POST", "path": "/resources/NOTES", "times": 1},
+            {"fault": "expire-sessions", "method": "PUT", "path": "/scans/", "times": 1},
+        ]
+    )
+    whole(kit, again(server, made, tmp_path))
