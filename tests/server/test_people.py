@@ -8,11 +8,17 @@ import requests
 from xnbtransfer.server import running
 
 
-@pytest.fixture
-def site(tmp_path):
-    """A server of its own, whose preferences a test may change."""
-    with running(data=tmp_path) as server:
+@pytest.fixture(scope="module")
+def own_server():
+    with running() as server:
         yield server
+
+
+@pytest.fixture
+def site(own_server):
+    """A server whose preferences a test may change; they are as before afterwards."""
+    yield own_server
+    prefer(own_server, requireLogin=True, restrictUserListAccessToAdmins=False, sessionTimeout=900)
 
 
 def ask(server, role: str = "", method: str = "GET", path: str = "/", agent: str = "python-requests", **rest):
