@@ -324,7 +324,8 @@ class Desk:
         accession = self.accession(session)
         found = {row["ID"]: 0 for row in self.owner.rows(f"/data/experiments/{accession}/scans")}
         for row in self.owner.rows(f"/data/experiments/{accession}/scans/ALL/files"):
-            found[row["URI"].split("/scans/")[1].split("/")[0]] += 1
+            scan = row["URI"].split("/scans/")[1].split("/")[0]
+            found[scan] = found.get(scan, 0) + 1
         return found
 
     def waiting(self, who: str = "owner") -> list[dict]:
