@@ -462,7 +462,16 @@ def seal(what: str, as_json: bool) -> int:
 @click.option("--demo", is_flag=True, help="Fill it with people, projects and DICOM.")
 @click.option("--faults", type=click.Path(dir_okay=False), help="JSON file with fault rules.")
 @click.option("--receiver", type=int, metavar="PORT", help="Also receive DICOM here; 0 takes a free one.")
-def serve(host: str, port: int, data: str | None, demo: bool, faults: str | None, receiver: int | None) -> None:
+@click.option("--personality", type=click.Choice(["1.7", "1.8", "1.9"]), help="The XNAT to be like; 1.8 unless said.")
+def serve(
+    host: str,
+    port: int,
+    data: str | None,
+    demo: bool,
+    faults: str | None,
+    receiver: int | None,
+    personality: str | None,
+) -> None:
     """Run the embedded XNAT-compatible server; prints one JSON line when it is ready."""
     from .demo import embedded_server
 
@@ -473,7 +482,7 @@ def serve(host: str, port: int, data: str | None, demo: bool, faults: str | None
             raise InputError(
                 "The DICOM receiver needs the package pynetdicom.", "Install it: pip install 'xnbtransfer[receiver]'."
             ) from None
-    embedded_server().serve(host, port, data, demo, faults, receiver)
+    embedded_server().serve(host, port, data, demo, faults, receiver, personality=personality or "")
 
 
 @cli.command()
