@@ -16,12 +16,13 @@ from roads import as_, writes
 from xnbtransfer.cli import invoke
 from xnbtransfer.errors import ExitCode, RefusedError
 from xnbtransfer.findings import RULES
+from xnbtransfer.keys import SessionKey
 from xnbtransfer.notebook import ReviewOptions, run_template
 from xnbtransfer.plan import Plan, plan
 from xnbtransfer.progress import read_sides
 from xnbtransfer.record import open_record
 from xnbtransfer.review import values_of_dump
-from xnbtransfer.reviewer import reviewer_of
+from xnbtransfer.reviewer import Ground, Reviewer, reviewer_of
 from xnbtransfer.transfer import run
 
 
@@ -212,6 +213,19 @@ def test_consistency_of_a_session(ward):
     assert {"C03", "C04", "C06", "C07", "C12", "D02"} <= told(made, "warning")
 
 
+@pytest.mark.parametrize(("syntax", "rule"), [("1.2.840.10008.1.2.1.99", "C10"), ("1.2.840.10008.1.2.4.201", "C10")])
+def test_syntaxes_that_a_receiver_does_not_take(syntax, rule):
+    key = SessionKey("001", "001_MR1")
+    for receiver in (False, True):
+        reviewer = Reviewer(Ground(source="A", destination="B", sessions={key: key}, receiver=receiver))
+        part = reviewer.scan("001", "001_MR1", "1")
+        part.file({"00020010": (b"UI", syntax.encode()), "0020000D": (b"UI", b"2.25.1")})
+        part.close()
+        found = {one.rule for one in reviewer.findings()}
+        assert (rule in found) == receiver and "C08" in found
+        assert ("C09" in found) == syntax.endswith(".99")
+
+
 def test_ids_that_do_not_fit_the_label_map(ward):
     ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", PatientName="002")})
     ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1")})
@@ -247,8 +261,6 @@ def test_routing_text(ward, values, rule, severity):
 
 
 def test_routing_text_for_another_project_is_blocking_for_a_receiver(ward):
-    from xnbtransfer.reviewer import Ground, Reviewer
-
     ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", count=1)})
     made = ward.plan(review="none")
     ground = reviewer_of(made).ground

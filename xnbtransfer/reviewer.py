@@ -144,6 +144,7 @@ class Reviewer:
         self._ended: list[Finding] = []
         self._subjects: dict[str, set[str]] = {}
         self._texts: dict[tuple[str, str], list] = {}
+        self._syntaxes: Counter = Counter()
         self.files = 0
 
     def scan(self, subject: str, session: str, scan: str) -> ScanReview:
@@ -156,6 +157,8 @@ class Reviewer:
             for key in list(self._sessions):
                 self._ended += self._consistency(key, self._sessions.pop(key))
             found = [*self._ended, *self._shared_ids(), *self._rows(self._places)]
+            if told := ", ".join(f"{_syntax(uid)} ({files})" for uid, files in self._syntaxes.most_common() if uid):
+                found.append(finding("C08", f"Transfer syntaxes: {told}.", project=self.ground.source))
             if self._texts:
                 elements = {element for element, _ in self._texts}
                 sentence = f"{len(self._texts)} distinct texts in {len(elements)} elements were not read by a person."
@@ -209,6 +212,7 @@ class Reviewer:
         state.files += 1
         state.studies.add(fact.study)
         state.syntaxes[fact.syntax] += 1
+        self._syntaxes[fact.syntax] += 1
         state.instances[fact.instance] += 1
         series = state.series[fact.series]
         series.scans.add(scan)
@@ -391,6 +395,15 @@ class ScanReview:
                     element = element_words(re.sub(r"\[\d+\]", "", path))
                     name = known[(path, raw)] = (element, raw.decode("utf-8", "replace").strip(" \0"))
                 texts[name] = texts.get(name, 0) + 1
+
+
+def _syntax(uid: str) -> str:
+    """The name of a transfer syntax, or its UID where it is one of somebody's own."""
+    from pydicom._uid_dict import UID_dictionary
+
+    if uid in UID_dictionary:
+        return UID_dictionary[uid][0]
+    return uid if re.fullmatch(r"[\d.]{5,64}", uid) else "an unreadable one"
 
 
 class _Fact(NamedTuple):
