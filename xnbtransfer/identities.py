@@ -25,7 +25,7 @@ _LABELLED = re.compile(
     r"|geb(?:\.|urtsdatum)"
     r"|hospital (?:no|number|id)|chart (?:no|number)|acc(?:ession)?[ .]*(?:no|number|#)"
     r"|(?:pat(?:ient)?'?s?|pt)[ _.]*(?:name|id|no|nr|number|birth ?da(?:te|y))|full name|surname|last name|first name"
-    r"|address|medical record(?: (?:no|number))?)\s*(?:[:=#]|\bis\b)\s*\"?([\w][\w^,.'/ -]{1,62}[\w])",
+    r"|(?<!ip )(?<!mac )address|medical record(?: (?:no|number))?)\s*(?:[:=#]|\bis\b)\s*\"?([\w][\w^,.'/ -]{1,62}[\w])",
     re.IGNORECASE,
 )
 # Siemens protocols: <ParamString."PatientName"> { "..." }, and assignments such as tPatientName = "...".
