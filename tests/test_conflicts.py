@@ -13,6 +13,7 @@ from xnbtransfer.decisions import decisions_of, read_decisions, read_rules
 from xnbtransfer.errors import ExitCode, InputError, RefusedError
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
+from xnbtransfer.methods import ImportDoor
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import plan
 from xnbtransfer.progress import read_sides
@@ -190,6 +191,37 @@ def test_two_sources_on_one_label_are_refused_until_somebody_decides(xnat, kit):
         planned(xnat, kit, labels=labels)
     made = planned(xnat, kit, labels=labels, on_conflict=["one-label:skip"])
     assert {row.action for row in made.sessions} == {"skip"}
+
+
+@pytest.mark.parametrize("kind", ["other-study", "other-label", "waiting", "other-project"])
+def test_what_appears_after_planning_stops_that_session_and_not_the_others(xnat, kit, tmp_path, kind):
+    for name in ("Stays", "Meets"):
+        kit.put(kit.source, f"{name}_s", name, kit.uid(name))
+    made = planned(xnat, kit)
+    uid = kit.uid("Meets") if kind != "other-study" else kit.uid("other")
+    where = kit.third if kind == "other-project" else kit.destination
+    kit.put(where, "Meets_s", "Meets" if kind in ("other-study", "waiting") else "Z", uid, waits=kind == "waiting")
+    before, since = kit.files(kit.destination), logged(xnat)
+    result = carried_out(xnat, made, tmp_path)
+    assert result.exit_code == ExitCode.DIFFERENCES
+    assert dict(zip(result.sessions["session"], result.sessions["state"], strict=True)) == {
+        "Meets": "failed",
+        "Stays": "archived",
+    }
+    assert "no longer as the plan saw it" in result.problems[0]
+    assert set(written(xnat, since, kit.destination)) == {"Stays"}
+    after = kit.files(kit.destination)
+    assert {label: after[label] for label in before} == before
+
+
+def test_what_appears_right_before_a_session_is_seen_by_the_last_look(xnat, kit):
+    kit.put(kit.source, "S", "Meets", kit.uid("Meets"))
+    made = planned(xnat, kit)
+    kit.put(kit.third, "S", "Z", kit.uid("Meets"))
+    with as_(xnat, "owner") as destination:
+        door = ImportDoor(made, destination, lambda *about, **more: None)
+        with pytest.raises(RefusedError, match=rf"did not know, at the destination: study in {kit.third} as Z"):
+            door.look(made.sessions[0])
 
 
 MERGES = [

@@ -90,15 +90,8 @@ class ImportDoor:
             self.destination.sessions_with_uids(study_uids(uid)),
             self._waiting(),
         )
-        new, gone = here - set(session.met), set(session.met) - here
-        if session.met_elsewhere is not None:
-            new |= elsewhere - set(session.met_elsewhere)
-        for words, what in ((new, "meets what the plan did not know"), (gone, "no longer meets what the plan saw")):
-            if words:
-                named = ", ".join(sorted(word.rpartition(": ")[0] for word in words))
-                raise RefusedError(
-                    f"{session.to} {what}, at the destination: {named}.", "Plan again: the new plan shows it."
-                )
+        if other := meets_other_things(session, here, elsewhere):
+            raise RefusedError(f"{session.to} {other}.", "Plan again: the new plan shows it.")
 
     def _waiting(self) -> list[dict]:
         """The prearchive of the destination; sessions that begin within two seconds share one reading."""
@@ -256,6 +249,18 @@ class ImportDoor:
             if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
                 return row["session_id"]
         return ""
+
+
+def meets_other_things(session: SessionPlan, here: frozenset[str], elsewhere: frozenset[str]) -> str:
+    """What a session meets now and the plan did not know, or the other way round, as words; "" where it is the same."""
+    new, gone = here - set(session.met), set(session.met) - here
+    if session.met_elsewhere is not None:
+        new |= elsewhere - set(session.met_elsewhere)
+    for words, what in ((new, "meets what the plan did not know"), (gone, "no longer meets what the plan saw")):
+        if words:
+            named = ", ".join(sorted(word.rpartition(": ")[0] for word in words))
+            return f"{what}, at the destination: {named}"
+    return ""
 
 
 def prefix_of(session: SessionPlan, scan: ScanPlan) -> str:

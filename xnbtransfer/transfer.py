@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import secrets
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from .carrying import Beside, carry_beside
 from .claims import claim, clear_claims
+from .conflicts import Surroundings
 from .control import Control, State, window_open
 from .errors import (
     DiskFullError,
@@ -29,10 +31,10 @@ from .errors import (
 )
 from .files_door import FilesDoor
 from .history import SessionHistory, read_history
-from .inventory import read_inventory, select_sessions
+from .inventory import read_elsewhere, read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
-from .methods import ImportDoor, Work, prefix_of
+from .methods import ImportDoor, Work, meets_other_things, prefix_of
 from .mounted import MountedSource, mounted_root
 from .options import TransferOptions
 from .plan import SENDS, Plan, SessionPlan, destination_state, source_states
@@ -218,14 +220,16 @@ class _Run:
             reading = threads.submit(self._read_destination, [work.session for work in works])
             here = self._read_source([work.session for work in works])
         there, states = reading.result(), source_states(here)
+        now = Surroundings(there)
         self.looked = time.monotonic()
         changed: dict[int, str] = {}
         for at, work in enumerate(works):
             session = work.session
             if states.get(session.key, "") != session.source_state:
                 changed[at] = f"{session.key} at the source"
-            elif not work.past.begun and session.destination_state != destination_state(
-                there, session.to, session.StudyInstanceUID
+            elif not work.past.begun and (
+                session.destination_state != destination_state(there, session.to, session.StudyInstanceUID)
+                or meets_other_things(session, *now.met(session, session.to))
             ):
                 changed[at] = f"{session.to} at the destination"
         if len(changed) == len(works):
@@ -260,12 +264,15 @@ class _Run:
     def _read_destination(self, sessions: list[SessionPlan]) -> Inventory:
         labels = {session.destination_session for session in sessions}
         uids = {session.StudyInstanceUID for session in sessions}
-        return read_inventory(
+        found = read_inventory(
             self.destination,
             self.plan.destination.project,
             select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
             settings=False,
         )
+        if all(session.met_elsewhere is None for session in sessions):
+            return found
+        return dataclasses.replace(found, elsewhere=read_elsewhere(self.destination, uids - {""}))
 
     # -- which step when ----------------------------------------------------------------------------------------
 
