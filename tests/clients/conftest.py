@@ -57,21 +57,27 @@ def client(tmp_path_factory) -> Callable[[str], Path]:
 
 
 def _install(folder: Path, wanted: list[str]) -> None:
-    """An environment with these packages, by uv where there is one, since it is much faster than pip."""
-    python = folder / "bin" / "python"
-    if importlib.util.find_spec("uv"):
-        uv = [sys.executable, "-m", "uv"]
-        steps = [[*uv, "venv", "-q", "-p", sys.executable, str(folder)],
-                 [*uv, "pip", "install", "-q", "-p", str(python), *wanted]]  # fmt: skip
-    else:
-        steps = [[sys.executable, "-m", "venv", str(folder)],
-                 [str(python), "-m", "pip", "install", "-q", "--retries", "2", *wanted]]  # fmt: skip
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True)
-        if done.returncode and UNREACHABLE.search(done.stdout + done.stderr):
-            shutil.rmtree(folder, ignore_errors=True)
-            pytest.skip(f"PyPI cannot be reached for {wanted[0]}")
-        assert done.returncode == 0, done.stderr
+    """An environment with these packages: by uv where there is one, since it is much faster, else by pip."""
+    python = str(folder / "bin" / "python")
+    uv, pip = [sys.executable, "-m", "uv"], [python, "-m", "pip", "install", "-q", "--retries", "1", "--timeout", "15"]
+    ways = {
+        "uv": [[*uv, "venv", "-q", "-p", sys.executable, str(folder)], [*uv, "pip", "install", "-q", "-p", python]],
+        "pip": [[sys.executable, "-m", "venv", "--clear", str(folder)], pip],
+    }
+    index = os.environ.get("PIP_INDEX_URL", "")
+    environment = {**({"UV_DEFAULT_INDEX": index} if index else {}), **os.environ}
+    for way, (make, install) in ways.items():
+        if way == "uv" and importlib.util.find_spec("uv") is None:
+            continue
+        for step in (make, [*install, *wanted]):
+            done = subprocess.run(step, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                break
+        if done.returncode == 0:
+            return
+        assert UNREACHABLE.search(done.stdout + done.stderr), done.stderr
+    shutil.rmtree(folder, ignore_errors=True)
+    pytest.skip(f"PyPI cannot be reached for {wanted[0]}")
 
 
 @pytest.fixture(scope="module")
