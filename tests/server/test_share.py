@@ -178,3 +178,24 @@ def test_a_project_that_goes_takes_its_shares_with_it(pair):
     assert pair.there.delete(pair.below).status_code == 200
     assert pair.projects(pair.session) == {pair.src: "S01_MR1"}
     assert pair.owner.put(pair.below).status_code == 403
+
+
+def test_a_scan_alone_may_be_shared(pair, person):
+    scan = f"{pair.session}/scans/1"
+    assert pair.owner.put(f"{scan}/projects/{pair.dst}").status_code == 200
+    assert pair.owner.put(f"{scan}/projects/{pair.dst}").status_code == 409
+    assert pair.owner.put(f"{scan}/projects/{pair.src}").status_code == 409
+    assert pair.owner.put(f"{scan}/projects/{pair.far}").status_code == 403
+    assert pair.owner.put(f"{scan}/projects/NOPE").status_code == 404
+    assert pair.owner.put(f"{pair.session}/scans/99/projects/{pair.dst}").status_code == 404
+    assert set(pair.projects(scan)) == {pair.src, pair.dst}
+    assert pair.status(f"/data/experiments/{pair.ids['S01_MR1']}") == 404, "its session is not"
+    assert person("member").delete(f"{scan}/projects/{pair.dst}").status_code == 403
+    assert pair.owner.delete(f"{scan}/projects/{pair.src}").status_code == 403
+    assert pair.owner.delete(f"{scan}/projects/{pair.dst}").status_code == 200
+    assert set(pair.projects(scan)) == {pair.src}
+    assert pair.owner.put(f"{scan}/projects/{pair.dst}").status_code == 200
+    assert pair.owner.put(f"{pair.session}/projects/{pair.dst}", params={"primary": "true"}).status_code == 200
+    moved = f"{pair.below}/experiments/S01_MR1/scans/1"
+    assert set(pair.projects(moved)) == {pair.dst}
+    assert pair.owner.delete(moved).status_code == 200

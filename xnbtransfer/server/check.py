@@ -24,7 +24,8 @@ _DANGLING = {
         "SELECT item_id, project FROM shares WHERE project NOT IN (SELECT id FROM projects)",
     "the share of {0} into {1} is of something that does not exist":
         "SELECT item_id, project FROM shares WHERE (kind='subject' AND item_id NOT IN (SELECT id FROM subjects)) "
-        "OR (kind='experiment' AND item_id NOT IN (SELECT id FROM experiments))",
+        "OR (kind='experiment' AND item_id NOT IN (SELECT id FROM experiments)) "
+        "OR (kind='scan' AND item_id NOT IN (SELECT CAST(pk AS TEXT) FROM scans))",
     "{0} is shared into {1}, which owns it":
         "SELECT item_id, project FROM shares JOIN (SELECT id, project AS owner FROM subjects UNION ALL "
         "SELECT id, project FROM experiments) ON id=item_id WHERE project=owner",

@@ -64,6 +64,11 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
         db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, label, row["id"]))
         db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, row["id"], to))
         if kind is EXPERIMENT:
+            db.execute(
+                "DELETE FROM shares WHERE kind='scan' AND project=? AND item_id IN "
+                "(SELECT CAST(pk AS TEXT) FROM scans WHERE experiment_id=?)",
+                (to, row["id"]),
+            )
             anonymise_again(state, row["id"])
         state.workflow(row["id"], "Modified project", user, request.query_params, project=to)
     return (status_page(409, _CLASH[kind.name]) if clashing else text("")), source

@@ -90,11 +90,19 @@ def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Pat
         forget_resources(state, kind.name, row["id"])
         if kind is EXPERIMENT:
             for scan in state.rows("SELECT pk FROM scans WHERE experiment_id=?", row["id"]):
-                forget_resources(state, "scan", str(scan["pk"]))
-            db.execute("DELETE FROM scans WHERE experiment_id=?", (row["id"],))
+                forget_scan(state, scan["pk"])
         db.execute("DELETE FROM shares WHERE kind=? AND item_id=?", (kind.name, row["id"]))
         db.execute(f"DELETE FROM {kind.table} WHERE id=?", (row["id"],))
     return folder
+
+
+def forget_scan(state: State, pk: int) -> list[Path]:
+    """Take a scan out of the catalogue; the folders of its resources, which are still there."""
+    left = forget_resources(state, "scan", str(pk))
+    with state.write() as db:
+        db.execute("DELETE FROM shares WHERE kind='scan' AND item_id=?", (str(pk),))
+        db.execute("DELETE FROM scans WHERE pk=?", (pk,))
+    return left
 
 
 def forget_resources(state: State, parent_kind: str, parent_id: str) -> list[Path]:

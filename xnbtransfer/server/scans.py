@@ -43,9 +43,8 @@ def _look(request: Request) -> Response:
         raise Refusal(403, "User account doesn't have permission to modify this session.")
     justified(request)
     with state.alone():
-        with state.write() as db:
-            left = removing.forget_resources(state, "scan", str(found["pk"]))
-            db.execute("DELETE FROM scans WHERE pk=?", (found["pk"],))
+        with state.write():
+            left = removing.forget_scan(state, found["pk"])
             _note(request, owner, "Removed via web service")
         removing.discard(state, left)
     return text("")

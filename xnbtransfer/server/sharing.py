@@ -80,15 +80,74 @@ def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> R
     return text("")
 
 
-routes = []
-for _base in (
-    "/data/subjects/{s}",
-    "/data/projects/{p}/subjects/{s}",
+# -- scans ------------------------------------------------------------------------------------------------------
+
+
+def _scan(request: Request) -> tuple[Mapping, Mapping]:
+    """The session and the scan that an address names."""
+    state: State = request.app.state.xnat
+    _, session, _ = find.asked(request)
+    row = state.row("SELECT * FROM scans WHERE experiment_id=? AND id=?", session["id"], request.path_params["scan"])
+    if row is None:
+        raise Refusal(404, "Unable to find the specified scan.")
+    return session, row
+
+
+def scan_projects(request: Request) -> Response:
+    """GET .../scans/N/projects: the session's owner first, then where the scan itself is shared."""
+    state: State = request.app.state.xnat
+    session, row = _scan(request)
+    shares = state.rows("SELECT project FROM shares WHERE kind='scan' AND item_id=? ORDER BY rowid", str(row["pk"]))
+    rows = []
+    for name in (session["project"], *(share["project"] for share in shares)):
+        owner = state.project(name)
+        rows.append({"label": row["id"], "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
+    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"], total=False)
+
+
+def one_scan_project(request: Request) -> Response:
+    """PUT and DELETE .../scans/N/projects/DEST. A shared scan does not share its session."""
+    state: State = request.app.state.xnat
+    user, name = request.state.user, request.path_params["to"]
+    session, row = _scan(request)
+    try:
+        to = find.project(state, user, name)["id"]
+    except Refusal:
+        raise Refusal(404, f"Unable to identify project: {name}") from None
+    justified(request)
+    key = ("scan", str(row["pk"]), to)
+    with state.write() as db:
+        shared = state.row("SELECT 1 FROM shares WHERE kind=? AND item_id=? AND project=?", *key)
+        if request.method == "DELETE":
+            if not state.can(user, to, "delete"):
+                raise Refusal(403, f"User cannot delete scans for project {to}")
+            if to == session["project"]:
+                raise Refusal(403, "The project owns the session of this scan.")
+            db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", key)
+        elif not state.can(user, to, "create"):
+            raise Refusal(403, f"Specified user account has insufficient create privileges in the {to} project.")
+        elif shared or to == session["project"]:
+            raise Refusal(409, f"Already assigned to project:{to}")
+        else:
+            db.execute("INSERT INTO shares VALUES(?,?,?,'')", key)
+        what = "Removed" if request.method == "DELETE" else "Shared"
+        state.workflow(session["id"], f"{what} via web service", user, request.query_params, project=to)
+    return text("")
+
+
+_SESSIONS = (
     "/data/experiments/{e}",
     "/data/projects/{p}/experiments/{e}",
     "/data/projects/{p}/subjects/{s}/experiments/{e}",
-):
+)
+routes = []
+for _base in ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *_SESSIONS):
     routes += [
         Route(f"{_base}/projects", projects),
         Route(f"{_base}/projects/{{to}}", one_project, methods=["PUT", "DELETE"]),
+    ]
+for _base in _SESSIONS:
+    routes += [
+        Route(f"{_base}/scans/{{scan}}/projects", scan_projects),
+        Route(f"{_base}/scans/{{scan}}/projects/{{to}}", one_scan_project, methods=["PUT", "DELETE"]),
     ]
