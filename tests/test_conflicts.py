@@ -8,6 +8,7 @@ import pytest
 from archive_kit import Kit, logged
 from roads import WRITES, as_
 
+from xnbtransfer.cli import invoke
 from xnbtransfer.conflicts import MATRIX, Decision, Meeting, decide, matrix_frame, wants_rename
 from xnbtransfer.decisions import decisions_of, read_decisions, read_rules
 from xnbtransfer.errors import ExitCode, InputError, RefusedError
@@ -15,7 +16,7 @@ from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
 from xnbtransfer.methods import ImportDoor
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
+from xnbtransfer.plan import Plan, plan
 from xnbtransfer.progress import read_sides
 from xnbtransfer.transfer import run
 
@@ -293,6 +294,41 @@ def test_a_frame_is_as_good_as_a_file():
     assert decided.over(LabelMap())(key) == SessionKey("001", "02")
     with pytest.raises(InputError, match="no text"):
         decisions_of(pd.DataFrame({**columns, "session": [1]}))
+
+
+def test_the_conflicts_of_a_plan_are_a_table_to_edit(xnat, kit, tmp_path):
+    arrange(kit, "other-study", "001")
+    kit.put(kit.source, "002_s", "002", kit.uid("002"))
+    where = [f"{xnat.url}/{project}" for project in (kit.source, kit.destination)]
+    table, made = tmp_path / "decisions.csv", tmp_path / "plan.json"
+    user, password = xnat.accounts["owner"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XNAT_USER", user)
+        patch.setenv("XNAT_PASS", password)
+        words = ["plan", *where, "--review", "none", "-o", str(made)]
+        assert invoke([*words, "--conflicts-to", str(table)]) == 0
+        assert table.read_text() == "subject,session,decision,to_session\n001_s,001,skip,\n"
+        table.write_text("subject,session,decision,to_session\n001_s,001,rename,001b\n")
+        assert invoke([*words, "--decisions", str(table)]) == 0
+    found = {row.session: (row.action, row.destination_session) for row in Plan.load(made).sessions}
+    assert found == {"001": ("copy", "001b"), "002": ("copy", "002")}
+
+
+def test_labels_are_shown_and_written_before_they_are_used(xnat, kit, tmp_path, capsys):
+    kit.put(kit.source, "7", "7_MR", kit.uid("7"))
+    kit.put(kit.destination, "0007", "0007_MR", kit.uid("other"))
+    where = [f"{xnat.url}/{project}" for project in (kit.source, kit.destination)]
+    user, password = xnat.accounts["owner"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XNAT_USER", user)
+        patch.setenv("XNAT_PASS", password)
+        rule = "subject={subject:0>4}; session={subject}_MR"
+        path = tmp_path / "labels.csv"
+        assert invoke(["labels", *where, "--label-rule", rule, "-o", str(path)]) == 3
+        assert "the destination has it" in capsys.readouterr().out
+        assert path.read_text() == "subject,session,to_subject,to_session\n7,7_MR,0007,0007_MR\n"
+        path.write_text("subject,session,to_subject,to_session\n7,7_MR,0007,0007_MR2\n")
+        assert invoke(["labels", *where, "--label-map", str(path), "--session-pattern", "[0-9]{4}_MR[0-9]"]) == 0
 
 
 def test_the_matrix_is_complete():

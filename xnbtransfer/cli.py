@@ -203,8 +203,15 @@ def labels(source_: str | None, destination_: str | None, output: str | None, as
 @click.argument("destination_", metavar="DESTINATION", required=False)
 @_parameters(*(name for name in _ALL if name not in ("record_root", "dry_run")))
 @click.option("-o", "--output", default="plan.json", show_default=True, help="The plan: a JSON file to review.")
+@click.option(
+    "--conflicts-to",
+    type=click.Path(dir_okay=False),
+    help="Also write the conflicts as a CSV, to edit for --decisions.",
+)
 @_as_json
-def plan(source_: str | None, destination_: str | None, output: str, as_json: bool, **values: Any) -> int:
+def plan(
+    source_: str | None, destination_: str | None, output: str, conflicts_to: str | None, as_json: bool, **values: Any
+) -> int:
     """Decide what would be done, and write it down. Nothing is written at the destination.
 
     SOURCE and DESTINATION are project IDs, or an address and an ID: https://xnat.example.org/MYPROJECT.
@@ -221,8 +228,10 @@ def plan(source_: str | None, destination_: str | None, output: str, as_json: bo
         made = look(decide(here, there, options, labels=labels), source, here)
     try:
         made.save(output)
+        if conflicts_to:
+            Path(conflicts_to).write_text(html.csv_text(made.decisions_frame()), encoding="utf-8")
     except OSError as problem:
-        raise InputError(f"The plan cannot be written to {output}: {problem.strerror}.") from None
+        raise InputError(f"The plan cannot be written to {problem.filename}: {problem.strerror}.") from None
     code = ExitCode.REFUSED if made.blockers else ExitCode.PROVED
     if as_json:
         _print_json({"path": output, "exit_code": int(code), **made.model_dump(mode="json")})

@@ -238,6 +238,15 @@ class Plan(_Record):
         columns += ["conflict", "decided", "scans", "files", "size_bytes", "because"]
         return pd.DataFrame(rows, columns=columns)
 
+    def decisions_frame(self) -> pd.DataFrame:
+        """What is decided about each session that meets something: a table to edit, and to plan with once more."""
+        rows = [
+            (session.subject, session.session, session.action, "")
+            for session in self.sessions
+            if session.met or session.conflict
+        ]
+        return pd.DataFrame(rows, columns=["subject", "session", "decision", "to_session"], dtype=object)
+
     def resources_frame(self) -> pd.DataFrame:
         """One row per resource that was chosen."""
         columns = [name for name in ResourcePlan.model_fields if not name.endswith("_state")]
