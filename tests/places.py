@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import time
 from dataclasses import dataclass, field
 
 import requests
@@ -28,8 +29,17 @@ class Place:
 
     def writes(self) -> list[dict]:
         """Mutating requests since the place was filled; what only asks is left out."""
+        self._flush()
         sent = [one for one in writes(self.server) if "validate-archive" not in one["path"]]
         return sent[self.before :]
+
+    def _flush(self) -> None:
+        """Wait until the log, which is written after an answer, has come as far as now."""
+        mark = f"/data/mark-{next(_numbers)}"
+        requests.get(self.server.url + mark, auth=self.server.accounts["owner"], timeout=60)
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not any(one["path"] == mark for one in self.server.log()[-20:]):
+            time.sleep(0.01)
 
     def settle(self) -> None:
         """Count writes from here."""

@@ -221,6 +221,20 @@ def test_what_changed_after_the_plan_stops_that_row_only(place, tmp_path):
     assert "changed in the prearchive" in " ".join(result.problems)
 
 
+def test_scans_of_the_same_study_are_merged_only_if_asked(place, tmp_path):
+    place.hold("M1", "T", "007_MR1")
+    uri = place.receive("M1", "T", "007_MR1", scan="2")
+    with place.connect() as connection:
+        connection.build(uri)
+    made, _ = act(place, tmp_path, action="archive", sessions=["M1"])
+    assert made.sessions[0].conflict == "label: same study"
+    _, result = act(place, tmp_path / "merge", action="archive", sessions=["M1"], existing="merge")
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    with place.connect() as connection:
+        (found,) = connection.sessions_with_label(place.project, "M1")
+        assert {row["scan"] for row in connection.files([found["session_id"]])} == {"1", "2"}
+
+
 LOST = [("no-answer-after", 1), ("500-after", 1), ("503", 2), ("expire-sessions", 2), ("reset-before", 2)]
 
 

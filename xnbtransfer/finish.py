@@ -22,7 +22,7 @@ from .diff import is_dicom
 from .errors import InputError, RefusedError, ServerError
 from .findings import finding
 from .inventory import read_inventory
-from .method_options import FinishOptions
+from .method_options import METHODS, FinishOptions
 from .plan import SENDS, Plan, SessionPlan, Side, source_states
 from .record import Record, list_records, open_record
 from .steps import Carrier, files_of, manifest_row
@@ -31,6 +31,7 @@ from .verify import expected_changes, judge, read_back, read_source_scan, same_s
 from .xnat import Connection
 
 PROOF_HOLDS_S = 60.0
+_NO_COPY = ("inventory", "compare", "review", "verify", "unshare", *METHODS)  # templates whose records are of no copy
 _PROVED = (str(Verdict.EQUAL), str(Verdict.EXPLAINED))
 
 
@@ -53,11 +54,11 @@ def copy_record(options: FinishOptions, name: str = "") -> Record:
         found = open_record(Path(options.record_root).expanduser() / name)
     else:
         known = list_records(options.record_root)
-        known = known[(known["template"] == "transfer") & (known["state"] == "sealed") & (known["files"] > 0)]
+        known = known[~known["template"].isin(_NO_COPY) & (known["state"] == "sealed") & (known["files"] > 0)]
         if known.empty:
             raise InputError(f"There is no record of a copy below {options.record_root}.", "Name one with 'record'.")
         found = open_record(Path(options.record_root).expanduser() / known.iloc[0]["record"])
-    if found.summary.get("template") not in ("transfer", "run") or "verdicts" not in found.summary:
+    if found.summary.get("template") in _NO_COPY or "verdicts" not in found.summary:
         raise InputError(f"The record {found.path.name} is not of a copy that was carried out.", "Name one that is.")
     if name and found.path.name != name:
         raise InputError(f"The plan takes up the record {name}, and {found.path.name} was named.", "Name that one.")
@@ -327,13 +328,13 @@ class FinishCarrier(Carrier):
             words = ", ".join(f"{count} {verdict}" for verdict, count in bad.items())
             return kept | {"kept": f"not deleted: of {len(rows)} files {words}"}
         if not rows:
-            return kept | {"kept": "not deleted: no file of it could be compared"}
+            raise RefusedError(f"{change.name} was not deleted: no file of it could be compared.")
         if session_state(self.source.session_item(change.item) or item, files_of(self.source, change.item)) != (
             session_state(item, files)
         ):
-            return kept | {"kept": "not deleted: it changed at the source while it was read"}
+            raise RefusedError(f"{change.name} was not deleted: it changed at the source while it was read.")
         if files_of(self.destination, found["session_id"]) != there:
-            return kept | {"kept": "not deleted: its copy changed while it was read"}
+            raise RefusedError(f"{change.name} was not deleted: its copy changed while it was read.")
         self.proved_at[change.item] = time.monotonic()
         return kept
 

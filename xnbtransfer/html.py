@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from .conflicts import MATRIX
 from .errors import ExitCode
 from .findings import RULES, SEVERITIES, Finding, in_order
 from .values import Result, Verdict
@@ -281,6 +282,7 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
         "findings.csv": "what the checks and the review found, by rule; no values",
         "carried.csv": "resources that were chosen, and what was planned for each",
         "left-behind.csv": "resources that are not carried",
+        "prearchive.csv": "what waited in the prearchive, and the way out",
         "sessions.csv": "one row per session",
         "scans.csv": "one row per scan resource",
         "extra.csv": "files at the destination that the plan does not name",
@@ -399,7 +401,9 @@ def conflicts_table(plan: Any) -> Html:
     """The sessions that meet something at the destination, and what is done about it."""
     frame = plan.to_frame()
     frame = frame[frame["conflict"] != ""]
-    columns = ["subject", "session", "conflict", "action", "because"]
+    server = {one.words: one.server for one in MATRIX.values()}
+    frame = frame.assign(**{"XNAT itself": [server.get(words, "") for words in frame["conflict"]]})
+    columns = ["subject", "session", "conflict", "action", "because", "XNAT itself"]
     return table(frame, f"Conflicts at the destination: {len(frame)}", columns, empty="no session meets a conflict")
 
 

@@ -42,16 +42,16 @@ class _OneServer(PartOptions):
 class ShareOptions(_OneServer):
     """Parameters of ``templates/share.ipynb``: sessions shown in another project of the same server."""
 
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule", "existing", "undo")
-    offered += ("record_root", "dry_run", "reason")
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
+    offered += ("existing", "undo", "record_root", "dry_run", "reason")
     undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
 
 
 class MoveOptions(_OneServer):
     """Parameters of ``templates/move.ipynb``: sessions given to another project of the same server, without a copy."""
 
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule", "existing", "split")
-    offered += ("other_shares", "proof", "record_root", "dry_run", "reason")
+    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
+    offered += ("existing", "split", "other_shares", "proof", "record_root", "dry_run", "reason")
     split: Literal["stop", "share"] = Field(
         "stop",
         description="a subject of whom only some sessions are chosen: stop, or share (it stays and is shown there)",

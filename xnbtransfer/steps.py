@@ -252,6 +252,8 @@ class _Run:
         if not past.doing:
             carrier.look(change)
         if before is None or not past.doing or (carrier.always_fresh and not self._over(change, before)):
+            if carrier.always_fresh and change.session:
+                self._tell("message", "begun", text=f"{change.name}: {change.files} files are read on both sides")
             before = past.before = carrier.before(change)
             self._note(change, "before", kept=before)
             if before.get("kept"):
