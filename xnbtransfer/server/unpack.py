@@ -105,17 +105,14 @@ def _zip_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
             packed, size = _wide(extra)
         late = bool(flags & 8) and not packed
         if method == zipfile.ZIP_DEFLATED:
-            member = _Member(_inflated(flow, None if late else packed))
+            pieces = _inflated(flow, None if late else packed)
         else:
-            member = _Member(_searched(flow) if late else _counted(flow, packed))
+            pieces = _searched(flow) if late else _counted(flow, packed)
         name = raw.decode("utf-8" if flags & 0x800 else "cp437", "replace")
+        member = _Member(_checked(pieces, flow, None if flags & 8 else (crc, size)))
         if not name.endswith("/"):
             yield name, member
         member.finish()
-        if flags & 8:
-            crc, size = _descriptor(flow)
-        if (member.crc, member.size) != (crc, size):
-            raise zipfile.BadZipFile(f"wrong size or checksum of {name[-80:]}")
     tail = b""
     while piece := flow.read(_PIECE):
         tail = (tail + piece)[-(1 << 17) :]
@@ -123,12 +120,24 @@ def _zip_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
         raise EOFError("the zip has no end")
 
 
+def _checked(
+    pieces: Iterator[bytes | memoryview], flow: Flow, expected: tuple[int, int] | None
+) -> Iterator[bytes | memoryview]:
+    """The pieces of an entry; at their end an error, if CRC and size are not those that are said before or behind."""
+    crc = size = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+        size += len(piece)
+        yield piece
+    if (crc, size) != (expected or _descriptor(flow)):
+        raise zipfile.BadZipFile("wrong size or checksum of an entry")
+
+
 class _Member(io.RawIOBase):
-    """One entry of a zip; counts and sums what is read."""
+    """One entry of a zip, to be read to its end."""
 
     def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
         self._pieces, self._left = pieces, memoryview(b"")
-        self.crc = self.size = 0
 
     def readable(self) -> bool:
         return True
@@ -142,8 +151,6 @@ class _Member(io.RawIOBase):
                 piece = next(self._pieces, None)
                 if piece is None:
                     break
-                self.crc = zlib.crc32(piece, self.crc)
-                self.size += len(piece)
                 self._left = memoryview(piece)
             found.append(self._left[:size])
             self._left = self._left[len(found[-1]) :]
@@ -151,7 +158,7 @@ class _Member(io.RawIOBase):
         return found[0].tobytes() if len(found) == 1 else b"".join(found)
 
     def finish(self) -> None:
-        """Read what nobody wanted, so that sum and size are those of the whole."""
+        """Read what nobody wanted."""
         while self.read(_PIECE):
             pass
 
