@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import importlib
+import re
 import warnings
 from pathlib import Path
 
@@ -382,3 +383,35 @@ def test_private_blocks_of_known_vendors_are_not_called_unknown():
             known += "D47" in rules(hits)
             unknown += "D14" in rules(hits)
     assert known > 20 and unknown < known / 3
+
+
+TAGS = st.one_of(
+    st.sampled_from([row.tag.replace("X", "2") for row in attributes()]),
+    st.integers(0, 0xFFFFFFFF).map(lambda number: f"{number:08X}"),
+)
+VRS = st.sampled_from([b"", *re.findall(rb"..", b"AEASATCSDADSDTFDISLOLTOBOWPNSHSQSTTMUIUNUSUT")])
+CHARSETS = st.sampled_from(
+    [b"", b"ISO_IR 100", b"ISO_IR 192", b"\\ISO 2022 IR 149", b"GB18030", b"nonsense", b"\xff\\\\"]
+)
+HEADERS = st.dictionaries(
+    st.lists(TAGS, min_size=1, max_size=3).map(lambda tags: "[0].".join(tags)), st.tuples(VRS, st.binary(max_size=80))
+)
+
+
+@given(HEADERS, CHARSETS, st.booleans())
+def test_no_header_can_stop_a_review(values, charset, known):
+    from xnbtransfer.keys import SessionKey
+    from xnbtransfer.reviewer import Ground, Reviewer
+
+    values["00080005"] = (b"CS", charset)
+    key = SessionKey("001", "001_MR1")
+    reviewer = Reviewer(
+        Ground(source="A", destination="B", sessions={key: key}),
+        identifiers=Identifiers(["Quistelhausen", "Müller"]) if known else None,
+    )
+    part = reviewer.scan("001", "001_MR1", "1")
+    part.file(values, path="a/b.dcm")
+    part.blocking()
+    part.close()
+    assert isinstance(reviewer.findings(), tuple) and reviewer.files == 1
+    reviewer.distinct_values()
