@@ -46,6 +46,7 @@ LAYERS = {
         "review",
         "verify",
         "methods",
+        "fresh",
         "proof",
         "parcels",
         "mounted",

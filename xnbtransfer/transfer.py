@@ -8,8 +8,6 @@ Scans of several sessions are in flight at one time; while a session is compared
 from __future__ import annotations
 
 import collections
-import contextlib
-import dataclasses
 import datetime
 import secrets
 import threading
@@ -20,7 +18,6 @@ from pathlib import Path
 
 from .carrying import Beside, carry_beside
 from .claims import claim, clear_claims
-from .conflicts import Surroundings
 from .control import Control, State, window_open
 from .errors import (
     DiskFullError,
@@ -30,19 +27,18 @@ from .errors import (
     XnbTransferError,
 )
 from .files_door import FilesDoor
+from .fresh import changed_since
 from .history import SessionHistory, read_history
-from .inventory import read_elsewhere, read_inventory, select_sessions
 from .journal import Journal
 from .keys import SessionKey
-from .methods import ImportDoor, Work, meets_other_things, prefix_of
+from .methods import ImportDoor, Work, prefix_of
 from .mounted import MountedSource, mounted_root
-from .options import TransferOptions
-from .plan import SENDS, Plan, SessionPlan, destination_state, source_states
+from .plan import SENDS, Plan, SessionPlan
 from .proof import Proof
 from .receiver_door import ReceiverDoor
 from .review import RunReview
 from .streams import Pace, Seen, Spool
-from .values import Event, Inventory, Result, Verdict
+from .values import Event, Result, Verdict
 from .verify import (
     ARCHIVED,
     IN_PREARCHIVE,
@@ -216,63 +212,24 @@ class _Run:
 
     def _look_again(self, works: list[Work]) -> None:
         """Read both sides again; a session that is not as the plan saw it fails before anything of it is sent."""
-        with ThreadPoolExecutor(1) as threads:
-            reading = threads.submit(self._read_destination, [work.session for work in works])
-            here = self._read_source([work.session for work in works])
-        there, states = reading.result(), source_states(here)
-        now = Surroundings(there)
+        begun = {work.session.key for work in works if work.past.begun}
+        here, changed = changed_since(self.plan, [work.session for work in works], begun, self.source, self.destination)
         self.looked = time.monotonic()
-        changed: dict[int, str] = {}
-        for at, work in enumerate(works):
-            session = work.session
-            if states.get(session.key, "") != session.source_state:
-                changed[at] = f"{session.key} at the source"
-            elif not work.past.begun and (
-                session.destination_state != destination_state(there, session.to, session.StudyInstanceUID)
-                or meets_other_things(session, *now.met(session, session.to))
-            ):
-                changed[at] = f"{session.to} at the destination"
         if len(changed) == len(works):
             raise RefusedError(
                 f"{len(changed)} sessions are no longer as the plan saw them: {', '.join(list(changed.values())[:5])}.",
                 "Plan again and review the new plan; nothing was sent.",
             )
-        for at, what in changed.items():
-            self._failed(works[at], RefusedError(f"{what} is no longer as the plan saw it.", "Plan again."))
-        by_key = {work.session.key: work for work in works}
         listed: dict[SessionKey, dict[tuple[str, str], dict[str, tuple[int, str]]]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
         for row in here.files[columns].itertuples(index=False, name=None):
             of_session = listed.setdefault(SessionKey(row[0], row[1]), {})
             of_session.setdefault((row[2], row[3]), {})[row[4]] = (row[5], row[6])
-        for key, files in listed.items():
-            if key in by_key:
-                by_key[key].listed = files
-
-    def _read_source(self, sessions: list[SessionPlan]) -> Inventory:
-        ids = {session.session_id for session in sessions}
-        project = self.plan.source.project
-        found = read_inventory(
-            self.source, project, select=lambda row: row["session_id"] in ids, prearchive=False, settings=False
-        )
-        if self.options.scan_types:
-            # Only these were planned, so only these are compared; what is gone shows as changed.
-            with contextlib.suppress(InputError):
-                found = select_sessions(found, _only_scan_types(self.options))
-        return found
-
-    def _read_destination(self, sessions: list[SessionPlan]) -> Inventory:
-        labels = {session.destination_session for session in sessions}
-        uids = {session.StudyInstanceUID for session in sessions}
-        found = read_inventory(
-            self.destination,
-            self.plan.destination.project,
-            select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
-            settings=False,
-        )
-        if all(session.met_elsewhere is None for session in sessions):
-            return found
-        return dataclasses.replace(found, elsewhere=read_elsewhere(self.destination, uids - {""}))
+        for work in works:
+            work.listed = listed.get(work.session.key, {})
+            if work.session.key in changed:
+                what = changed[work.session.key]
+                self._failed(work, RefusedError(f"{what} is no longer as the plan saw it.", "Plan again."))
 
     # -- which step when ----------------------------------------------------------------------------------------
 
@@ -654,11 +611,3 @@ def _release(work: Work) -> None:
     if work.claim is not None:
         work.claim.release()
         work.claim = None
-
-
-def _only_scan_types(options: TransferOptions) -> TransferOptions:
-    return TransferOptions(
-        source_project=options.source_project,
-        destination_project=options.destination_project,
-        scan_types=options.scan_types,
-    )
