@@ -75,6 +75,18 @@ def test_what_is_mounted_is_not_downloaded_and_proved_all_the_same(server, kit, 
     assert len(result.files) == 4 and set(result.files["verdict"]) <= {"equal", "changed as explained"}
 
 
+def test_what_goes_byte_for_byte_is_read_from_there_too(server, kit, root, tmp_path):
+    mount(kit, root)
+    waivers = tmp_path / "waivers.yaml"
+    waivers.write_text("format: 1\nwaivers: [{rule: S13, scope: {everywhere: true}, reason: 'reviewed, ticket 17'}]\n")
+    since = logged(server)
+    result = copied(server, kit, tmp_path / "run", method="files", waivers=str(waivers))
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    assert result.messages[0].startswith("4 files of 2 scan resources")
+    # What is left are the two zips that the destination is read back by.
+    assert downloads(server, since) == 2 and kit.files(kit.destination) == kit.files(kit.source)
+
+
 def test_it_is_not_read_where_the_parameters_say_so(server, kit, root, tmp_path):
     mount(kit, root)
     since = logged(server)

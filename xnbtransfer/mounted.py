@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from .plan_file import Plan
 from .xnat import Connection
@@ -58,17 +60,27 @@ class MountedSource:
 
     def open_scan(self, session_id: str, scan: str, resource: str):
         """A zip of one resource of a scan, as of a connection; from disk the first time, if all of it is there."""
+        found = self._found(session_id, scan, resource)
+        return contextlib.nullcontext(found) if found else self._source.open_scan(session_id, scan, resource)
+
+    def open_resource(self, path: str, resource: str):
+        """The same by the address of a scan, as files that go byte for byte are asked for."""
+        place = re.fullmatch(r"/data/experiments/([^/]+)/scans/([^/]+)", path)
+        found = self._found(unquote(place[1]), unquote(place[2]), resource) if place else None
+        return contextlib.nullcontext(found) if found else self._source.open_resource(path, resource)
+
+    def _found(self, session_id: str, scan: str, resource: str) -> Iterator[bytes] | None:
         at = (session_id, scan, resource)
         with self._lock:
             first = at not in self._tried
             self._tried.add(at)
         found = self._on_disk(*at) if first else None
         if not found:
-            return self._source.open_scan(session_id, scan, resource)
+            return None
         with self._lock:
             self.files_read += len(found)
             self.scans_read += 1
-        return contextlib.nullcontext(_zip_of(found))
+        return _zip_of(found)
 
     def _on_disk(self, session_id: str, scan: str, resource: str) -> dict[str, Path] | None:
         """Path to file of all that the server lists for a scan, or None where one is missing or of another size."""
