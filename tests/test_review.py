@@ -336,6 +336,23 @@ def test_the_review_as_a_record(ward, tmp_path):
     assert "blocking findings" in page and "PatientName" in page
 
 
+def test_a_transfer_with_a_review_of_every_file_keeps_what_it_found(ward, tmp_path):
+    bad = ward.series("002", "002_MR1", count=4)
+    bad[1].PatientBirthDate = "19470311"
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1")})
+    ward.store("002", "002_MR1", {"1": bad})
+    user, password = ward.server.accounts["owner"]
+    env = {"XNAT_HOST": ward.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+    options = ward.options(review="all", archive=True, record_root=str(tmp_path))
+    found = open_record(run_template("transfer", options, env=env))
+    assert found.summary["exit_code"] == ExitCode.REFUSED
+    rows = found.table("findings")
+    assert list(rows[rows["severity"] == "blocking"]["element"]) == ["PatientBirthDate"]
+    assert list(found.table("sessions")["state"]) == ["archived", "failed"]
+    assert not [path.name for path in found.data.iterdir() if "19470311" in path.read_text(encoding="utf-8")]
+    assert "Review of every file while it was copied" in found.page.read_text(encoding="utf-8")
+
+
 def test_values_are_shown_on_a_terminal_and_nowhere_else(ward, monkeypatch, tmp_path, capsys):
     ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", SeriesDescription="seen by \x1b[31mnobody")})
     user, password = ward.server.accounts["owner"]
