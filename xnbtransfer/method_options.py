@@ -72,6 +72,9 @@ class PrearchiveOptions(PartOptions):
     action: Literal["review", "archive", "rebuild", "move", "delete"] = Field(
         "review", description="review, archive (with label_map under other labels), rebuild, move or delete"
     )
+    existing: Literal["skip", "stop", "merge", "replace"] = Field(
+        "skip", description="what to do where the archive has the same study: skip, stop, merge or replace"
+    )
     statuses: Labels = Field((), description="statuses to take (READY, CONFLICT, ERROR, RECEIVING); none: all")
     to_project: str = Field("", description="project ID that the rows are moved to")
     proof: str = Field("all", description="all (every file is read before and after) or listing")
