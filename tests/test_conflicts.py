@@ -331,6 +331,19 @@ def test_labels_are_shown_and_written_before_they_are_used(xnat, kit, tmp_path, 
         assert invoke(["labels", *where, "--label-map", str(path), "--session-pattern", "[0-9]{4}_MR[0-9]"]) == 0
 
 
+def test_many_studies_are_looked_for_in_few_requests(xnat, kit):
+    kit.put(kit.third, "S", "E", kit.uid("E"))
+    others = [kit.uid("none", str(number)) for number in range(1000)]
+    with as_(xnat, "owner") as destination:
+        for uids in ([kit.uid("E")], [kit.uid("E"), *others]):
+            before = destination.requests
+            assert [row["session"] for row in destination.sessions_with_uids(uids)] == ["E"]
+            assert destination.requests - before == 1
+        assert destination.sessions_with_uids([]) == []
+    with as_(xnat, "outsider") as stranger:
+        assert stranger.sessions_with_uids([kit.uid("E")]) == [], "what a user may not see is not met"
+
+
 def test_the_matrix_is_complete():
     table = matrix_frame()
     assert len(table) == len(MATRIX) == 12
