@@ -23,6 +23,7 @@ from .script import expectation
 
 # One row per place up to here; more of the same rule and element are told in one row.
 _PLACES = {"blocking": 20, "warning": 4, "note": 4}
+_TEXTS = 100_000  # distinct texts that are remembered; nobody reads more
 _QUIET = frozenset(rule for rule, about in RULES.items() if rule[0] == "D" and about.severity == "note")
 # Where XNAT looks for routing text, in its order (XNAT documentation; ClassicDicomObjectIdentifier).
 _ROUTED = ("00104000", "00324000", "001021B0", "00081030", "00080050")
@@ -161,7 +162,8 @@ class Reviewer:
                 found.append(finding("C08", f"Transfer syntaxes: {told}.", project=self.ground.source))
             if self._texts:
                 elements = {element for element, _ in self._texts}
-                sentence = f"{len(self._texts)} distinct texts in {len(elements)} elements were not read by a person."
+                count = f"{len(self._texts)}{' or more' if len(self._texts) >= _TEXTS else ''}"
+                sentence = f"{count} distinct texts in {len(elements)} elements were not read by a person."
                 found.append(finding("D50", sentence, project=self.ground.source))
         return in_order(together(self.ground.policy.applied(found), self.ground.source))
 
@@ -203,6 +205,8 @@ class Reviewer:
             part.counts.clear()
             self.files += part.files
             for (element, text), files in part.texts.items():
+                if len(self._texts) >= _TEXTS and (element, text) not in self._texts:
+                    continue
                 row = self._texts.setdefault((element, text), [0, set()])
                 row[0] += files
                 row[1].add(key)
