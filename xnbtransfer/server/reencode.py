@@ -28,6 +28,8 @@ IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
 DEFLATED_LE = "1.2.840.10008.1.2.1.99"
 _LONG = frozenset([b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"])
+_SHORT = frozenset([b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH",
+                    b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"])
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 BULK = 0x54000000
@@ -319,8 +321,13 @@ def _parse(buf: bytes, stream: BinaryIO) -> Header:
     encoding = _Encoding(syntax)
     elements, size, last = [], len(buf), -1
     head, long_vrs = encoding.head, (b"SQ", b"UN")
+    unpack, quick = encoding.short.unpack_from, size - 8 if encoding.explicit else -1
     while pos < size:
-        tag, vr, start, length = head(buf, pos)
+        group, element, vr, length = unpack(buf, pos) if pos <= quick else (0, 0, b"", 0)
+        if vr in _SHORT:  # most elements, without a call for each of them
+            tag, start = group << 16 | element, pos + 8
+        else:
+            tag, vr, start, length = head(buf, pos)
         if tag >= BULK:
             break
         if tag <= last:

@@ -262,6 +262,7 @@ class Waiting:
                 "SELECT DISTINCT series_uid, scan FROM prearchive_files WHERE row_pk=?", (row.id,))}
             names: dict[tuple[str, str], dict[str, str]] = {}
             taken: dict[tuple[str, str], set[str]] = {}
+            made: set[tuple[str, str]] = set()
             for file in _exchanged(row, files):
                 found = file.identity
                 scan = scans.get(found.series_uid) or _free_id(found, set(scans.values()))
@@ -284,7 +285,9 @@ class Waiting:
                     names[place][found.sop_uid] = name
                     taken[place].add(name)
                 target = self.file_path(row, scan, file.resource, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                if place not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(place)
                 os.replace(file.path, target)
                 size, md5 = file.size, file.md5
                 if spoil(target, thing):
