@@ -350,3 +350,24 @@ def test_a_status_that_is_set(desk, status):  # noqa: F811
 def test_other_formats_of_a_row_are_refused(desk):  # noqa: F811
     uri = desk.to_prearchive(series(1, 1))
     assert desk.owner.get(uri, params={"format": "tar"}).status_code == 400
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_archiving_that_is_listened_to(desk, again):  # noqa: F811
+    if again:
+        assert desk.to_archive(series(1, 1), session="S1_MR1").status_code == 200
+    uri, key = desk.to_prearchive(series(1, 1)), f"A_{desk.project}"
+    answer = desk.owner.post("/data/services/archive", params={"src": uri, "http-session-listener": key},
+                             allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"].endswith(f"/data/status/{key}")) == (303, True)
+    found = desk.wait_for(lambda: (one := desk.owner.get(f"/xapi/event_tracking/{key}").json())["succeeded"] is not None
+                          and one)
+    assert found["succeeded"] is not again
+    assert found["finalMessage"].startswith("FAILED" if again else f"Archive:{desk.archive_path}/subjects/S1")
+    assert [row["status"] for row in desk.waiting()] == (["CONFLICT"] if again else [])
+
+
+def test_archiving_into_a_project_that_does_not_exist(desk):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 1))
+    assert desk.owner.post("/data/services/archive", params={"src": uri, "project": "NOWHERE"}).status_code == 404
+    assert [row["status"] for row in desk.waiting()] == ["READY"]

@@ -12,17 +12,18 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import anonymise, answers, clock
+from . import anonymise, answers, clock, tracking
 from .answers import Refusal
 from .faulty_files import slow_archive
 from .identify import clean
@@ -313,19 +314,39 @@ def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     row = rows[0]
     code = prearchive_code(state, row)
     target = state.project(given["project"]) if given.get("project") else None
-    try:
-        uri = archive_row(
-            state, row, user, merge=True, override=override, overwrite_files=override or code == 5,
-            project=target["id"] if target else "", subject=given.get("subject", ""), label=given.get("session", ""),
-            quarantine=quarantine)
-    except Refusal as refusal:
-        if refusal.status in (403, 404):
-            raise
-        raise Refusal(500, f"FAILED: {refusal.message}") from refusal
+    if given.get("project") and target is None:
+        raise Refusal(404, f"Unable to identify project: {given['project']}")
+
+    def one() -> str:
+        try:
+            return archive_row(
+                state, row, user, merge=True, override=override, overwrite_files=override or code == 5,
+                project=target["id"] if target else "", subject=given.get("subject", ""),
+                label=given.get("session", ""), quarantine=quarantine)
+        except Refusal as refusal:
+            if refusal.status in (403, 404):
+                raise
+            raise Refusal(500, f"FAILED: {refusal.message}") from refusal
+
+    base = str(request.base_url).rstrip("/")
+    if key := given.get("http-session-listener"):
+        Waiting(state).set_status(row, "QUEUED_ARCHIVING")
+        in_background("archive", _archive_heard, request.app.state.tracking.begin(request, key), one)
+        return Response(status_code=303, headers={"Location": f"{base}/data/status/{quote(key, safe='')}"})
+    uri = one()
     auto = given.get("auto-archive")
     if is_true(given.get("redirect")) or (auto is None and row.autoarchive.startswith("AutoArchive")):
-        return Response(status_code=303, headers={"Location": f"{str(request.base_url).rstrip('/')}{uri}"})
+        return Response(status_code=303, headers={"Location": f"{base}{uri}"})
     return Response(f"{uri}\r\n", headers={"Content-Type": "text/uri-list;charset=ISO-8859-1"})
+
+
+def _archive_heard(progress: tracking.Progress, one: Callable[[], str]) -> None:
+    """Archive one session while somebody asks how far it is."""
+    progress.say("Archiving")
+    try:
+        progress.end(tracking.address(one()))
+    except Refusal as refusal:
+        progress.end(refusal.message, False)
 
 
 def _archive_later(state: State, rows: list[Row], user: str, given: dict[str, str], quarantine: bool) -> None:
