@@ -58,6 +58,18 @@ def test_what_the_scripts_rewrite_is_named(ward):
     assert "StudyDescription" in sentence(made, "S01")
 
 
+def test_what_the_script_writes_is_harmless_and_what_it_replaces_is_said(ward):
+    where = f"/xapi/anonymize/projects/{ward.destination}"
+    script = '(0010,4000) := "FIXED TEXT"\n-(0008,0080)\n'
+    assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
+    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}).status_code == 200
+    values = {"PatientComments": "FIXED TEXT", "InstitutionName": "Some Place", "ImageComments": "fixed text"}
+    ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1", count=1, **values)})
+    made = ward.plan()
+    assert "D21" not in told(made)
+    assert "script replaces it on arrival" in sentence(made, "D12")
+
+
 def test_a_series_import_filter_names_the_scans_that_it_drops(ward):
     text = json.dumps({"mode": "blacklist", "list": "series 2\n.*localizer.*"})
     where = f"/data/projects/{ward.destination}/config/seriesImportFilter/config"

@@ -45,6 +45,8 @@ class Ground:
         Labels at the source to labels at the destination.
     written : frozenset of str
         What the destination's scripts write, in lower case.
+    rewritten : frozenset of str
+        The elements that they set or remove, by keyword.
     receiver : bool
         The files go to a DICOM receiver, which follows routing text.
     """
@@ -54,6 +56,7 @@ class Ground:
     sessions: Mapping[SessionKey, SessionKey]
     policy: Policy = field(default_factory=Policy)
     written: frozenset[str] = frozenset()
+    rewritten: frozenset[str] = frozenset()
     receiver: bool = False
 
     @property
@@ -72,13 +75,15 @@ def ground_of(plan: Plan) -> Ground:
         f"{side}_script": settings.get(f"{side}_script") if settings.get(f"{side}_script_on") else None
         for side in ("site", "project")
     }
-    written = expectation(**scripts, project="", subject="", session="").values.values()
+    expected = expectation(**scripts, project="", subject="", session="")
+    exact = (path for path in (*expected.values, *expected.removed) if re.fullmatch(r"[0-9A-F]{8}", path))
     return Ground(
         source=plan.source.project,
         destination=plan.destination.project,
         sessions={row.key: row.to for row in plan.sessions},
         policy=plan.policy,
-        written=frozenset(text.casefold() for text in written if text),
+        written=frozenset(text.casefold() for text in expected.values.values() if text),
+        rewritten=frozenset(map(element_words, exact)),
         receiver=plan.options.get("method") == "receiver",
     )
 
@@ -453,6 +458,8 @@ def _row(ground: Ground, rule: str, element: str, place: tuple[str, str, str], f
         sentence = f"{where}: {told(element, count)}."
     else:
         sentence = f"{where}: {element}, in {files} file{'' if files == 1 else 's'}."
+    if element in ground.rewritten and RULES[rule].severity != "note":
+        sentence += " The destination's script replaces it on arrival; it is sent all the same."
     more = {"severity": "blocking"} if rule == "R01" and ground.receiver else {}
     return finding(
         rule, sentence, project=ground.source, subject=subject, session=session, scan=scan, element=element,
