@@ -32,7 +32,7 @@ from .findings import Finding, finding, in_order
 from .identities import Identifiers
 from .keys import SessionKey
 from .label_rules import chosen_labels, read_rule
-from .labels import LabelMap, check_labels
+from .labels import LabelMap, check_labels, label_map_of
 from .options import TransferOptions
 from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
 from .policy import read_policy
@@ -106,7 +106,7 @@ def plan(
     destination: Inventory,
     options: TransferOptions,
     *,
-    labels: LabelMap | None = None,
+    labels: LabelMap | pd.DataFrame | None = None,
     decisions: Decisions | pd.DataFrame | None = None,
 ) -> Plan:
     """Decide what would be done with every selected session of the source.
@@ -119,8 +119,8 @@ def plan(
         The destination project, with the files of the sessions that could be met.
     options : TransferOptions
         Read here and nowhere below.
-    labels : LabelMap, optional
-        Where the labels change; without it as the options say.
+    labels : LabelMap or frame, optional
+        Where the labels change, e.g. a crosswalk that was edited in place; without it as the options say.
     decisions : Decisions or frame, optional
         What was decided about single sessions; without it as the options say.
 
@@ -147,6 +147,8 @@ def plan(
         )
     if labels is None:
         labels = chosen_labels(options, source.sessions, source.project)
+    elif isinstance(labels, pd.DataFrame):
+        labels = label_map_of(labels)
     if decisions is None:
         decisions = read_decisions(options.decisions) if options.decisions else Decisions()
     elif isinstance(decisions, pd.DataFrame):
