@@ -114,12 +114,15 @@ def _with_types(destination: Connection, here: Inventory, there: Inventory) -> I
 
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
-    """The destination, with the files of those of its sessions that the selected ones could meet."""
+    """The destination as :func:`read_sides` reads it, for sessions of the source that were read before."""
     keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-    wanted, uids = {labels(key).session for key in keys}, set(here.sessions["StudyInstanceUID"]) - {""}
-    return read_inventory(
+    studies = set(here.sessions["StudyInstanceUID"]) - {""}
+    wanted, uids = {labels(key).session for key in keys}, {one for uid in studies for one in study_uids(uid)}
+    found = read_inventory(
         destination, project, select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids
     )
+    found = dataclasses.replace(found, elsewhere=read_elsewhere(destination, studies))
+    return _with_types(destination, here, found)
 
 
 class Watcher(Protocol):

@@ -12,10 +12,10 @@ from conftest import Road
 
 from xnbtransfer import html
 from xnbtransfer.widgets import Guide, Records, RecordShelf
+from xnbtransfer.widgets.app import PAGES
 from xnbtransfer.widgets.closing import output
 from xnbtransfer.widgets.steps import NAMES
 from xnbtransfer.widgets.story import chapter
-from xnbtransfer.widgets.views import PAGES
 
 
 def until(condition, what: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import traitlets
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xnbtransfer.widgets
@@ -60,6 +60,7 @@ def test_a_selection_in_the_browser_is_a_list_of_keys():
     assert table.selected == heard[-1] == [key(0), key(2), key(15)]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 99)))
 def test_what_is_selected_is_selected(rows):
     table = SessionTable(sessions(100))

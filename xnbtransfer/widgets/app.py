@@ -17,11 +17,29 @@ from ..html import Html
 from ..pictures import Picture
 from .forms import Stepper
 from .models import GuidedTransfer
+from .page import Page
 from .runner import GOING
 from .steps import GLYPHS, NAMES, STEPS
 from .story import chapter
-from .views import PAGES, Page, RunPage
+from .views import ChoosePage, ComparePage, ConnectPage
+from .views_plan import LabelsPage, PlanPage, ReviewPage
+from .views_run import FinishPage, RecordPage, RunPage, VerifyPage
 
+PAGES: dict[str, type[Page]] = {
+    page.name: page
+    for page in (
+        ConnectPage,
+        ChoosePage,
+        ComparePage,
+        LabelsPage,
+        ReviewPage,
+        PlanPage,
+        RunPage,
+        VerifyPage,
+        FinishPage,
+        RecordPage,
+    )
+}
 TICK_S = 0.25
 BEAT_S = 20.0
 _log = logging.getLogger("xnbtransfer.widgets")
@@ -53,7 +71,7 @@ class Guide(ipw.VBox):
         super().__init__([self.header, self.banner])
         self.add_class("xnb-guide")
         self.header.on_go(lambda name: self.safely(self.transfer.show, name))
-        self.transfer.observe(lambda change: self.refresh(), "version")
+        self.transfer.observe(lambda change: self._look_again(), "version")
         if transfer is None:
             self.safely(self.transfer.connect_from_environment)
         self.refresh()
@@ -127,17 +145,25 @@ class Guide(ipw.VBox):
     def refresh(self) -> None:
         """Show the model as it is now."""
         with self._lock:
+            page = self.page
+            if self.children[-1] is not page.box:
+                self.children = [self.header, self.banner, page.box]
+            page.refresh_all()
             states = {step.name: self.transfer.state(step.name) for step in STEPS}
             self.header._steps = [
                 [step.name, step.title, str(states[step.name]), GLYPHS.get(states[step.name], "")] for step in STEPS
             ]
             self.header._current = self.transfer.step
             self.header._busy = self.transfer.busy
-            page = self.page
-            if self.children[-1] is not page.box:
-                self.children = [self.header, self.banner, page.box]
-            page.refresh_all()
             self._tell()
+
+    def _look_again(self) -> None:
+        """The model changed. A page that cannot be drawn must not stop what the model is doing."""
+        try:
+            self.refresh()
+        except Exception as problem:  # noqa: BLE001 - logged and shown
+            _log.exception("a page could not be drawn")
+            self._say(f"Unexpected {type(problem).__name__}: {problem}")
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

@@ -16,7 +16,8 @@ from ..record import Record, list_records, open_record
 from ..values import Result
 from ..verify import verify
 from ..xnat import connect
-from .models import default_record_root
+from .page import button
+from .selection import default_record_root
 from .table import SessionTable
 
 COLUMNS = ["record", "state", "result", "source", "destination", "user", "files"]
@@ -113,8 +114,9 @@ class Records(ipywidgets.VBox):
             height=260,
         )
         self._told = ipywidgets.HTML()
-        self._again = ipywidgets.Button(description="Read the folder again")
-        self._verify = ipywidgets.Button(description="Verify at the destination", disabled=True)
+        self._again = button("Read the folder again")
+        self._verify = button("Verify at the destination")
+        self._verify.disabled = True
         self._busy = False
         self.table.on_current(lambda key: self._do(self._open))
         self._again.on_click(lambda _: self._do(self._read))

@@ -125,12 +125,14 @@ def _labels(transfer: GuidedTransfer) -> list[Any]:
 
 def _review(transfer: GuidedTransfer) -> list[Any]:
     options = transfer.made.options
-    chosen = {name: options[name] or "(none)" for name in ("existing", "proof", "workers", "reason")}
+    chosen = {name: options[name] or "(none)" for name in ("existing", "review", "proof", "workers", "reason")}
     chosen["archive"] = "yes, after the comparison" if options["archive"] else "no, sessions wait in the prearchive"
     return [
         html.pairs(chosen, "How"),
         html.settings_table(transfer.made.source.settings, transfer.made.destination.settings),
         html.findings_table(transfer.made),
+        html.review_table(transfer.made),
+        html.policy_table(transfer.made),
     ]
 
 
