@@ -59,6 +59,7 @@ class Site:
         self.url, self.people, self.real = url, people, real
         self.prefix = f"XT{secrets.token_hex(3).upper()}"
         self._agents: dict[str, Agent] = {}
+        self._made: list[Desk] = []
         self._numbers = itertools.count(1)
         build = requests.get(f"{url}/xapi/siteConfig/buildInfo", timeout=60)
         self.version = build.json()["version"] if build.ok else "1.6"
@@ -118,13 +119,19 @@ class Site:
         return f"{self.prefix}_{next(self._numbers)}"
 
     def desks(self, roles: tuple[str, ...] = ("member", "collaborator")) -> Iterator[Desk]:
-        """One fresh project, removed afterwards."""
+        """One fresh project; from a real XNAT it is removed at the end of all tests."""
         found = Desk(self, roles)
-        try:
-            yield found
-        finally:
-            if self.real:
-                found.owner.delete(found.path, params={"removeFiles": "true"})
+        self._made.append(found)
+        yield found
+
+    def clear(self) -> None:
+        """Remove the projects that were made; twice, since what was moved can hold another one back."""
+        for _ in range(2):
+            for found in list(self._made):
+                gone = found.owner.delete(found.path, params={"removeFiles": "true"})
+                if gone.status_code in (200, 404):
+                    self._made.remove(found)
+        assert not self._made, f"left at the server: {', '.join(found.project for found in self._made)}"
 
     def renew(self) -> None:
         """Log everybody in anew: XNAT keeps a person's rights for as long as a log-in lasts."""
@@ -164,9 +171,11 @@ def real_site(address: str, pair: tuple[str, str]) -> Iterator[Site]:
                 made.append(login)
                 site.people[role] = (login, password)
         yield site
+        site.clear()
     finally:
         for login in made:
-            asking.put(f"/xapi/users/{login}/enabled/false")
+            gone = asking.put(f"/xapi/users/{login}/enabled/false")
+            assert gone.status_code in (200, 304), f"the account {login} is left enabled: {gone.status_code}"
         asking.delete("/data/JSESSION")
         asking.close()
         site.close()

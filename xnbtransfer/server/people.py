@@ -150,6 +150,11 @@ async def new_user(request: Request) -> Response:
     return await run_in_threadpool(_save, request, given)
 
 
+def enable(request: Request) -> Response:
+    """PUT /xapi/users/NAME/enabled/FLAG, for administrators; log-ins of who is disabled end."""
+    return _save(request, {"enabled": request.path_params["flag"].lower() not in ("false", "0")})
+
+
 def _save(request: Request, given: Mapping[str, Any]) -> Response:
     state: State = request.app.state.xnat
     if not state.is_admin(request.state.user):
@@ -266,6 +271,7 @@ routes = [
     Route("/xapi/users/active", active),
     Route("/xapi/users/active/{login}", active_of, methods=["GET", "DELETE"]),
     Route("/xapi/users/{login}", new_user, methods=["PUT"]),
+    Route("/xapi/users/{login}/enabled/{flag}", enable, methods=["PUT"]),
     Route("/xapi/users/{login}/groups", groups),
     Route("/xapi/users/{login}/roles", roles),
     Route("/data/projects/{p}/users", members),
