@@ -131,7 +131,7 @@ class SessionTable(anywidget.AnyWidget):
             title = self._titles.get(name) or _HEADINGS.get(name, name.replace("_", " "))
             longest = max((len(str(value)) for value in values), default=0) if kind == "text" else 8
             longest = min(longest, {"because": 52, "record": 58}.get(name, 30))
-            width = max(len(title) + 2, longest, 15 if kind == "status" else 6)
+            width = max(len(title) + 2, longest, (24 if name == "verdict" else 15) if kind == "status" else 6)
             found.append(
                 {"name": name, "title": title, "kind": kind, "editable": name in self._editable, "width": width}
             )
