@@ -141,7 +141,8 @@ def look_again(plan: ChangePlan, carrier: Carrier, journal: str | Path, connecti
     Result
         The verdicts of the run where it still holds; "different" where it does not.
     """
-    return _Run(plan, carrier, tuple(dict.fromkeys(connections)), _ReadOnly(read_journal(journal)), None, None).go()
+    seen = _ReadOnly(read_journal(journal))
+    return _Run(plan, carrier, tuple(dict.fromkeys(connections)), seen, None, Control()).go()
 
 
 class _ReadOnly:
