@@ -7,7 +7,7 @@ import json
 
 import pytest
 from archive_kit import Kit, logged
-from conftest import Person
+from people import Person
 from roads import WRITES, as_
 
 from xnbtransfer import server as embedded

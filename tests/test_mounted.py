@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 from archive_kit import Kit, logged
-from conftest import Person
+from people import Person
 from roads import as_
 
 from xnbtransfer import server as embedded

@@ -39,7 +39,7 @@ def server():
 @pytest.fixture
 def places(server, request):
     """Two subjects with nothing but a resource at the first."""
-    from conftest import Person
+    from people import Person
 
     kit = Kit(lambda role: Person(server, role))
     here, there = subject_path(kit.source, "S1"), subject_path(kit.destination, "S1")

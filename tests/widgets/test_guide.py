@@ -8,7 +8,7 @@ import time
 import nbformat
 import pandas as pd
 import pytest
-from conftest import Road
+from guide_roads import Road
 
 from xnbtransfer import html
 from xnbtransfer.widgets import Guide, Records, RecordShelf

@@ -1,0 +1,27 @@
+"""Somebody at a server, over plain HTTP."""
+
+from __future__ import annotations
+
+import requests
+
+from xnbtransfer.server import RunningServer
+
+
+class Person(requests.Session):
+    """A role logged in at a server; paths are relative to its address."""
+
+    def __init__(self, server: RunningServer, role: str) -> None:
+        super().__init__()
+        self.server, self.login = server, server.accounts[role][0]
+        self.auth = server.accounts[role]
+        self.headers["User-Agent"] = "python-requests"
+
+    def request(self, method, url, *args, **kwargs):
+        kwargs.setdefault("timeout", 60)
+        return super().request(method, self.server.url + url, *args, **kwargs)
+
+    def rows(self, url: str, **params: str) -> list[dict]:
+        """The rows of a list."""
+        answer = self.get(url, params={"format": "json", **params})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["ResultSet"]["Result"]
