@@ -17,7 +17,7 @@ from starlette.routing import Route
 from . import folders, places, removing, zips
 from .answers import Refusal, catalog, flag, table, text
 from .places import Place
-from .state import State, too_long
+from .state import State, safe, too_long
 from .uploads import upload
 from .workflows import justified
 
@@ -188,7 +188,7 @@ def _download(state: State, found, query) -> Response:
             path = (
                 state.file_path(holder["pk"], row["path"])
                 if "/" in row["path"]
-                else folders[holder["pk"]] / row["path"]
+                else folders[holder["pk"]] / safe(row["path"])
             )
             yield name, path
 
