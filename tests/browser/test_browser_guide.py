@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from lab import Lab, button, press, shot, step_is, violations
 from playwright.sync_api import Page, expect
 
+from xnbtransfer.journal import read_journal
 from xnbtransfer.record import open_record
 
 SLOW = [{"fault": "latency", "path": "/data/services/import", "delay_s": 1.0}]
@@ -225,8 +225,8 @@ def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, fol
     expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
     record = open_record(folder / name)
     assert record.summary["exit_code"] == 0 and record.summary["verdicts"]["changed as explained"] == 144
-    sent = [json.loads(line) for line in record.journal.read_text().splitlines()]
-    sent = [(one["session"], one["scan"]) for one in sent if one["kind"] == "sent"]
+    entries = read_journal(record.journal)
+    sent = [(one["session"], one["scan"]) for one in entries if one["kind"] == "sent"]
     assert len(sent) - len(set(sent)) <= 4, "at most one scan a worker is sent twice"
 
 
