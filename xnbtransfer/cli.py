@@ -378,41 +378,56 @@ def _ask(folder: str) -> Control:
     return Control(folder)
 
 
+def _tell_asked(folder: str, asked: str, sentence: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"folder": folder, "asked": asked})
+    else:
+        click.echo(f"The run in {folder} {sentence}.")
+
+
 @cli.command()
 @click.argument("folder", type=click.Path())
-def pause(folder: str) -> None:
+@_as_json
+def pause(folder: str, as_json: bool) -> None:
     """Hold a run: the scans in flight are finished, and nothing new is begun.
 
     FOLDER is the folder of the run, or its unfinished record.
     """
     _ask(folder).ask_to_pause()
-    click.echo(f"The run in {folder} pauses. 'xnbtransfer resume {folder}' lets it go on.")
+    _tell_asked(folder, "pause", f"pauses. 'xnbtransfer resume {folder}' lets it go on", as_json)
 
 
 @cli.command()
 @click.argument("folder", type=click.Path())
-def resume(folder: str) -> None:
+@_as_json
+def resume(folder: str, as_json: bool) -> None:
     """Let a run that was held go on."""
     _ask(folder).resume()
-    click.echo(f"The run in {folder} goes on.")
+    _tell_asked(folder, "resume", "goes on", as_json)
 
 
 @cli.command()
 @click.argument("folder", type=click.Path())
-def cancel(folder: str) -> None:
+@_as_json
+def cancel(folder: str, as_json: bool) -> None:
     """End a run in order after the scans in flight; another run over the same folder goes on from there."""
     _ask(folder).ask_to_stop()
-    click.echo(f"The run in {folder} ends after what is in flight.")
+    _tell_asked(folder, "cancel", "ends after what is in flight", as_json)
 
 
 @cli.command()
 @click.argument("record", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder to make.")
-def shareable(record: str, output: str) -> None:
+@_as_json
+def shareable(record: str, output: str, as_json: bool) -> None:
     """Copy a sealed record for others: verdicts and digests, without crosswalk, labels, file names, dates and UIDs."""
     from .shareable import share_record
 
-    click.echo(f"The copy is in {share_record(record, output)}.")
+    made = share_record(record, output)
+    if as_json:
+        _print_json({"path": str(made)})
+    else:
+        click.echo(f"The copy is in {made}.")
 
 
 @cli.command()

@@ -97,6 +97,8 @@ def _zip_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
             raise EOFError("the zip ends inside the head of an entry")
         flags, method, crc, packed, size, name_size, extra_size = struct.unpack("<6xHH4xLLLHH", flow.read(30))
         raw, extra = flow.read(name_size), flow.read(extra_size)
+        if len(raw) < name_size or len(extra) < extra_size:
+            raise EOFError("the zip ends inside the head of an entry")
         if flags & 1:
             raise NotImplementedError("the zip is encrypted")
         if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
