@@ -385,7 +385,7 @@ class PrearchiveCarrier(Carrier):
             return False
         row = self.connection.prearchive_row(change.item)
         if row is None:
-            return since_s < 5 and step.verb != "delete"  # its new place may be listed a moment later
+            return since_s < 5  # it went between two looks, or its new place is listed a moment later
         if row["status"] not in IDLE:
             return True
         # The services answer before anything happened; a refusal was an answer, too.

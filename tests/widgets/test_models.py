@@ -201,14 +201,20 @@ def test_somebody_without_rights_is_stopped_at_the_review(reading_road):
     assert any("may not create" in sentence for sentence in transfer.blockers("review"))
 
 
-def test_cancelled_and_gone_on_with(road):
-    road.server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
-    transfer = road.to("run", workers=1)
+def cut_off(transfer):
+    """Start a run and cancel it once its first scan is sent; returns its runner."""
     seen = threading.Event()
     runner = transfer.start()
     runner.on_change(lambda: runner.progress().files and seen.set())
     assert seen.wait(60)
     transfer.cancel()
+    return runner
+
+
+def test_cancelled_and_gone_on_with(road):
+    road.server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
+    transfer = road.to("run", workers=1)
+    runner = cut_off(transfer)
     runner.wait(60)
     assert runner.state == RunState.CANCELLED
     progress = transfer.progress()
@@ -222,8 +228,7 @@ def test_cancelled_and_gone_on_with(road):
 
 def test_a_transfer_that_was_cut_off_is_picked_up(road):
     first = road.to("run", workers=1)
-    first.start()
-    first.cancel()
+    cut_off(first)
     first.runner.wait(60)
     first.workspace.lock.release()  # as when its process is gone
     second = road.connected()
@@ -251,8 +256,7 @@ def test_a_transfer_that_goes_on_elsewhere_is_not_taken(road):
 
 def test_approving_another_plan_leaves_the_cut_off_one_readable(road):
     first = road.to("run", workers=1)
-    first.start()
-    first.cancel()
+    cut_off(first)
     first.runner.wait(60)
     first.workspace.lock.release()
     second = road.to("plan", workers=1)
