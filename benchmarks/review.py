@@ -1,6 +1,7 @@
 """What a review costs: a copy with and without review=all in one run, and a sample of many sessions over a slow line.
 
     python benchmarks/review.py [--large-mb 1000] [--repeat 2] [--sessions 1000] [--scans 3] [--latency 50]
+        [--rate-mb-s 0]
 
 The copy is one session of 4 scans of 0.5 MB files on the loopback, proof included; the ratio is that of two runs beside
 each other, so that a busy machine slows both. The sample is one request a scan by the server's header dump, at the
@@ -32,10 +33,9 @@ def child(words: list[str]) -> None:
     from xnbtransfer.transfer import run
     from xnbtransfer.xnat import connect
 
-    what, depth, url, user, password = words
-    options = TransferOptions.from_mapping(
-        {"source_project": "BENCH", "destination_project": "BENCH_TO", "archive": True, "review": depth}
-    )
+    what, depth, rate, url, user, password = words
+    given = {"source_project": "BENCH", "destination_project": "BENCH_TO", "archive": True}
+    options = TransferOptions.from_mapping({**given, "review": depth, "rate_mb_s": int(rate)})
     login = {"server": url, "user": user, "password": password}
     with connect(**login) as source, connect(**login) as destination, tempfile.TemporaryDirectory() as folder:
         here, there, labels = read_sides(source, destination, options)
@@ -54,7 +54,9 @@ def child(words: list[str]) -> None:
     print(json.dumps(found))
 
 
-def measure(what: str, depth: str, sessions: int, scans: int, files: int, size: int, latency_ms: int) -> dict:
+def measure(
+    what: str, depth: str, sessions: int, scans: int, files: int, size: int, latency_ms: int, rate_mb_s: int = 0
+) -> dict:
     """Figures over fresh content."""
     from xnbtransfer.server.demo import bulk
     from xnbtransfer.server.state import State
@@ -65,7 +67,7 @@ def measure(what: str, depth: str, sessions: int, scans: int, files: int, size: 
         state.new_project("BENCH_TO", server.accounts["owner"][0], prearchive_code=0)
         if latency_ms:
             server.faults([{"fault": "latency", "delay_s": latency_ms / 1000}])
-        words = [what, depth, server.url, *server.accounts["owner"]]
+        words = [what, depth, str(rate_mb_s), server.url, *server.accounts["owner"]]
         done = subprocess.run([sys.executable, __file__, "--child", *words], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr[-3000:] or done.stdout[-3000:])
@@ -79,13 +81,14 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1000, help="the sample; 0: none")
     parser.add_argument("--scans", type=int, default=3, help="scans of each session of the sample")
     parser.add_argument("--latency", type=int, default=50, help="milliseconds added to every request of the sample")
+    parser.add_argument("--rate-mb-s", type=int, default=0, help="the copy at this rate at most; 0: as fast as it goes")
     chosen = parser.parse_args()
     fits = True
     if chosen.large_mb:
         best: dict[str, dict] = {}
         for _ in range(chosen.repeat):
             for depth in ("none", "all"):
-                one = measure("copy", depth, 1, 4, chosen.large_mb // 2, 500_000, 0)
+                one = measure("copy", depth, 1, 4, chosen.large_mb // 2, 500_000, 0, chosen.rate_mb_s)
                 if depth not in best or one["seconds"] < best[depth]["seconds"]:
                     best[depth] = one
                 told = f"{one['seconds']:7.2f} s, {one['cpu_s']:7.2f} s of CPU"
