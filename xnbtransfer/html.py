@@ -355,8 +355,14 @@ def settings_table(source: Mapping[str, Any], destination: Mapping[str, Any]) ->
         "project_script_on": "project anonymisation",
         "checksums": "keeps checksums",
     }
+    of_source = ("version", "can_read", "checksums")  # the others say how a project takes data, and are not asked there
+
+    def at_source(name: str) -> str:
+        value = source.get(name)
+        return "not asked" if value is None and name not in of_source else _told(value)
+
     rows = [
-        {"setting": words, "source": _told(source.get(name)), "destination": _told(destination.get(name))}
+        {"setting": words, "source": at_source(name), "destination": _told(destination.get(name))}
         for name, words in names.items()
     ]
     return table(rows, "Settings that decide how data is taken", ["setting", "source", "destination"])

@@ -47,7 +47,7 @@ def read_selected(connection: Connection, project: str, options: TransferOptions
     """The selected sessions of a project; files are listed for them only. ``gives`` as in ``read_inventory``."""
     chooses = options.subjects or options.sessions or options.modalities or options.date_from or options.date_to
     if not chooses:
-        return select_sessions(read_inventory(connection, project, prearchive=not gives, gives=gives), options)
+        return select_sessions(read_inventory(connection, project, gives=gives), options)
     listed = read_inventory(connection, project, files=False, prearchive=False, settings=False)
     chosen = select_sessions(listed, options.model_copy(update={"scan_types": ()}))
     ids = set(chosen.sessions["session_id"])
