@@ -44,6 +44,7 @@ LAYERS = {
     "conductors": [
         "inventory",
         "review",
+        "lanes",
         "verify",
         "methods",
         "fresh",

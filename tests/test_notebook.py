@@ -287,5 +287,5 @@ def test_an_unknown_template_is_a_sentence():
 
 def test_papermill_reads_the_help_of_each_parameter():
     offered = papermill.inspect_notebook(str(find_template("transfer")))
-    assert offered["workers"]["help"] == "scans in flight at one time"
+    assert offered["workers"]["help"] == "scans that arrive, and scans that go out, at one time"
     assert offered["sessions"]["inferred_type_name"] == "list"

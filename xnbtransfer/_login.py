@@ -109,6 +109,9 @@ def open_session(
         interface.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=pool, pool_block=True, max_retries=0))
     interface.cookies.set_policy(KeepLogin())
     effective = session._effective_uri.rstrip("/")
+    # Proxies and certificates of the environment are read once: requests would read all of it for each request.
+    told = interface.merge_environment_settings(effective, {}, None, interface.verify, None)
+    interface.proxies, interface.verify, interface.trust_env = told["proxies"], told["verify"], False
     return session, effective, lambda: _log_in(interface, effective, user, password, timeout)
 
 

@@ -20,7 +20,7 @@ from .relocate import MoveCarrier
 from .share import ShareCarrier
 from .steps import Carrier, carry_out, look_again
 from .values import Event, Result
-from .xnat import Connection, connect
+from .xnat import Connection, connect, connect_sides
 
 
 def kept_plan(workspace: Workspace) -> ChangePlan | None:
@@ -39,15 +39,16 @@ def labels_of(options: Any) -> LabelMap:
 def connect_to(earlier: Record, options: Any) -> tuple[Connection, Connection]:
     """Log in to the servers of an earlier record, or to those that the parameters name."""
     made = earlier.plan()
-    source = connect("source", options.source_server or made.source.server)
-    return source, connect("destination", options.destination_server or made.destination.server)
+    return connect_sides(
+        options.source_server or made.source.server, options.destination_server or made.destination.server
+    )
 
 
 def connect_for(plan: ChangePlan, stack: contextlib.ExitStack) -> tuple[Connection, Connection]:
     """Log in to the servers of a plan, once where one login does it all."""
     if plan.kind == "finish-move":
-        source = stack.enter_context(connect("source", plan.source.server))
-        return source, stack.enter_context(connect("destination", plan.destination.server))
+        source, destination = connect_sides(plan.source.server, plan.destination.server)
+        return stack.enter_context(source), stack.enter_context(destination)
     side = "destination" if plan.kind == "prearchive" else "source"
     both = stack.enter_context(connect(side, plan.source.server))
     return both, both

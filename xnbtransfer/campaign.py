@@ -23,7 +23,7 @@ from .pages import page
 from .plan import plan
 from .progress import read_sides
 from .record import open_record
-from .xnat import connect
+from .xnat import connect_sides
 
 INDEX = "campaign.csv"
 PAGE = "campaign.html"
@@ -224,8 +224,9 @@ def _anything_new(options: TransferOptions) -> bool:
     for folder in Path(options.record_root).glob("*.unfinished"):
         if f"_{options.source_project}-{options.destination_project}_" in folder.name:
             return True
-    with connect("source", options.source_server) as source, connect("destination", options.destination_server) as to:
-        here, there, labels = read_sides(source, to, options)
+    source, destination = connect_sides(options.source_server, options.destination_server)
+    with source, destination:
+        here, there, labels = read_sides(source, destination, options)
         made = plan(here, there, options, labels=labels)
     return bool(made.totals["files"] or made.blockers)
 

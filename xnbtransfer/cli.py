@@ -560,9 +560,10 @@ def _both(values: dict[str, Any], source: str | None, destination: str | None) -
 
 @contextlib.contextmanager
 def _connections(source_server: str, destination_server: str) -> Iterator[tuple]:
-    from .xnat import connect
+    from .xnat import connect_sides
 
-    with connect("source", source_server) as source, connect("destination", destination_server) as destination:
+    source, destination = connect_sides(source_server, destination_server)
+    with source, destination:
         yield source, destination
 
 

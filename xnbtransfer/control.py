@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import os
 import threading
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class Control:
             self._changed.notify_all()
 
     def _asks(self, name: str) -> bool:
-        return self._folder is not None and (self._folder / name).exists()
+        return self._folder is not None and os.path.exists(f"{self._folder}/{name}")
 
 
 def window_open(window: str, now: datetime.datetime) -> bool:

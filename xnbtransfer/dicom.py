@@ -620,10 +620,8 @@ def compare(
     uids = {f"{tag:08X}": getattr(source, name) for name, tag in _TEXT.items() if name.endswith("_uid")}
     here, there = source.elements, destination.elements
     changes = []
-    for path in sorted(here.keys() | there.keys()):
+    for path in sorted({path for path, _ in here.items() ^ there.items()}):
         before, after = here.get(path, ""), there.get(path, "")
-        if before == after:
-            continue
         kind: Literal["added", "removed", "changed"] = (
             "changed" if before and after else "added" if after else "removed"
         )

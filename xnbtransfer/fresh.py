@@ -57,9 +57,7 @@ def changed_since(
 
 def _read_source(plan: Plan, sessions: Sequence[SessionPlan], source: Connection) -> Inventory:
     ids = {session.session_id for session in sessions}
-    found = read_inventory(
-        source, plan.source.project, select=lambda row: row["session_id"] in ids, prearchive=False, settings=False
-    )
+    found = read_inventory(source, plan.source.project, known=ids, prearchive=False, settings=False)
     kinds = plan.transfer_options.scan_types
     if kinds:
         # Only these were planned, so only these are compared; what is gone shows as changed.
@@ -74,12 +72,13 @@ def _read_source(plan: Plan, sessions: Sequence[SessionPlan], source: Connection
 def _read_destination(plan: Plan, sessions: Sequence[SessionPlan], destination: Connection) -> Inventory:
     labels = {session.destination_session for session in sessions}
     uids = {session.StudyInstanceUID for session in sessions}
-    found = read_inventory(
-        destination,
-        plan.destination.project,
-        select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
-        settings=False,
-    )
-    if all(session.met_elsewhere is None for session in sessions):
-        return found
-    return dataclasses.replace(found, elsewhere=read_elsewhere(destination, uids - {""}))
+    seen = any(session.met_elsewhere is not None for session in sessions)
+    with ThreadPoolExecutor(1) as threads:
+        elsewhere = threads.submit(read_elsewhere, destination, uids - {""}) if seen else None
+        found = read_inventory(
+            destination,
+            plan.destination.project,
+            select=lambda row: row["session"] in labels or row["StudyInstanceUID"] in uids,
+            settings=False,
+        )
+    return found if elsewhere is None else dataclasses.replace(found, elsewhere=elsewhere.result())

@@ -11,7 +11,7 @@ import datetime
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def read_inventory(
     *,
     files: bool = True,
     select: Callable[[dict], bool] | None = None,
+    known: Collection[str] | None = None,
     prearchive: bool = True,
     settings: bool = True,
     gives: bool = False,
@@ -61,6 +62,8 @@ def read_inventory(
         Whether to list files (names, sizes in bytes, MD5).
     select : callable, optional
         Gets a session's row and says whether its files are wanted; all sessions are listed anyway.
+    known : collection of str, optional
+        Accessions of the sessions whose files are wanted, in place of ``select``: all is asked at the same time then.
     prearchive, settings : bool
         Whether to read the prearchive and the project's settings.
     gives : bool
@@ -77,7 +80,9 @@ def read_inventory(
         If the project does not exist for this user.
     """
     before = connection.requests
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(6) as threads:
+        asks = [threads.submit(ask, sorted(known)) for ask in (connection.files, connection.session_resources) if known]
+        scanned = threads.submit(connection.scans, project) if known else None
         told = threads.submit(connection.settings, project, gives=gives) if settings else None
         prearchived = threads.submit(connection.prearchive, project) if prearchive else None
         try:
@@ -85,10 +90,14 @@ def read_inventory(
         except NotFoundError:
             raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
         names = {row["session_id"]: row for row in sessions}
+        if known is not None:
+            select = lambda row: row["session_id"] in known  # noqa: E731
         wanted = [row for row in sessions if select is None or select(row)] if files else []
         ids = [row["session_id"] for row in wanted]
-        asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]
-        scans = [_named(row, names) for row in connection.scans(project) if row["session_id"] in names] if names else []
+        if known is None:
+            asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]
+        rows = scanned.result() if scanned is not None else connection.scans(project) if names else []
+        scans = [_named(row, names) for row in rows if row["session_id"] in names]
         listed = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
     notes = _left_out(project, wanted, scans, listed)
     waiting: list[dict] = []

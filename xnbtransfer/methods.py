@@ -43,8 +43,12 @@ class Work:
     seen: dict[tuple[str, str], list[Seen]] = dataclasses.field(default_factory=dict)
     uri: str = ""
     there: frozenset[str] = frozenset()
+    study: str = ""  # StudyInstanceUID of the first file that is sent
+    opened: bool = False
+    left: int = 0  # scans that are neither sent nor given up
+    spools: dict[ScanPlan, Spool] = dataclasses.field(default_factory=dict)  # read, and not sent yet
+    sending: set[ScanPlan] = dataclasses.field(default_factory=set)
     failed: XnbTransferError | None = None
-    in_flight: int = 0
     state: str = ""
     rows: list[dict] = dataclasses.field(default_factory=list)
     extra: list[dict] = dataclasses.field(default_factory=list)

@@ -34,7 +34,7 @@ from .record import (
     seal,
 )
 from .values import Result
-from .xnat import Connection, connect
+from .xnat import Connection, connect, connect_sides
 
 _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
 
@@ -190,8 +190,10 @@ def earlier_record(options: VerifyOptions) -> Record:
 
 def connect_again(plan: Plan, options: VerifyOptions) -> tuple[Connection | None, Connection]:
     """Log in to the servers of a plan, or to those that the parameters name; no source where it is not wanted."""
-    source = connect("source", options.source_server or plan.source.server) if options.with_source else None
-    return source, connect("destination", options.destination_server or plan.destination.server)
+    there = options.destination_server or plan.destination.server
+    if not options.with_source:
+        return None, connect("destination", there)
+    return connect_sides(options.source_server or plan.source.server, there)
 
 
 def close(workspace: Workspace, *things: Any, **named: Any) -> Html:

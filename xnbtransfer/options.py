@@ -99,7 +99,7 @@ class TransferOptions(BaseModel):
     identifiers: str = Field(
         "", description="text file with names and numbers to be found, one a line; it is never stored"
     )
-    workers: int = Field(4, ge=1, le=32, description="scans in flight at one time")
+    workers: int = Field(4, ge=1, le=32, description="scans that arrive, and scans that go out, at one time")
     rate_mb_s: int = Field(0, ge=0, description="megabytes sent or read in a second at most; 0: no limit")
     run_window: str = Field(
         "", description="time of day in which scans are sent, as 22:00-06:00 on this machine's clock; empty: always"

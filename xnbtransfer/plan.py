@@ -212,7 +212,7 @@ def plan(
         "estimate": {
             "seconds": round(size / _BYTES_PER_S + requests * _SECONDS_PER_REQUEST / options.workers + 0.3 * len(sent)),
             "requests": requests,
-            "temporary_bytes": options.workers * max((scan.size_bytes for scan in scans), default=0),
+            "temporary_bytes": 2 * options.workers * max((scan.size_bytes for scan in scans), default=0),
         },
         "blockers": blockers_of(findings),
         "findings": findings,

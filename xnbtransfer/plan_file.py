@@ -149,7 +149,7 @@ class Plan(_Record):
     totals : dict
         ``sessions``, ``scans``, ``files`` and ``size_bytes`` that would be sent.
     estimate : dict
-        ``seconds``, ``requests`` and ``temporary_bytes`` (workers x largest scan).
+        ``seconds``, ``requests`` and ``temporary_bytes`` (2 x workers x largest scan).
     policy : Policy
         What the destination project raises, lowers, retains and waives, as it was when the plan was made.
     fingerprint : str

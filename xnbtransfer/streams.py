@@ -1,6 +1,6 @@
 """Scans as streams: read a zip while it arrives, check every file as it passes, spool it, send it on.
 
-Memory is bounded by a few times ``IN_MEMORY_BYTES`` per stream, temporary disk by one scan per worker. Names inside a
+Memory is bounded by a few times ``IN_MEMORY_BYTES`` per stream, temporary disk by two scans per worker. Names inside a
 zip are text to be matched with what the server listed; they are never paths here.
 """
 

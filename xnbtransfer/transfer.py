@@ -1,19 +1,20 @@
 """run(plan): carry out what was reviewed, session by session, and prove it. Nothing else is decided here.
 
-A session goes: look again, send its first scan alone, its others side by side, build, compare in the prearchive,
-archive if the plan says so, compare again. Success is what a listing and a read-back say, never a status code.
-Scans of several sessions are in flight at one time; while a session is compared and archived, those of the next go on.
+A session goes: read its scans, look again, send the first alone, the others side by side, build, compare in the
+prearchive, archive if the plan says so, compare again. Success is what a listing and a read-back say, never a status
+code. Reading, sending and proving run side by side: while some scans go out others arrive, and while a session is
+compared and archived those of the next go on.
 """
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import datetime
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from .carrying import Beside, carry_beside
@@ -31,9 +32,10 @@ from .fresh import changed_since
 from .history import SessionHistory, read_history
 from .journal import Journal
 from .keys import SessionKey
+from .lanes import Lanes, Step
 from .methods import ImportDoor, Work, prefix_of
 from .mounted import MountedSource, mounted_root
-from .plan import SENDS, Plan, SessionPlan
+from .plan import SENDS, Plan, ScanPlan, SessionPlan
 from .proof import Proof
 from .receiver_door import ReceiverDoor
 from .review import RunReview
@@ -55,7 +57,6 @@ from .xnat import Connection
 
 JOURNAL = "journal.jsonl"
 _FRESH_S = 2.0  # what was read of the destination this long ago is not read again before the first write
-_LOOK_S = 0.25
 
 Listener = Callable[[Event], None]
 
@@ -82,7 +83,7 @@ def run(
         Pauses, resumes and cancels the run after the scans in flight; the next run goes on from there. Without it
         files in ``folder`` do (see :mod:`xnbtransfer.control`).
     spool_folder : str, optional
-        For temporary files, at most ``workers`` x the largest scan; without it the system's.
+        For temporary files, at most 2 x ``workers`` x the largest scan; without it the system's.
 
     Returns
     -------
@@ -127,6 +128,8 @@ class _Run:
         self.path: Path = path
         self.listener: Listener | None = on_event
         self.control: Control = control
+        self.held = ""  # why nothing new begins now
+        self.places = 0  # of temporary disk, in scans
         self.ending = False  # by a fault that is no session's own
         self.spool_folder = spool_folder
         self.key = secrets.token_bytes(16)
@@ -246,76 +249,92 @@ class _Run:
         self._together(others)
 
     def _together(self, works: list[Work]) -> None:
-        """Keep ``workers`` scans in flight: a session's first scan, then its others; and half as many ends beside."""
-        waiting = collections.deque((work, "first") for work in works)
-        running: dict[Future, tuple[Work, str]] = {}
-        most = {"scan": self.options.workers, "end": max(1, self.options.workers // 2)}
-        held = ""
-        with (
-            ThreadPoolExecutor(most["scan"], thread_name_prefix="xnbtransfer") as scans,
-            ThreadPoolExecutor(most["end"], thread_name_prefix="xnbtransfer-end") as ends,
-        ):
-            try:
-                while waiting or running:
-                    held = self._held(held)
-                    free = dict(most)
-                    for _, step in running.values():
-                        free["end" if step == "end" else "scan"] -= 1
-                    for work, step in list(waiting):
-                        kind = "end" if step == "end" else "scan"
-                        if held or self._stopping() or not any(free.values()):
-                            break
-                        if free[kind]:
-                            free[kind] -= 1
-                            waiting.remove((work, step))
-                            running[(ends if kind == "end" else scans).submit(self._step, work, step)] = (work, step)
-                    if not running:
-                        if not held or self._stopping():
-                            break
-                        self.control.wait(_LOOK_S)
-                        continue
-                    for future in wait(running, _LOOK_S if held else None, FIRST_COMPLETED).done:
-                        work, step = running.pop(future)
-                        future.result()
-                        waiting.extendleft((work, name) for name in reversed(self._next(work, step)))
-            except BaseException:
-                self.ending = True
-                raise
+        """Keep ``workers`` scans arriving and ``workers`` going out, and half as many sessions being proved beside."""
+        workers = self.options.workers
+        lanes = Lanes(
+            {"read": workers, "send": workers, "end": max(1, workers // 2)},
+            held=self._held,
+            stopping=self._stopping,
+            pause=self.control.wait,
+        )
+        try:
+            lanes.run(self._first_steps(work) for work in works)
+        except BaseException:
+            self.ending = True
+            raise
 
-    def _held(self, before: str) -> str:
-        """Why nothing new begins now: "paused", "waiting" for the run window, or ""; told when it changes."""
+    def _held(self) -> bool:
+        """Whether nothing new begins now: it is paused, or waits for the run window; told when that changes."""
         held = "paused" if self.control.state is State.PAUSED else ""
         if not held and not window_open(self.options.run_window, datetime.datetime.now()):
             held = "waiting"
-        if held != before:
+        if held != self.held:
             self._tell("run", held or "resumed", text=self.options.run_window if held == "waiting" else "")
-        return held
+        self.held = held
+        return bool(held)
 
     def _stopping(self) -> bool:
         return self.ending or self.fatal is not None or self.control.cancelled
 
-    def _next(self, work: Work, step: str) -> list[str]:
-        if step in ("first", "scan") and self.files is None:
-            work.in_flight -= step == "scan"
-            if step == "first" and work.pending and work.failed is None:
-                work.in_flight = len(work.pending)
-                return ["scan"] * len(work.pending)
-            return ["end"] if work.in_flight == 0 else []
-        return []
+    def _first_steps(self, work: Work) -> list[Step]:
+        session = work.session
+        self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
+        if self.files is not None:
+            return [Step("read", partial(self._guarded, work, self._put_files, work))]
+        if work.past.begun:
+            return [Step("read", partial(self._guarded, work, self._open, work), partial(self._reads, work))]
+        return self._reads(work)
 
-    def _step(self, work: Work, step: str) -> None:
+    def _reads(self, work: Work) -> list[Step]:
+        """Each scan is read as soon as there is room for it. Nothing of that needs the destination."""
+        work.left = len(work.pending)
+        return [
+            Step(
+                "read",
+                partial(self._guarded, work, self._read, work, scan),
+                partial(self._was_read, work, scan),
+                self._takes_place,
+            )
+            for scan in work.pending
+        ] or self._ends(work)
+
+    def _takes_place(self) -> bool:
+        """Temporary disk holds the scans that arrive, and as many that wait to go out."""
+        if self.places >= 2 * self.options.workers:
+            return False
+        self.places += 1
+        return True
+
+    def _was_read(self, work: Work, scan: ScanPlan) -> list[Step]:
+        return [*self._sends(work), *(() if scan in work.spools else self._scan_over(work))]
+
+    def _sends(self, work: Work) -> list[Step]:
+        """What may be sent now: the first scan of a session alone, the others once its row is there."""
+        ready = [scan for scan in work.pending if scan in work.spools and scan not in work.sending]
+        if not work.uri and work.failed is None:
+            ready = ready[:1] if not work.sending and ready[:1] == work.pending[:1] else []
+        work.sending.update(ready)
+        return [
+            Step("send", partial(self._guarded, work, self._send, work, scan), partial(self._was_sent, work, scan))
+            for scan in ready
+        ]
+
+    def _was_sent(self, work: Work, scan: ScanPlan) -> list[Step]:
+        work.sending.discard(scan)
+        return [*self._sends(work), *self._scan_over(work)]
+
+    def _scan_over(self, work: Work) -> list[Step]:
+        self.places -= 1
+        work.left -= 1
+        return self._ends(work)
+
+    def _ends(self, work: Work) -> list[Step]:
+        return [] if work.left else [Step("end", partial(self._guarded, work, self._end, work))]
+
+    def _guarded(self, work: Work, do: Callable[..., None], *arguments) -> None:
+        """Do one step; what goes wrong in it ends its session, and the run only where it is no session's own."""
         try:
-            if step == "first":
-                self._begin(work)
-                if self.files is not None:
-                    self._put_files(work)
-                else:
-                    self._scan(work)
-            elif step == "scan":
-                if work.failed is None and not self._stopping():
-                    self._scan(work)
-            else:
-                self._end(work)
+            do(*arguments)
         except XnbTransferError as problem:
             self._failed(work, problem)
             if isinstance(problem, DiskFullError | JournalError):
@@ -344,29 +363,39 @@ class _Run:
 
     # -- one session --------------------------------------------------------------------------------------------
 
-    def _begin(self, work: Work) -> None:
+    def _open(self, work: Work) -> None:
+        """Right before the first write of a session: take it for this run, and look at the destination once more."""
+        if work.opened:
+            return
         session, past = work.session, work.past
-        self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
         to = self.plan.destination
         work.claim = claim(to.server, to.project, session.destination_session)
         if past.begun:
             work.uri = past.uri or self.door.own_row(session)
             work.there = frozenset(self.door.names_at(work.uri)) if work.uri else frozenset()
-            return
-        if time.monotonic() - self.looked > _FRESH_S:
-            self.door.look(session)
-        self._note(work, "begun")
+        else:
+            if time.monotonic() - self.looked > _FRESH_S:
+                self.door.look(session)
+            self._note(work, "begun")
+        work.opened = True
 
-    def _scan(self, work: Work) -> None:
-        """Send one pending scan of a session, or only read it where it has arrived in an earlier run."""
-        with self.lock:
-            if not work.pending:
-                return
-            scan = work.pending.pop(0)
+    def _read(self, work: Work, scan: ScanPlan) -> None:
+        """Read one scan to temporary disk, or only look at it where it has arrived in an earlier run."""
+        if work.failed is not None or self._stopping():
+            return
         at = (scan.scan, scan.resource)
-        session = work.session
         damaged = at in work.past.damaged
         arrived = at in work.past.sent and not damaged and self._holds(work, work.past.sent[at])
+        spool = self._read_scan(work, scan, (lambda: None) if arrived else (lambda: Spool(self.spool_folder)))
+        with self.lock:
+            if spool is None:
+                work.pending.remove(scan)
+            else:
+                work.spools[scan] = spool
+
+    def _read_scan(self, work: Work, scan: ScanPlan, make_spool: Callable[[], Spool | None]) -> Spool | None:
+        session = work.session
+        at = (scan.scan, scan.resource)
         seen, spool = read_source_scan(
             self.source,
             session,
@@ -375,9 +404,9 @@ class _Run:
             work.listed.get(at, {}),
             prefix=prefix_of(session, scan),
             key=self.key,
-            study_uid=self._study(work),
+            study_uid=work.study,
             pace=self.pace,
-            make_spool=(lambda: None) if arrived else (lambda: Spool(self.spool_folder)),
+            make_spool=make_spool,
             make_look=lambda: self.review.look(session, scan) if self.review else None,
         )
         seen = share_elements(seen)
@@ -390,19 +419,36 @@ class _Run:
                 if spool is not None:
                     spool.close()
                 raise
-        if spool is None:
-            return
-        with spool:
-            names = {one.name for one in seen if one.name}
-            if names and (damaged or not names <= work.there):
-                self.door.send(work, scan, spool, [one for one in seen if not one.problem])
-        self._note(
-            work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=[one.record() for one in seen]
-        )
+        return spool
+
+    def _send(self, work: Work, scan: ScanPlan) -> None:
+        """Send one scan that was read."""
+        at = (scan.scan, scan.resource)
         with self.lock:
-            self.sent_bytes += sum(member.size_bytes for member in spool.members)
+            spool = work.spools.pop(scan)
+        with contextlib.ExitStack() as stack:
+            stack.callback(lambda: spool.close())
+            if work.failed is not None or self._stopping():
+                return
+            self._open(work)
+            with self.lock:
+                study = study_of(work.seen[at])
+                work.study = work.study or study
+            if study not in ("", work.study):  # read before it was known which study the session is of
+                spool.close()
+                spool = self._read_scan(work, scan, lambda: Spool(self.spool_folder))
+            seen = work.seen[at]
+            names = {one.name for one in seen if one.name}
+            if names and (at in work.past.damaged or not names <= work.there):
+                self.door.send(work, scan, spool, [one for one in seen if not one.problem])
+            count, sent = len(spool.members), sum(member.size_bytes for member in spool.members)
+        files = [one.record() for one in seen]
+        self._note(work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=files)
+        with self.lock:
+            work.pending.remove(scan)
+            self.sent_bytes += sent
             self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
-        self._tell("scan", "sent", session, where=scan.scan, files=len(spool.members), size_bytes=scan.size_bytes)
+        self._tell("scan", "sent", work.session, where=scan.scan, files=count, size_bytes=scan.size_bytes)
 
     def _put_files(self, work: Work) -> None:
         """All of a session byte for byte, in one step."""
@@ -418,10 +464,6 @@ class _Run:
         with self.lock:
             self.sent_bytes += work.session.size_bytes
             self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
-
-    def _study(self, work: Work) -> str:
-        with self.lock:
-            return next((uid for uid in map(study_of, work.seen.values()) if uid), "")
 
     def _holds(self, work: Work, records: list[dict]) -> bool:
         """Whether the destination still holds all files of a scan that the journal says was sent."""
@@ -506,7 +548,8 @@ class _Run:
             if (scan.scan, scan.resource) in bad:
                 work.past.sent.pop((scan.scan, scan.resource), None)
                 work.pending.append(scan)
-                self._scan(work)
+                self._read(work, scan)
+                self._send(work, scan)
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -608,6 +651,8 @@ def _all_right(work: Work) -> bool:
 
 
 def _release(work: Work) -> None:
+    while work.spools:
+        work.spools.popitem()[1].close()
     if work.claim is not None:
         work.claim.release()
         work.claim = None

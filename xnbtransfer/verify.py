@@ -12,7 +12,7 @@ import datetime
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import dicom
@@ -54,7 +54,13 @@ class _Shared(Mapping):
         yield from (path for path in self._changed if path not in self._base)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._base) - len(self._gone) + sum(path not in self._base for path in self._changed)
+
+    def items(self) -> ItemsView[str, str]:
+        whole = {**self._base, **self._changed}
+        for path in self._gone:
+            del whole[path]
+        return whole.items()
 
 
 def share_elements(seen: Sequence[Seen]) -> list[Seen]:

@@ -40,7 +40,7 @@ from ._store import Store
 from .errors import NotDataError, NotFoundError, RefusedError, ServerError
 from .values import Settings
 
-_THREADS = 4
+_THREADS = 8
 _UID_REQUESTS = 5  # lists of UIDs that are asked for one by one
 _IMAGE_SESSION = "xnat:imageSessionData"
 _SESSION_COLUMNS = "label,project,subject_label,date,modality,UID,session_project"
@@ -93,8 +93,27 @@ def connect(
     """
     where = address(side, server)
     name, secret = credentials(side, where, user, password, prompt)
-    timeout = (timeout_s, read_timeout_s)
-    session, effective, renew = open_session(where, name, secret, timeout, pool)
+    return _logged_in(where, name, secret, (timeout_s, read_timeout_s), pool)
+
+
+def connect_sides(source_server: str = "", destination_server: str = "") -> tuple[Connection, Connection]:
+    """Log in to the source and to the destination of a transfer, at the same time; else as :func:`connect`."""
+    asked = []
+    for side, server in (("source", source_server), ("destination", destination_server)):
+        where = address(side, server)
+        asked.append((where, *credentials(side, where, "", "", True)))
+    with ThreadPoolExecutor(2) as threads:
+        logins = [threads.submit(_logged_in, *one) for one in asked]
+    for one, other in (logins, logins[::-1]):
+        if one.exception() is not None and other.exception() is None:
+            other.result().close()
+    return logins[0].result(), logins[1].result()
+
+
+def _logged_in(
+    server: str, user: str, password: str, timeout: tuple[float, float] = (60.0, 600.0), pool: int = 16
+) -> Connection:
+    session, effective, renew = open_session(server, user, password, timeout, pool)
     return Connection(session, effective, renew, timeout)
 
 
@@ -169,10 +188,6 @@ class Connection(Items, Store):
             The project is not visible for this user.
         """
         place = f"/data/projects/{quoted(project)}"
-        try:
-            self._http.read(place, {"format": "json"})
-        except NotFoundError:
-            raise NotFoundError(f"{self.user} sees no project {project} at {self.server}.") from None
         anon = f"/xapi/anonymize/projects/{quoted(project)}"
         asks: dict[str, Callable] = {
             "version": self.version,
@@ -193,7 +208,12 @@ class Connection(Items, Store):
         }
         asks |= {} if gives else takes
         with ThreadPoolExecutor(_THREADS) as threads:
+            there = threads.submit(self._http.read, place, {"format": "json"})
             found = {name: threads.submit(ask) for name, ask in asks.items()}
+        try:
+            there.result()
+        except NotFoundError:
+            raise NotFoundError(f"{self.user} sees no project {project} at {self.server}.") from None
         told = {name: future.result() for name, future in found.items()}
         site_on, site_script = told.pop("site", (None, None))
         project_on, project_script = told.pop("project", (None, None))

@@ -1,0 +1,192 @@
+"""Steps run side by side: never more than a lane takes, none twice, none lost; and what that means for a run."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+
+import pytest
+from archive_kit import Kit
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from people import Person
+from roads import as_, make_plan, options
+
+from xnbtransfer.errors import ExitCode
+from xnbtransfer.lanes import Lanes, Step
+from xnbtransfer.server import running
+from xnbtransfer.server.demo_files import SeriesPlan, make_series
+from xnbtransfer.transfer import run
+from xnbtransfer.values import Verdict
+
+
+def lanes(most, stopping=lambda: False, held=lambda: False) -> Lanes:
+    return Lanes(most, held=held, stopping=stopping, pause=time.sleep)
+
+
+class Watch:
+    """Steps that write down what runs beside what."""
+
+    def __init__(self) -> None:
+        self.lock, self.now, self.most, self.done = threading.Lock(), Counter(), Counter(), []
+
+    def step(self, lane: str, name, after=lambda: (), may=lambda: True) -> Step:
+        def do() -> None:
+            with self.lock:
+                self.now[lane] += 1
+                self.most[lane] = max(self.most[lane], self.now[lane])
+            time.sleep(0.001)
+            with self.lock:
+                self.now[lane] -= 1
+                self.done.append(name)
+
+        return Step(lane, do, after, may)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    groups=some.lists(some.lists(some.sampled_from(["read", "send", "end"]), max_size=4), max_size=6),
+    read=some.integers(1, 3),
+    send=some.integers(1, 3),
+)
+def test_every_step_runs_once_with_what_follows_it_and_no_lane_is_overfull(groups, read, send):
+    watch, most = Watch(), {"read": read, "send": send, "end": 1}
+    numbers = itertools.count()
+
+    def chain(lane: str) -> Step:
+        name = next(numbers)
+        return watch.step(lane, name, lambda: [watch.step("end", f"after {name}")])
+
+    planned = [[chain(lane) for lane in group] for group in groups]
+    count = next(numbers)
+    lanes(most).run(iter(planned))
+    assert sorted(map(str, watch.done)) == sorted([*map(str, range(count)), *(f"after {n}" for n in range(count))])
+    assert all(watch.done.index(n) < watch.done.index(f"after {n}") for n in range(count))
+    assert all(watch.most[lane] <= most[lane] for lane in most)
+
+
+def test_a_group_is_taken_only_when_its_first_lane_has_room():
+    taken, watch, gate = [], Watch(), threading.Event()
+
+    def groups():
+        for number in range(4):
+            taken.append(number)
+            yield [Step("read", gate.wait), watch.step("send", number)]
+
+    def look() -> None:
+        while not watch.done:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        seen.append(list(taken))
+        gate.set()
+
+    seen: list[list[int]] = []
+    looking = threading.Thread(target=look)
+    looking.start()
+    lanes({"read": 1, "send": 1}).run(groups())
+    looking.join()
+    assert seen == [[0]]  # it has the room; the others are not even asked for
+    assert watch.done == [0, 1, 2, 3]
+
+
+def test_a_step_waits_until_it_may_and_others_pass_it():
+    watch, open_now = Watch(), []
+    first = watch.step("read", "kept", may=lambda: bool(open_now))
+    other = watch.step("read", "passes", after=lambda: open_now.append(True) or ())
+    lanes({"read": 2}).run(iter([[first, other]]))
+    assert watch.done == ["passes", "kept"]
+
+
+def test_what_runs_is_finished_and_nothing_begins_once_it_is_to_stop():
+    watch, stopped = Watch(), []
+    steps = [watch.step("read", name, after=lambda: stopped.append(True) or [watch.step("end", "no")]) for name in "ab"]
+    lanes({"read": 1, "end": 1}, stopping=lambda: bool(stopped)).run(iter([steps]))
+    assert watch.done == ["a"]
+
+
+def test_what_a_step_raises_ends_the_loop_and_what_runs_beside_it_is_waited_for():
+    watch = Watch()
+
+    def fails() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        lanes({"read": 2}).run(iter([[watch.step("read", "beside"), Step("read", fails)]]))
+    assert watch.done == ["beside"] and not watch.now["read"]
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as found:
+        yield found
+
+
+@pytest.fixture
+def kit(server):
+    yield Kit(lambda role: Person(server, role))
+    server.faults([])
+
+
+def carried(server, kit, folder, **values):
+    chosen = options(
+        source_project=kit.source, destination_project=kit.destination, archive=True, **{"review": "none", **values}
+    )
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        made = make_plan(source, destination, chosen)
+        before = len(server.log())
+        result = run(made, source, destination, folder=folder)
+    return result, server.log()[before:]
+
+
+def times(log: list[dict], word: str) -> list[tuple[float, float]]:
+    """When each request began and ended whose path has ``word``."""
+    found = [one for one in log if word in one["path"]]
+    return sorted((one["time"], one["time"] + one["ms"] / 1000) for one in found)
+
+
+def test_scans_arrive_while_others_go_out_and_temporary_disk_is_bounded(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=range(1, 13))
+    server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
+    result, log = carried(server, kit, tmp_path, workers=2)
+    assert result.exit_code is ExitCode.PROVED and len(result.files) == 24
+    reads, sends = times(log, "/resources/DICOM/files"), times(log, "/services/import")
+    assert len(reads) == len(sends) == 12
+    first = sends[0]
+    assert all(begun >= first[1] - 0.002 for begun, _ in sends[1:])  # a session's first scan goes alone
+    assert sum(begun < first[1] for begun, _ in reads) == 4  # as many as workers, twice
+    for number, (begun, _) in enumerate(reads):
+        assert number - sum(ended <= begun + 0.002 for _, ended in sends) < 4
+
+
+def test_a_scan_of_another_study_is_not_sent_although_it_was_read_before_the_study_was_known(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    odd = SeriesPlan(source="MR", number=3, description="odd", count=2)
+    where = f"/data/projects/{kit.source}/subjects/S1/experiments/S1_MR1/scans/3"
+    assert kit.who.put(where, params={"xsiType": "xnat:mrScanData"}).status_code == 200
+    labels = {"project": kit.source, "subject": "S1", "session": "S1_MR1"}
+    for name, data in make_series(odd, **labels, study_uid=kit.uid("other"), date="20240108"):
+        path = f"{where}/resources/DICOM/files/{name}"
+        assert kit.who.put(path, params={"inbody": "true", "format": "DICOM"}, data=data).status_code == 200
+    # the scan that tells the study comes last of all
+    server.faults([{"fault": "latency", "path": "/scans/1/resources/DICOM/files", "delay_s": 0.5}])
+    result, log = carried(server, kit, tmp_path, workers=4)
+    assert len(times(log, "/services/import")) == 2
+    odd_rows = result.files[result.files["scan"] == "3"]
+    assert set(odd_rows["verdict"]) == {str(Verdict.DIFFERENT)}
+    assert all("another study" in because for because in odd_rows["because"])
+    assert result.exit_code is ExitCode.DIFFERENCES
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_session_that_fails_gives_its_room_to_the_others(server, kit, tmp_path, workers):
+    for name in ("S1", "S2", "S3"):
+        kit.put(kit.source, name, f"{name}_MR1", kit.uid(name), scans=range(1, 11))
+    server.faults([{"fault": "403", "path": "/data/services/import", "item": "EXPT_LABEL=S1_MR1"}])
+    result, log = carried(server, kit, tmp_path, workers=workers)
+    states = dict(zip(result.sessions["session"], result.sessions["state"], strict=True))
+    assert states == {"S1_MR1": "failed", "S2_MR1": "archived", "S3_MR1": "archived"}

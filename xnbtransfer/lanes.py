@@ -1,0 +1,108 @@
+"""Steps that run side by side in lanes, so many of each at one time; when one is done, it says what comes next."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+_LOOK_S = 0.25
+
+
+def _nothing() -> Iterable[Step]:
+    return ()
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(eq=False)
+class Step:
+    """One thing to do in a thread of ``lane``. ``may`` and ``after`` are asked in the thread of the loop alone.
+
+    Parameters
+    ----------
+    do : callable
+        Must tell of its own faults; what it raises ends the loop.
+    after : callable
+        Gives the steps that come next, before those that wait already.
+    may : callable
+        Whether it may begin now; asked when its lane has room, and True means that it does begin.
+    """
+
+    lane: str
+    do: Callable[[], None]
+    after: Callable[[], Iterable[Step]] = _nothing
+    may: Callable[[], bool] = _always
+
+
+class Lanes:
+    """Runs steps until none is left.
+
+    Parameters
+    ----------
+    most : mapping
+        Lane to how many of its steps run at one time. The first lane is the one that new groups of steps enter by.
+    held : callable
+        Whether nothing new may begin for now; asked again every quarter of a second.
+    stopping : callable
+        Whether nothing new may begin at all. What runs is finished first.
+    pause : callable
+        Waits for so many seconds, or less.
+    """
+
+    def __init__(
+        self,
+        most: Mapping[str, int],
+        *,
+        held: Callable[[], bool],
+        stopping: Callable[[], bool],
+        pause: Callable[[float], None],
+    ) -> None:
+        self._most, self._entry = dict(most), next(iter(most))
+        self._held, self._stopping, self._pause = held, stopping, pause
+        self._waiting: collections.deque[Step] = collections.deque()
+        self._running: dict[Future[None], Step] = {}
+
+    def run(self, groups: Iterator[Iterable[Step]]) -> None:
+        """Take a group whenever the first lane has room and nothing waits for it, and run all that follows of it."""
+        with contextlib.ExitStack() as stack:
+            threads = {
+                lane: stack.enter_context(ThreadPoolExecutor(most, thread_name_prefix=f"xnbtransfer-{lane}"))
+                for lane, most in self._most.items()
+            }
+            while True:
+                held = self._held()
+                if not held:
+                    self._begin(groups, threads)
+                if self._running:
+                    self._finish(_LOOK_S if held else None)
+                elif held and not self._stopping():
+                    self._pause(_LOOK_S)
+                else:
+                    return
+
+    def _begin(self, groups: Iterator[Iterable[Step]], threads: Mapping[str, ThreadPoolExecutor]) -> None:
+        free = collections.Counter(self._most)
+        free.subtract(step.lane for step in self._running.values())
+        while not self._stopping():
+            for step in list(self._waiting):
+                if free[step.lane] > 0 and step.may():
+                    free[step.lane] -= 1
+                    self._waiting.remove(step)
+                    self._running[threads[step.lane].submit(step.do)] = step
+            if free[self._entry] <= 0 or any(step.lane == self._entry for step in self._waiting):
+                return
+            group = next(groups, None)
+            if group is None:
+                return
+            self._waiting.extend(group)
+
+    def _finish(self, timeout_s: float | None) -> None:
+        for future in wait(self._running, timeout_s, FIRST_COMPLETED).done:
+            step = self._running.pop(future)
+            future.result()
+            self._waiting.extendleft(reversed(list(step.after())))
