@@ -150,21 +150,22 @@ class Pace:
 @contextlib.contextmanager
 def whole(chunks: Iterable[bytes]) -> Iterator[memoryview]:
     """All of a stream as one memoryview: in memory while it is small, else a mapped temporary file."""
-    buffer = bytearray()
-    spill = None
+    pieces: list[bytes] = []
+    size, spill = 0, None
     for chunk in chunks:
-        if spill is None and len(buffer) + len(chunk) > IN_MEMORY_BYTES:
+        size += len(chunk)
+        if spill is None and size > IN_MEMORY_BYTES:
             spill = tempfile.TemporaryFile(prefix="xnbtransfer-")
             with _room():
-                spill.write(buffer)
-            buffer = bytearray()
+                spill.writelines(pieces)
+            pieces = []
         if spill is None:
-            buffer += chunk
+            pieces.append(chunk)
         else:
             with _room():
                 spill.write(chunk)
     if spill is None:
-        yield memoryview(buffer).toreadonly()
+        yield memoryview(b"".join(pieces))
         return
     with spill:
         with _room():
