@@ -1,7 +1,7 @@
 """Deletions against the odds: whatever happens to either side before the run, only what is whole there is deleted.
 
 Each round copies three sessions and lets some of them meet a mishap. ``XNBTRANSFER_ROUNDS`` sets how many rounds are
-tried; the figures are printed.
+tried, ``XNBTRANSFER_FIRST_ROUND`` the first of them, so that many can be tried in slices; the figures are printed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xnbtransfer import server as embedded
 from xnbtransfer.steps import files_of
 
 ROUNDS = int(os.environ.get("XNBTRANSFER_ROUNDS", "3"))
+FIRST = int(os.environ.get("XNBTRANSFER_FIRST_ROUND", "0"))
 SUBJECTS = {"A1": "A", "A2": "A", "B1": "B"}
 
 
@@ -81,7 +82,7 @@ ODDS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + ROUNDS))
 def test_only_what_is_whole_there_is_deleted(demo, tmp_path, seed):
     dice = random.Random(seed)
     random.seed(seed)
