@@ -182,6 +182,40 @@ def test_a_row_gets_other_labels_as_it_is_archived(place, tmp_path):
     assert place.sessions() == {"P04_CT1": "P04"} and place.rows() == {}
 
 
+def test_to_relabel_is_to_archive_what_gets_another_label(place, tmp_path):
+    place.wait("T1", like="007_MR1")
+    place.settle()
+    table = tmp_path / "labels.csv"
+    table.write_text("subject,session,to_subject,to_session\nT,W1,P04,P04_CT1\nT,W9,P04,P04_CT9\n")
+    made, result = act(place, tmp_path, action="relabel", label_map=str(table))
+    assert {one.session: (one.action, one.because) for one in made.sessions} == {
+        "W1": ("archive", "nothing is in the way"),
+        "T1": ("skip", "it gets no other label"),
+    }
+    told = {one.rule: one.sentence for one in made.findings}
+    assert told["M10"].startswith("XNAT cannot relabel a session that waits; 1 get other labels")
+    assert "T/W9" in told["P02"] and made.totals["files"] == 10
+    assert result.exit_code == ExitCode.PROVED and len(result.files) == 10
+    assert place.sessions() == {"P04_CT1": "P04"} and place.rows() == {"T1": "READY"}
+    rule = "session={subject}_{session}"
+    _, result = act(place, tmp_path / "rule", action="relabel", sessions=["T1"], label_rule=rule)
+    assert result.exit_code == ExitCode.PROVED
+    assert place.sessions() == {"P04_CT1": "P04", "T_T1": "T"} and place.rows() == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"action": "relabel"}, "say by label_map or label_rule"),
+        ({"action": "delete", "label_rule": "session={subject}"}, "only as it is archived; choose action relabel"),
+        ({"action": "move", "to_project": "Q", "label_map": "labels.csv"}, "choose action relabel"),
+    ],
+)
+def test_labels_are_asked_for_where_they_can_be_given(place, values, words):
+    with pytest.raises(OptionsError, match=words):
+        chosen(place, **values)
+
+
 def test_a_label_that_is_taken_is_left_alone_and_another_label_is_the_way_out(place, tmp_path):
     place.hold("X1", "X", "007_MR1")
     place.settle()

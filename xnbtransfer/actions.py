@@ -11,7 +11,6 @@ from .changes import ChangePlan, is_change_plan
 from .control import Control
 from .errors import InputError, RefusedError
 from .finish import FinishCarrier, copy_record
-from .labels import LabelMap, read_label_map
 from .method_options import METHODS
 from .prearchive import PrearchiveCarrier
 from .progress import Lines, Watcher, watch
@@ -29,11 +28,6 @@ def kept_plan(workspace: Workspace) -> ChangePlan | None:
     if journal.exists() and journal.stat().st_size and is_change_plan(workspace.folder / PLAN):
         return ChangePlan.load(workspace.folder / PLAN)
     return None
-
-
-def labels_of(options: Any) -> LabelMap:
-    """The label map that the parameters name, or one that keeps all labels."""
-    return read_label_map(options.label_map) if options.label_map else LabelMap({})
 
 
 def connect_to(earlier: Record, options: Any) -> tuple[Connection, Connection]:

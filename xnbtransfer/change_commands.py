@@ -131,7 +131,7 @@ def _decide(kind: str, options: Any) -> tuple:
         from .prearchive import plan_prearchive
 
         with connect("destination", options.destination_server) as connection:
-            return plan_prearchive(connection, options, actions.labels_of(options))
+            return plan_prearchive(connection, options)
     from .relocate import plan_move
     from .share import plan_share
 

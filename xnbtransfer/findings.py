@@ -152,6 +152,9 @@ RULES: dict[str, Rule] = {
                 "Name a folder with 'backup' to keep each session as a BagIt bag."),
     "M09": Rule("note", "Fields go with their session",
                 "Fields and custom variables of a session are deleted with it; the proof of a copy is about files."),
+    "M10": Rule("note", "Labels come with archiving",
+                "XNAT offers no way to relabel a session that waits in the prearchive; it gets its other labels at the "
+                "moment it is archived."),
     "C01": Rule("blocking", "Several studies in one session",
                 "The files of a session name more than one StudyInstanceUID; XNAT takes one per session, and the "
                 "others would be refused or split off.",

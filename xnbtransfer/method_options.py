@@ -66,11 +66,13 @@ class PrearchiveOptions(PartOptions):
     """Parameters of ``templates/prearchive.ipynb``: what waits in a project's prearchive, and what is done with it."""
 
     offered = ("destination_server", "destination_project", "action", "subjects", "sessions", "statuses", "to_project")
-    offered += ("label_map", "existing", "proof", "wait_minutes", "timezone", "confirm", "record_root", "dry_run")
-    offered += ("reason",)
+    offered += ("label_map", "label_rule", "existing", "proof", "wait_minutes", "timezone", "confirm", "record_root")
+    offered += ("dry_run", "reason")
     source_project: str = ""
-    action: Literal["review", "archive", "rebuild", "move", "delete"] = Field(
-        "review", description="review, archive (with label_map under other labels), rebuild, move or delete"
+    action: Literal["review", "archive", "relabel", "rebuild", "move", "delete"] = Field(
+        "review",
+        description="review, archive, relabel (archive what label_map or label_rule name otherwise), rebuild, move or "
+        "delete",
     )
     existing: Literal["skip", "stop", "merge", "replace"] = Field(
         "skip", description="what to do where the archive has the same study: skip, stop, merge or replace"
@@ -100,6 +102,11 @@ class PrearchiveOptions(PartOptions):
     def _to_another(self) -> PrearchiveOptions:
         if (self.action == "move") != bool(self.to_project):
             raise ValueError("to_project and action move belong together")
+        labels = self.label_map or self.label_rule
+        if self.action == "relabel" and not labels:
+            raise ValueError("to relabel, say by label_map or label_rule which labels the sessions get")
+        if self.action in ("rebuild", "move", "delete") and labels:
+            raise ValueError("XNAT gives a waiting session other labels only as it is archived; choose action relabel")
         return self
 
 

@@ -1,6 +1,7 @@
 """The prearchive: what waits there, why, and the way out; archive, rebuild, move and delete, waiting for the result.
 
-XNAT offers no change of labels inside the prearchive, so a row gets other labels at the moment it is archived.
+XNAT offers no change of labels inside the prearchive, so a row gets other labels at the moment it is archived. Asked to
+relabel, that is what the plan says and does, for those rows only that get other labels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from .changes import Change, ChangePlan, Step, digest_of, make_plan
 from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
 from .findings import Finding, finding
 from .keys import SessionKey
-from .labels import ALLOWED, MAX_LENGTH, LabelMap
+from .label_rules import chosen_labels
+from .labels import ALLOWED, MAX_LENGTH, LabelMap, read_label_map
 from .method_options import PrearchiveOptions
 from .plan import Side
 from .script import expectation
@@ -50,6 +52,7 @@ _SERVICES = {"move": "move", "rebuild": "rebuild", "delete": "delete"}
 _OF_THE_LABEL = {"1", "2", "3", "4", "5", "8", "10", "11", "14", "16", "17", "18", "19"}
 _ALLOWED = {"skip": set(), "stop": set(), "merge": {"1"}, "replace": {"1", "14", "16"}}
 _OVERWRITE = {"merge": "append", "replace": "delete"}
+_ARCHIVES = ("archive", "relabel")
 
 
 def review_prearchive(
@@ -120,24 +123,33 @@ def plan_prearchive(
 ) -> tuple[ChangePlan, pd.DataFrame]:
     """Decide what is done with each chosen row of a prearchive; returns the plan and the review it was made from.
 
+    Parameters
+    ----------
+    labels : LabelMap, optional
+        Other labels; without it those that the parameters ``label_map`` and ``label_rule`` give.
+
     Raises
     ------
     InputError
-        If a label is named that does not wait there.
+        If a label is named that does not wait there, or the label map or rule cannot be used.
     """
-    labels = labels or LabelMap({})
     project = options.destination_project
+    if options.label_map:
+        read_label_map(options.label_map)  # a map that cannot be used is told before anything is read
     settings = connection.settings(project)
     found = review_prearchive(connection, project, timezone=options.timezone)
     chosen = _choose(found, options)
+    if labels is None:
+        labels = chosen_labels(options, chosen.assign(modality="", date=""), project)
     findings: list[Finding] = []
     changes: list[Change] = []
     if options.action != "review":
-        archived = connection.sessions(project) if options.action == "archive" else []
+        archived = connection.sessions(project) if options.action in _ARCHIVES else []
         there = connection.prearchive(options.to_project) if options.action == "move" else []
         goes = Counter(labels(SessionKey(row.subject, row.session)).session for row in chosen.itertuples())
         for row in chosen.itertuples(index=False):
             changes.append(_decide(row, options, labels, goes, archived, there))
+        findings += _told(changes, labels, chosen, project)
         if settings.can_edit is False:
             findings.append(
                 finding("M02", f"{connection.user} may not work on the prearchive of {project}.", project=project)
@@ -183,16 +195,32 @@ def _choose(found: pd.DataFrame, options: PrearchiveOptions) -> pd.DataFrame:
     return found[keep]
 
 
+def _told(changes: Sequence[Change], labels: LabelMap, chosen: pd.DataFrame, project: str) -> list[Finding]:
+    """What is worth knowing of labels: when they are given, and which lines of the map no chosen row has."""
+    found = []
+    given = [one for one in changes if one.steps and one.key != (one.destination_subject, one.destination_session)]
+    if given:
+        sentence = f"XNAT cannot relabel a session that waits; {len(given)} get other labels as they are archived."
+        found.append(finding("M10", sentence, project=project))
+    waits = {SessionKey(*row) for row in chosen[["subject", "session"]].itertuples(index=False, name=None)}
+    if lacking := sorted(set(labels.table) - waits):
+        some = ", ".join(map(str, lacking[:3]))
+        found.append(finding("P02", f"The labels name {len(lacking)} sessions that do not wait here: {some}."))
+    return found
+
+
 def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, archived, there) -> Change:
     key = SessionKey(row.subject, row.session)
-    to = labels(key) if options.action == "archive" else key
+    to = labels(key) if options.action in _ARCHIVES else key
     steps: tuple[Step, ...] = ()
     action, because, conflict = "skip", "", ""
     if row.status not in IDLE:
         because = f"the server is at it ({row.status}): {row.way_out}"
     elif row.kind == "receiving" and options.action != "delete":
         because = "files may still arrive; it changed only a moment ago"
-    elif options.action == "archive":
+    elif options.action == "relabel" and to == key:
+        because = "it gets no other label"
+    elif options.action in _ARCHIVES:
         action, because, conflict = _may_archive(row, to, key != to, options, goes, archived)
         if action == "archive":
             steps = (Step(verb="archive", project=row.uri.split("/")[3], label=to.session),)
@@ -223,8 +251,8 @@ def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, ar
         because=because,
         conflict=conflict,
         steps=steps,
-        files=row.files if steps and options.action in ("archive", "move") else 0,
-        size_bytes=row.size_bytes if steps and options.action in ("archive", "move") else 0,
+        files=row.files if action in ("archive", "move") else 0,
+        size_bytes=row.size_bytes if action in ("archive", "move") else 0,
         state=row.state,
     )
 
