@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 
+import pydicom
 import pytest
 from archive_kit import Kit, logged
 from people import Person
@@ -315,6 +317,30 @@ def test_the_files_door_keeps_every_byte_and_the_fields_of_scans(server, kit, tm
     with as_(server, "owner") as destination:
         assert verify(made, tmp_path / "journal.jsonl", destination).exit_code == ExitCode.PROVED
     assert hashlib.md5(b"").hexdigest() not in set(result.files["source_md5"])
+
+
+def test_the_server_fills_its_fields_from_the_headers_that_came_by_the_files_door(server, kit, tmp_path, waived):
+    since = logged(server)
+    result = carried_out(server, planned(server, kit, **waived, sessions=["E1"]), tmp_path)
+    assert result.exit_code == ExitCode.PROVED and set(result.sessions["because"]) == {""}, result.sessions["because"]
+    path = f"/data/projects/{kit.destination}/subjects/S1/experiments/E1"
+    asked = [one["path"] for one in writes(server, since) if "pullDataFromHeaders" in one["query"]]
+    assert len(asked) == 1 and asked[0].startswith(path.rpartition("/")[0] + "/")
+    (file, *_) = kit.who.rows(f"{path}/scans/1/resources/DICOM/files")
+    header = pydicom.dcmread(io.BytesIO(kit.who.get(file["URI"]).content))
+    shown = kit.who.get(path, params={"format": "json"}).json()["items"][0]["data_fields"]
+    assert shown["scanner/manufacturer"] == header.Manufacturer
+    assert shown["dcmPatientName"] == header.PatientName and shown["date"] == "2024-01-08"
+    scan = kit.who.get(f"{path}/scans/1", params={"format": "json"}).json()["items"][0]["data_fields"]
+    assert (scan["series_description"], str(scan["frames"])) == (header.SeriesDescription, "2")
+    assert scan["UID"] == header.SeriesInstanceUID
+
+
+def test_headers_that_the_server_does_not_read_are_told_and_every_byte_is_proved(server, kit, tmp_path, waived):
+    server.faults([{"fault": "403", "method": "PUT", "item": "pullDataFromHeaders"}])
+    result = carried_out(server, planned(server, kit, **waived, sessions=["E1"]), tmp_path)
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    assert result.sessions["because"][0].startswith("the server did not read the headers into its fields")
 
 
 @pytest.mark.parametrize("fault", ["500-after", "no-answer-after", "503", "500-before"])

@@ -127,7 +127,8 @@ def test_a_lost_answer_is_answered_by_a_listing(server, places, fault):
 @pytest.mark.parametrize("fault", ["truncated-zip", "reset-mid-body", "login-page"])
 def test_a_download_that_breaks_is_read_again(server, places, fault):
     kit, here, there = places
-    server.faults([{"fault": fault, "method": "GET", "path": "S1/resources/R/files$", "query": "zip", "times": 1}])
+    zipped = {"method": "GET", "path": "S1/resources/R/files$", "item": "format=zip"}
+    server.faults([{"fault": fault, **zipped, "times": 1}])
     found, _ = bring(server, here, there)
     assert {one.verdict for one in found} == {Verdict.EQUAL}
     assert holds(kit, there) == NAMES

@@ -144,10 +144,10 @@ class Store:
         path = f"/data/experiments/{quoted(session_id)}/scans/{quoted(scan)}"
         self._http.write("PUT", path, {"xsiType": xsi_type, **fields, **event(reason)})
 
-    def pull_headers(self, session_id: str, reason: str = "") -> None:
-        """Let the server read the DICOM headers of a session into its fields and those of its scans."""
+    def pull_headers(self, path: str, reason: str = "") -> None:
+        """Let the server read the DICOM headers of the session at ``path`` into its fields and those of its scans."""
         query = {"pullDataFromHeaders": "true", **event(reason)}
-        self._http.write("PUT", archived_path(session_id), query, read_timeout_s=_HEADERS_TIMEOUT_S)
+        self._http.write("PUT", path, query, read_timeout_s=_HEADERS_TIMEOUT_S)
 
     def scan_list(self, session_id: str) -> list[dict]:
         """The scans of one session: scan, xsi_type, type, quality, note, series_description, SeriesInstanceUID."""

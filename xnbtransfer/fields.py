@@ -9,6 +9,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from ._items import item_path
 from ._store import archived_path, subject_path
 from .errors import ServerError, TransientError, XnbTransferError
 from .keys import SessionKey
@@ -68,7 +69,8 @@ def _items(plan: Plan, session: SessionPlan, session_id: str, subjects: set[str]
         subjects.add(session.destination_subject)
         here = subject_path(plan.source.project, session.subject)
         yield "subject", here, subject_path(plan.destination.project, session.destination_subject)
-    yield "session", archived_path(session.session_id), archived_path(session_id)
+    there = item_path(plan.destination.project, session.destination_subject, session_id)
+    yield "session", archived_path(session.session_id), there  # older servers take fields below the project only
 
 
 def carry_fields(

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from ._items import item_path
 from ._store import archived_path
 from .errors import RefusedError, ServerError, TransientError, XnbTransferError
 from .methods import ImportDoor, Work
@@ -167,14 +168,17 @@ class FilesDoor(ImportDoor):
 
     def _read_headers(self, session_id: str, session: SessionPlan, scans: Mapping[str, Mapping[str, str]]) -> str:
         """Let the server fill its fields from the headers, and put right what it changed in those that were carried."""
-        for _ in range(2):
+        path = item_path(self.project, session.destination_subject, session_id)
+        because = ""
+        for _ in range(_TRIES):
+            because = ""
             try:
-                self.destination.pull_headers(session_id, self.reason)
+                self.destination.pull_headers(path, self.reason)
                 break
-            except TransientError:
-                continue  # reading headers once more changes nothing, and the proof does not need it
             except XnbTransferError as problem:
-                return f"the server could not read the headers into its fields: {problem.message}"
+                because = f"the server did not read the headers into its fields: {problem.message}"
+                if not problem.retry:  # reading them once more changes nothing else, and the proof does not need it
+                    break
         names = {scan.scan for scan in session.sent_scans}
         for one in self.destination.scan_list(session_id):
             wanted = scans.get(one["scan"], {}) if one["scan"] in names else {}
@@ -183,7 +187,7 @@ class FilesDoor(ImportDoor):
                 kind = one["xsi_type"]
                 fields = {f"{kind}/{name}": value for name, value in lost.items()}
                 self.destination.make_scan(session_id, one["scan"], kind, fields, self.reason)
-        return ""
+        return because
 
 
 def _row(session: SessionPlan, scan: ScanPlan, one: Arrived) -> dict:

@@ -453,6 +453,7 @@ class _Run:
     def _put_files(self, work: Work) -> None:
         """All of a session byte for byte, in one step."""
         try:
+            self._open(work)
             if self.review is not None:
                 self.review.read_before(self.source, work)
             self.files.carry(work, spool_folder=self.spool_folder, stopping=self._stopping)
