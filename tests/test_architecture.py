@@ -45,6 +45,8 @@ LAYERS = {
         "inventory",
         "review",
         "lanes",
+        "order",
+        "ended",
         "verify",
         "methods",
         "fresh",

@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 from people import Person
 from roads import as_, make_plan, options
 
+from xnbtransfer.control import Control
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.lanes import Lanes, Step
 from xnbtransfer.server import running
@@ -190,3 +191,44 @@ def test_a_session_that_fails_gives_its_room_to_the_others(server, kit, tmp_path
     result, log = carried(server, kit, tmp_path, workers=workers)
     states = dict(zip(result.sessions["session"], result.sessions["state"], strict=True))
     assert states == {"S1_MR1": "failed", "S2_MR1": "archived", "S3_MR1": "archived"}
+
+
+def test_a_run_that_is_cancelled_gives_up_what_it_has_read_and_the_next_completes_it(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=range(1, 13))
+    chosen = options(
+        source_project=kit.source, destination_project=kit.destination, archive=True, review="none", workers=2
+    )
+    control = Control()
+
+    def told(event) -> None:
+        if (event.kind, event.name) == ("scan", "sent"):
+            control.cancel()
+
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        made = make_plan(source, destination, chosen)
+        first = run(made, source, destination, folder=tmp_path, control=control, on_event=told)
+        before = len(server.log())
+        assert first.exit_code is ExitCode.TRANSIENT and len(first.files) == 24
+        second = run(made, source, destination, folder=tmp_path)
+    sent = len(times(server.log()[before:], "/services/import"))
+    assert second.exit_code is ExitCode.PROVED and 9 <= sent <= 11
+
+
+def test_a_damaged_scan_is_sent_again_although_the_run_is_to_end(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    chosen = options(
+        source_project=kit.source, destination_project=kit.destination, archive=True, review="none", workers=1
+    )
+    server.faults([{"fault": "bit-flip-on-store", "path": "/data/services/import", "times": 1}])
+    control = Control()
+    repaired = []
+
+    def told(event) -> None:
+        if event.name == "repairing":
+            repaired.append(event.text)
+            control.cancel()
+
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        made = make_plan(source, destination, chosen)
+        result = run(made, source, destination, folder=tmp_path, control=control, on_event=told)
+    assert repaired and result.exit_code is ExitCode.PROVED

@@ -231,12 +231,14 @@ def test_an_interrupt_ends_in_order_and_is_resumed(demo, tmp_path):
     env, root = {**os.environ, **logins(demo)}, tmp_path / "records"
     command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--workers", "1", "--record-root", str(root)]
     command += ["--source-project", SOURCE, "--destination-project", DESTINATION]
+    demo.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.5}])
     first = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.time() + 60
     while time.time() < until and not any('"sent"' in text_of(one) for one in root.glob("*/journal.jsonl")):
         time.sleep(0.01)
     first.send_signal(signal.SIGINT)
     out, err = first.communicate(timeout=60)
+    demo.faults([])
     assert first.returncode == 6
     assert "Run the same command again" in err and "Traceback" not in out + err
     done = subprocess.run([*command, "--json"], env=env, cwd=tmp_path, capture_output=True, text=True)

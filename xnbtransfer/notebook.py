@@ -252,22 +252,25 @@ def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str,
 def _interruptible(work: Callable[[], None], stop: Path) -> None:
     """Run ``work`` in a thread; an interrupt leaves the file ``stop``, which ends the transfer in order.
 
-    In the main thread nbclient answers an interrupt by killing the kernel, in the middle of whatever it does.
+    In the main thread nbclient answers an interrupt by killing the kernel, in the middle of whatever it does. An event
+    is waited for, since a thread whose ``join`` was interrupted counts as ended in Python 3.11 (gh-90882).
     """
     end: list[BaseException] = []
+    ended = threading.Event()
 
     def guarded() -> None:
         try:
             work()
         except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked
             end.append(problem)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=guarded, name="xnbtransfer-papermill", daemon=True)
-    thread.start()
+    threading.Thread(target=guarded, name="xnbtransfer-papermill", daemon=True).start()
     interrupted = False
-    while thread.is_alive():
+    while not ended.is_set():
         try:
-            thread.join(0.2)
+            ended.wait(0.2)
         except KeyboardInterrupt:
             if interrupted:
                 raise

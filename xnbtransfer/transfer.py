@@ -20,6 +20,7 @@ from pathlib import Path
 from .carrying import Beside, carry_beside
 from .claims import claim, clear_claims
 from .control import Control, State, window_open
+from .ended import Ended, add_finished, add_works, all_right
 from .errors import (
     DiskFullError,
     InputError,
@@ -35,6 +36,7 @@ from .keys import SessionKey
 from .lanes import Lanes, Step
 from .methods import ImportDoor, Work, prefix_of
 from .mounted import MountedSource, mounted_root
+from .order import Order
 from .plan import SENDS, Plan, ScanPlan, SessionPlan
 from .proof import Proof
 from .receiver_door import ReceiverDoor
@@ -44,14 +46,11 @@ from .values import Event, Result, Verdict
 from .verify import (
     ARCHIVED,
     IN_PREARCHIVE,
-    missing_rows,
     not_proved,
-    outcome,
     read_source_scan,
     result_of,
     share_elements,
     study_of,
-    verify,
 )
 from .xnat import Connection
 
@@ -129,7 +128,6 @@ class _Run:
         self.listener: Listener | None = on_event
         self.control: Control = control
         self.held = ""  # why nothing new begins now
-        self.places = 0  # of temporary disk, in scans
         self.ending = False  # by a fault that is no session's own
         self.spool_folder = spool_folder
         self.key = secrets.token_bytes(16)
@@ -145,6 +143,13 @@ class _Run:
         self.door: ImportDoor = door(plan, destination, self._note, self.pace)
         self.files = FilesDoor(plan, source, destination, self._note) if self.options.method == "files" else None
         self.review = RunReview(plan, self._note) if self.options.review == "all" else None
+        self.order = Order(
+            self.options.workers,
+            opens=partial(self._guarded, self._open),
+            reads=partial(self._guarded, self._read),
+            sends=partial(self._guarded, self._send),
+            ends=partial(self._guarded, self._end),
+        )
         self.proof = Proof(plan, destination, self.door, self.key, self.pace)
 
     # -- the whole run ------------------------------------------------------------------------------------------
@@ -241,7 +246,7 @@ class _Run:
         works = [work for work in works if work.failed is None]
         pilot, others = works[: self.options.pilot], works[self.options.pilot :]
         self._together(pilot)
-        bad = [work for work in pilot if work.failed is not None or not _all_right(work)]
+        bad = [work for work in pilot if work.failed is not None or not all_right(work)]
         if bad and others:
             for work in others:
                 work.because = f"not begun: the pilot session {bad[0].session.key} was not proved"
@@ -258,7 +263,7 @@ class _Run:
             pause=self.control.wait,
         )
         try:
-            lanes.run(self._first_steps(work) for work in works)
+            lanes.run(self._steps(work) for work in works)
         except BaseException:
             self.ending = True
             raise
@@ -276,65 +281,18 @@ class _Run:
     def _stopping(self) -> bool:
         return self.ending or self.fatal is not None or self.control.cancelled
 
-    def _first_steps(self, work: Work) -> list[Step]:
+    def _steps(self, work: Work) -> list[Step]:
         session = work.session
         self._tell("session", "started", session, files=session.files, size_bytes=session.size_bytes)
         if self.files is not None:
-            return [Step("read", partial(self._guarded, work, self._put_files, work))]
-        if work.past.begun:
-            return [Step("read", partial(self._guarded, work, self._open, work), partial(self._reads, work))]
-        return self._reads(work)
+            return [Step("read", partial(self._guarded, self._put_files, work))]
+        return self.order.steps(work)
 
-    def _reads(self, work: Work) -> list[Step]:
-        """Each scan is read as soon as there is room for it. Nothing of that needs the destination."""
-        work.left = len(work.pending)
-        return [
-            Step(
-                "read",
-                partial(self._guarded, work, self._read, work, scan),
-                partial(self._was_read, work, scan),
-                self._takes_place,
-            )
-            for scan in work.pending
-        ] or self._ends(work)
-
-    def _takes_place(self) -> bool:
-        """Temporary disk holds the scans that arrive, and as many that wait to go out."""
-        if self.places >= 2 * self.options.workers:
-            return False
-        self.places += 1
-        return True
-
-    def _was_read(self, work: Work, scan: ScanPlan) -> list[Step]:
-        return [*self._sends(work), *(() if scan in work.spools else self._scan_over(work))]
-
-    def _sends(self, work: Work) -> list[Step]:
-        """What may be sent now: the first scan of a session alone, the others once its row is there."""
-        ready = [scan for scan in work.pending if scan in work.spools and scan not in work.sending]
-        if not work.uri and work.failed is None:
-            ready = ready[:1] if not work.sending and ready[:1] == work.pending[:1] else []
-        work.sending.update(ready)
-        return [
-            Step("send", partial(self._guarded, work, self._send, work, scan), partial(self._was_sent, work, scan))
-            for scan in ready
-        ]
-
-    def _was_sent(self, work: Work, scan: ScanPlan) -> list[Step]:
-        work.sending.discard(scan)
-        return [*self._sends(work), *self._scan_over(work)]
-
-    def _scan_over(self, work: Work) -> list[Step]:
-        self.places -= 1
-        work.left -= 1
-        return self._ends(work)
-
-    def _ends(self, work: Work) -> list[Step]:
-        return [] if work.left else [Step("end", partial(self._guarded, work, self._end, work))]
-
-    def _guarded(self, work: Work, do: Callable[..., None], *arguments) -> None:
+    def _guarded(self, do: Callable[..., None], work: Work, *scan: ScanPlan) -> None:
         """Do one step; what goes wrong in it ends its session, and the run only where it is no session's own."""
         try:
-            do(*arguments)
+            if not scan or (work.failed is None and not self._stopping()):
+                do(work, *scan)
         except XnbTransferError as problem:
             self._failed(work, problem)
             if isinstance(problem, DiskFullError | JournalError):
@@ -381,8 +339,6 @@ class _Run:
 
     def _read(self, work: Work, scan: ScanPlan) -> None:
         """Read one scan to temporary disk, or only look at it where it has arrived in an earlier run."""
-        if work.failed is not None or self._stopping():
-            return
         at = (scan.scan, scan.resource)
         damaged = at in work.past.damaged
         arrived = at in work.past.sent and not damaged and self._holds(work, work.past.sent[at])
@@ -428,8 +384,6 @@ class _Run:
             spool = work.spools.pop(scan)
         with contextlib.ExitStack() as stack:
             stack.callback(lambda: spool.close())
-            if work.failed is not None or self._stopping():
-                return
             self._open(work)
             with self.lock:
                 study = study_of(work.seen[at])
@@ -570,59 +524,19 @@ class _Run:
             return
 
     def _result(self, works: list[Work], done: list[SessionPlan], before: tuple[int, int], beside: Beside) -> Result:
-        outcomes: dict[SessionKey, dict] = {}
-        rows: list[dict] = []
-        extra: list[dict] = []
-        problems: list[str] = []
-        transient = beside.transient
-        if done:
-            finished = self.plan.model_copy(update={"sessions": tuple(done)})
-            earlier = verify(finished, self.path, self.destination, proof="listing", beside=False)
-            again = earlier.sessions.to_dict("records")
-            if any(row["not_proved"] or row["different"] for row in again) and self.options.proof == "all":
-                earlier = verify(
-                    finished,
-                    self.path,
-                    self.destination,
-                    self.source,
-                    beside=False,
-                )
-                again = earlier.sessions.to_dict("records")
-            for row in again:
-                outcomes[SessionKey(row["subject"], row["session"])] = row
-            rows += earlier.files.to_dict("records")
-            extra += earlier.extra.to_dict("records")
-        for work in works:
-            session = work.session
-            if work.state:
-                found = work.rows
-            else:
-                found = self._unfinished(work)
-            rows += found
-            extra += work.extra
-            because = work.because or (str(work.failed) if work.failed else "")
-            state = "failed" if work.failed is not None else (work.state or "failed")
-            if work.failed is not None:
-                problems.append(f"{session.key}: {work.failed}")
-                transient = transient or work.failed.retry
-            elif not work.state:
-                problems.append(f"{session.key}: {work.because or 'was not reached'}")
-                transient = True
-            outcomes[session.key] = outcome(session, state, found, work.extra, because)
-        ordered = [
-            outcomes.get(session.key) or outcome(session, "skipped", (), (), session.because)
-            for session in self.plan.sessions
-        ]
+        ended = Ended(transient=beside.transient)
+        add_finished(ended, self.plan, done, self.path, self.destination, self.source)
+        add_works(ended, works)
         return result_of(
-            beside.told(ordered),
-            [*rows, *beside.rows],
-            [*extra, *beside.extra],
+            beside.told(ended.ordered(self.plan)),
+            [*ended.rows, *beside.rows],
+            [*ended.extra, *beside.extra],
             self.started,
             requests=self.source.requests + self.destination.requests - before[0],
             writes=self.source.writes + self.destination.writes - before[1],
             messages=self._messages(),
-            problems=(*problems, *beside.problems),
-            transient=transient,
+            problems=(*ended.problems, *beside.problems),
+            transient=ended.transient,
             timeline=tuple(self.timeline),
             findings=self.review.findings(self.journal.entries(), {one.key for one in done}) if self.review else None,
         )
@@ -632,23 +546,6 @@ class _Run:
         if not files:
             return ()
         return (f"{files} files of {scans} scan resources were read from XNAT_DATA in place of a download.",)
-
-    def _unfinished(self, work: Work) -> list[dict]:
-        because = str(work.failed) if work.failed else "the run ended before it was compared"
-        found = []
-        for scan in work.session.sent_scans:
-            seen = work.seen.get((scan.scan, scan.resource))
-            if seen is None:
-                one = (scan.scan, scan.resource, scan.files, scan.size_bytes)
-                found += missing_rows(work.session, [one], because)
-            else:
-                found += not_proved(work.session, seen, because)
-        return found
-
-
-def _all_right(work: Work) -> bool:
-    right = {Verdict.EQUAL, Verdict.EXPLAINED, Verdict.NOT_PROVED}
-    return bool(work.state) and not work.extra and all(row["verdict"] in right for row in work.rows)
 
 
 def _release(work: Work) -> None:

@@ -196,8 +196,8 @@ def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, fol
     expect(button(page, "Go on")).to_be_enabled()  # connected at once, as on a hub
     to_the_run(page, "001_MR1", "005_MR1")
     press(page, "▶ Start")
-    press(page, "‖ Pause")
     expect(page.locator(".xnb-log")).to_contain_text("sent")
+    press(page, "‖ Pause")
     notebook.save()
     page.reload()
     notebook.wait_idle()

@@ -1,0 +1,90 @@
+"""What a run says at its end: one outcome per session, one row per file, and what went wrong in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .keys import SessionKey
+from .methods import Work
+from .plan_file import Plan, SessionPlan
+from .values import Verdict
+from .verify import missing_rows, not_proved, outcome, verify
+from .xnat import Connection
+
+
+@dataclass
+class Ended:
+    """Rows of OUTCOME_COLUMNS by session, of MANIFEST_COLUMNS and FILE_COLUMNS; ``transient`` if a repetition helps."""
+
+    outcomes: dict[SessionKey, dict] = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    extra: list[dict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    transient: bool = False
+
+    def ordered(self, plan: Plan) -> list[dict]:
+        """One outcome for each session of the plan, in its order."""
+        return [
+            self.outcomes.get(session.key) or outcome(session, "skipped", (), (), session.because)
+            for session in plan.sessions
+        ]
+
+
+def add_finished(
+    ended: Ended,
+    plan: Plan,
+    done: Sequence[SessionPlan],
+    journal: Path,
+    destination: Connection,
+    source: Connection,
+) -> None:
+    """Sessions that an earlier run has proved: by their listings, and by all of their bytes where those do not do."""
+    if not done:
+        return
+    finished = plan.model_copy(update={"sessions": tuple(done)})
+    earlier = verify(finished, journal, destination, proof="listing", beside=False)
+    open_points = earlier.sessions["not_proved"].any() or earlier.sessions["different"].any()
+    if open_points and plan.transfer_options.proof == "all":
+        earlier = verify(finished, journal, destination, source, beside=False)
+    for row in earlier.sessions.to_dict("records"):
+        ended.outcomes[SessionKey(row["subject"], row["session"])] = row
+    ended.rows += earlier.files.to_dict("records")
+    ended.extra += earlier.extra.to_dict("records")
+
+
+def add_works(ended: Ended, works: Iterable[Work]) -> None:
+    """Sessions of this run, as far as each of them came."""
+    for work in works:
+        session = work.session
+        found = work.rows if work.state else _unfinished(work)
+        ended.rows += found
+        ended.extra += work.extra
+        because = work.because or (str(work.failed) if work.failed else "")
+        state = "failed" if work.failed is not None else (work.state or "failed")
+        if work.failed is not None:
+            ended.problems.append(f"{session.key}: {work.failed}")
+            ended.transient = ended.transient or work.failed.retry
+        elif not work.state:
+            ended.problems.append(f"{session.key}: {work.because or 'was not reached'}")
+            ended.transient = True
+        ended.outcomes[session.key] = outcome(session, state, found, work.extra, because)
+
+
+def all_right(work: Work) -> bool:
+    """Whether a session came to its end without a file that is different or that nothing accounts for."""
+    right = {Verdict.EQUAL, Verdict.EXPLAINED, Verdict.NOT_PROVED}
+    return bool(work.state) and not work.extra and all(row["verdict"] in right for row in work.rows)
+
+
+def _unfinished(work: Work) -> list[dict]:
+    because = str(work.failed) if work.failed else "the run ended before it was compared"
+    found = []
+    for scan in work.session.sent_scans:
+        seen = work.seen.get((scan.scan, scan.resource))
+        if seen is None:
+            found += missing_rows(work.session, [(scan.scan, scan.resource, scan.files, scan.size_bytes)], because)
+        else:
+            found += not_proved(work.session, seen, because)
+    return found
