@@ -224,18 +224,41 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     app.state.sessions = auth.Sessions()
     app.state.tracking = tracking.Tracking()
     gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
-    return _WithApp(FaultMiddleware(gate, state.faults, gate.log), app)
+    return _Outermost(FaultMiddleware(gate, state.faults, gate.log), app)
 
 
-class _WithApp:
-    """Puts the Starlette application into the scope before the gate needs it."""
+class _Outermost:
+    """Puts the Starlette application into the scope before the gate needs it, and keeps connections whole.
+
+    Whoever is answered before the body of the request was read goes on with the next request on the same connection:
+    what is still on its way is thrown away by uvicorn, and a failure that was answered in full ends nothing. Who
+    waits for a word before sending a body that nobody wants is told that the connection ends.
+    """
 
     def __init__(self, gate, app) -> None:
         self.gate, self.app = gate, app
 
     async def __call__(self, scope, receive, send) -> None:
         scope["app"] = self.app
-        if scope["type"] == "http":
-            await self.gate(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        waits, answered = dict(scope["headers"]).get(b"expect", b"").lower() == b"100-continue", False
+
+        async def asked_for():
+            nonlocal waits
+            waits = False
+            return await receive()
+
+        async def noting(message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start" and waits:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
+
+        try:
+            await self.gate(scope, asked_for, noting)
+        except Exception as problem:  # Starlette raises again what it has answered with 500; the gate has noted it
+            if not answered or isinstance(problem, Disconnect):
+                raise
