@@ -486,6 +486,13 @@ def seal(what: str, as_json: bool) -> int:
 @click.option("--demo", is_flag=True, help="Fill it with people, projects and DICOM.")
 @click.option("--faults", type=click.Path(dir_okay=False), help="JSON file with fault rules.")
 @click.option("--receiver", type=int, metavar="PORT", help="Also receive DICOM here; 0 takes a free one.")
+@click.option(
+    "--receiver-tls",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="CERT KEY",
+    help="PEM files: encrypted receiving only; needs --receiver.",
+)
 @click.option("--personality", type=click.Choice(["1.7", "1.8", "1.9"]), help="The XNAT to be like; 1.8 unless said.")
 def serve(
     host: str,
@@ -494,11 +501,14 @@ def serve(
     demo: bool,
     faults: str | None,
     receiver: int | None,
+    receiver_tls: tuple[str, str] | None,
     personality: str | None,
 ) -> None:
     """Run the embedded XNAT-compatible server; prints one JSON line when it is ready."""
     from .demo import embedded_server
 
+    if receiver_tls and receiver is None:
+        raise InputError("--receiver-tls encrypts a receiver that was not asked for.", "Add --receiver PORT.")
     if receiver is not None:
         try:
             importlib.import_module("pynetdicom")
@@ -506,7 +516,7 @@ def serve(
             raise InputError(
                 "The DICOM receiver needs the package pynetdicom.", "Install it: pip install 'xnbtransfer[receiver]'."
             ) from None
-    embedded_server().serve(host, port, data, demo, faults, receiver, personality=personality or "")
+    embedded_server().serve(host, port, data, demo, faults, receiver, receiver_tls, personality or "")
 
 
 @cli.command()

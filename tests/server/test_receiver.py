@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import ssl
 import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -180,19 +183,44 @@ def test_what_is_said_of_the_receiver(server):
     assert "no routing rule" in wrong.text
 
 
-def test_encrypted_associations_only(tmp_path):
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A certificate and its key."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("no openssl to make a certificate with")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2",
                     "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    with running(receiver=True, receiver_tls=(cert, key)) as found:
-        context = ssl.create_default_context(cafile=str(cert))
-        with association(found, tls_args=(context, "localhost")) as secure:
-            assert secure.send_c_echo().Status == 0
-        with association(found) as plain:
-            assert not plain.is_established
+    return cert, key
+
+
+def is_encrypted_only(server, cert) -> bool:
+    context = ssl.create_default_context(cafile=str(cert))
+    with association(server, tls_args=(context, "localhost")) as secure, association(server) as plain:
+        return secure.send_c_echo().Status == 0 and not plain.is_established
+
+
+def test_encrypted_associations_only(pair):
+    with running(receiver=True, receiver_tls=pair) as found:
+        assert is_encrypted_only(found, pair[0])
+
+
+def test_encrypted_receiving_from_the_command_line(pair):
+    command = [sys.executable, "-m", "xnbtransfer.cli", "serve", "--receiver", "0", "--receiver-tls", *map(str, pair)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ready = json.loads(process.stdout.readline())
+            assert is_encrypted_only(SimpleNamespace(receiver=ready["receiver"]), pair[0])
+        finally:
+            process.terminate()
+
+
+def test_a_certificate_without_a_receiver_is_refused(pair):
+    command = [sys.executable, "-m", "xnbtransfer.cli", "serve", "--receiver-tls", *map(str, pair)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, "--receiver PORT" in ended.stderr) == (2, True)
 
 
 # -- rules ------------------------------------------------------------------------------------------------------

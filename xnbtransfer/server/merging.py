@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .state import State
 
-_SETTLED = ("Complete", "Failed", "Failed (Dismissed)", "Error", "Failed (Rejected)")
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -146,10 +144,7 @@ def _weigh_session(state: State, row: Row, merge: Merge) -> None:
                                 "Data may require a manual merge."))
     if existing["uid"] and row.tag and existing["uid"] != row.tag:
         add(Finding(5, "CONFLICT", "Invalid modification of session UID via archive process.", "override"))
-    marks = ",".join("?" * len(_SETTLED))
-    running = state.row(f"SELECT name FROM workflows WHERE item=? AND status NOT IN ({marks})",
-                        existing["id"], *_SETTLED)
-    if running:
+    if running := state.running_workflow(existing["id"]):
         add(Finding(10, "CONFLICT", f"Session processing may already be in progress: {running['name']}.  "
                                     "Concurrent modification is discouraged."))
 
