@@ -378,6 +378,18 @@ def test_a_lost_answer_to_a_deletion_is_looked_up(single, tmp_path, fault, code,
     assert ("A1" in single.sessions()) == (code != ExitCode.PROVED)
 
 
+def test_a_last_look_that_fails_is_taken_again(single, tmp_path):
+    """Found by rounds of adversity: deleted, and called failed, as the list read last was refused twice."""
+    made = planned(single, copied(single, tmp_path))
+    path = f"/data/experiments/{there_id(single, 'A1')}/scans/ALL/files"
+    seen = len([one for one in single.server.log() if one["path"] == path])
+    first = carried(single, made, tmp_path / "run", confirm=made.confirm, between=lambda: single.server.faults(
+        [{"fault": "expire-sessions", "method": "GET", "path": path, "after": 3, "times": 2}]
+    ))  # fmt: skip
+    assert len([one for one in single.server.log() if one["path"] == path]) >= seen + 5
+    assert list(first.sessions["state"]) == ["deleted"] and first.exit_code == ExitCode.PROVED, first.problems
+
+
 def test_lost_rights_are_not_taken_for_a_deletion(single, tmp_path):
     """Without rights everything is answered by 404: that is no proof that something is gone."""
     made = planned(single, copied(single, tmp_path), sessions=["A1"])

@@ -217,6 +217,7 @@ class Http:
     def _log_in_again(self, generation: int, status: int, path: str, last: bool = False) -> None:
         with self._logging_in:
             if last or (generation == self._generation and generation > self._good):
+                self._good = self._generation  # this request gives up; the next one may renew the login once more
                 if status == 401:
                     raise SessionExpiredError(f"{self.host} refuses {path} (401) although the login was renewed.")
                 raise NotDataError(f"{self.host} sent a web page in place of data for {path}.", status=status)
