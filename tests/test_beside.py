@@ -14,6 +14,7 @@ from roads import WRITES, as_
 
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, RefusedError
+from xnbtransfer.fields import prove_fields
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import plan
 from xnbtransfer.progress import read_sides
@@ -252,10 +253,14 @@ def test_fields_are_carried_by_name_and_their_values_are_nowhere_written_down(se
     assert writes(server, since) == []
     with as_(server, "owner") as source, as_(server, "owner") as destination:
         assert verify(made, tmp_path / "journal.jsonl", destination, source).exit_code == ExitCode.PROVED
-        assert verify(made, tmp_path / "journal.jsonl", destination).exit_code == ExitCode.CANNOT_BE_PROVED
+        assert verify(made, tmp_path / "journal.jsonl", destination).exit_code == ExitCode.PROVED, "by digests"
+        assert prove_fields(made, rows.to_dict("records"), None, destination, {})[0]["verdict"] == "cannot be proved"
         kit.who.put(f"{where}/experiments/E1", params={"xnat:mrSessionData/note": "runs"})
         found = verify(made, tmp_path / "journal.jsonl", destination, source)
         assert found.counts[Verdict.DIFFERENT] == 1
+        found = verify(made, tmp_path / "journal.jsonl", destination)
+        (bad,) = found.files[found.files["verdict"] == "different"].itertuples()
+        assert (bad.path, bad.because) == ("session/note", "its value is not the one that was carried")
 
 
 def test_a_value_that_the_destination_has_stays(server, kit, tmp_path):

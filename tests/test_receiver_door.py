@@ -98,8 +98,9 @@ def test_nobody_listens(server, kit, tmp_path):
 def test_what_forbids_the_receiver(server, kit, tmp_path):
     with pytest.raises(InputError, match="is no address"):
         planned(server, kit, receiver="XNAT:104")
-    with pytest.raises(InputError, match="names files anew"):
-        planned(server, kit, proof="listing")
+    for proof in ("listing", "sample:2"):
+        with pytest.raises(InputError, match=f"proof={proof} cannot tell them apart. Choose proof=all."):
+            planned(server, kit, proof=proof)
     long = planned(server, kit, label_rule="session=" + "x" * 60)
     assert any("is too long" in one for one in long.blockers)
     assert kit.who.put(f"/data/projects/{kit.destination}/prearchive_code/4").status_code == 200

@@ -90,6 +90,45 @@ def test_resources_of_a_session_go_along_and_are_proved(place, tmp_path):
     assert result.exit_code == ExitCode.PROVED and len(result.files) == 11
 
 
+def test_resources_of_a_subject_go_along_and_are_read_back(place, tmp_path):
+    for name, data in (("a/form.txt", b"consent"), ("b.txt", b"second")):
+        place.request(
+            "PUT", f"/data/projects/{place.project}/subjects/B/resources/FORMS/files/{name}?inbody=true", data=data
+        )
+    made = planned(place, subjects=["B"])
+    (subject,) = [change for change in made.acting if change.kind == "subject"]
+    assert (subject.files, subject.size_bytes, made.totals["files"]) == (2, 13, 12)
+    result = carried(place, made, tmp_path)
+    assert result.exit_code == ExitCode.PROVED, result.problems
+    own = result.files[result.files["session"] == ""]
+    assert set(own["path"]) == {"a/form.txt", "b.txt"} and set(own["resource"]) == {"FORMS"}
+    assert set(own["because"]) == {"every byte is equal, read after the move"}
+    there = f"/data/projects/{place.other}/subjects/B/resources/FORMS/files/a/form.txt"
+    assert place.request("GET", there).content == b"consent"
+
+
+def test_a_file_of_a_subject_that_is_damaged_on_the_way_is_found(place, tmp_path):
+    here = f"/data/projects/{place.project}/subjects/B/resources/FORMS/files/odd.txt?inbody=true"
+    place.request("PUT", here, data=b"consent of a very odd length")
+    made = planned(place, subjects=["B"])
+    (path,) = (place.server.data / "archive").glob("**/odd.txt")
+    with place.connect() as connection:
+        carrier = actions.carrier_of(made, connection, connection)
+        keep = carrier.before
+
+        def before(change):
+            kept = keep(change)
+            if change.kind == "subject":
+                path.write_bytes(b"Consent of a very odd length")
+            return kept
+
+        carrier.before = before
+        result = carry_out(made, carrier, (connection,), folder=tmp_path)
+    assert result.exit_code == ExitCode.DIFFERENCES
+    (bad,) = result.files[result.files["verdict"] == "different"].itertuples()
+    assert (bad.session, bad.path, bad.because) == ("", "odd.txt", "its bytes are not those of before the move")
+
+
 def test_a_session_whose_subject_stays(place, tmp_path):
     made = planned(place, sessions=["A1"])
     assert conflicts(made) == {("A", ""): "split", ("A", "A1"): "subject"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ._store import archived_path, project_path, subject_path
 from .conflicts import study_uids
 from .errors import DiskFullError, JournalError, RefusedError, TransientError, XnbTransferError
-from .fields import carry_fields, prove_fields
+from .fields import carry_fields, digests_of, prove_fields
 from .journal import Journal
 from .keys import SessionKey
 from .parcels import Arrived, Parcel, carry, listing, prove
@@ -384,12 +384,14 @@ def carry_beside(
     if carrier.fatal is not None:
         raise carrier.fatal
     rows: list[dict] = []
+    values: list[str] = []
     if options.fields and not stopping():
         for one in carry_fields(plan, source, destination, archived_sessions(plan, destination), stopping):
             rows += one.rows
+            values += one.values
         before = [entry for entry in journal.entries() if entry["kind"] == "fields-proved"]
         if not before or before[-1]["rows"] != rows:
-            journal.write("fields-proved", rows=rows)
+            journal.write("fields-proved", rows=rows, carried=digests_of(values))
     return Beside(resources, rows)
 
 
@@ -408,8 +410,9 @@ def beside_now(
 ) -> Beside:
     """What the destination holds today of what a journal says was carried beside the scans. Reads only."""
     entries = list(journal)
-    proved = [entry["rows"] for entry in entries if entry["kind"] == "fields-proved"]
+    proved = [entry for entry in entries if entry["kind"] == "fields-proved"]
     rows: list[dict] = []
-    if proved and proved[-1]:
-        rows = prove_fields(plan, proved[-1], source, destination, archived_sessions(plan, destination))
+    if proved and proved[-1]["rows"]:
+        there = archived_sessions(plan, destination)
+        rows = prove_fields(plan, proved[-1]["rows"], source, destination, there, proved[-1].get("carried"))
     return Beside(prove_again(plan, entries, destination, proof), rows)

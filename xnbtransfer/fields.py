@@ -1,13 +1,17 @@
 """Fields of subjects and sessions, custom variables among them: carried on request, by name, and read again.
 
-Values are never in a plan, a journal or a record: they may say who somebody is.
+Values are never in a plan, a journal or a record: they may say who somebody is. The journal keeps a salted digest of
+each, so that a later verification can do without the source. A value that can be guessed (one of two genders) can be
+found out from that by trying, so it is in no copy that is handed on.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ._items import item_path
 from ._store import archived_path, subject_path
@@ -54,11 +58,12 @@ def address(level: str, kind: str, path: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """The fields of one item: rows with MANIFEST_COLUMNS, and how many stay as they are at the destination."""
+    """The fields of one item: rows with MANIFEST_COLUMNS, their values, and how many stay as they are there."""
 
     level: str
     session: SessionPlan
     rows: list[dict]
+    values: list[str] = field(default_factory=list, repr=False)
     kept: int = 0
     failed: XnbTransferError | None = None
 
@@ -100,36 +105,60 @@ def carry_fields(
                 found.append(_carry(level, session, here, there, source, destination, options))
             except XnbTransferError as problem:
                 row = _row(level, session, "*", False) | {"because": str(problem)}
-                found.append(Fields(level=level, session=session, rows=[row], failed=problem))
+                found.append(Fields(level=level, session=session, rows=[row], values=[""], failed=problem))
     return found
+
+
+def digests_of(values: Iterable[str]) -> dict:
+    """A salted digest of each value, as a journal may keep it."""
+    salt = secrets.token_hex(16)
+    return {"salt": salt, "values": [_digest(salt, value) for value in values]}
+
+
+def _digest(salt: str, value: str) -> str:
+    return hashlib.scrypt(value.encode(), salt=bytes.fromhex(salt), n=1024, r=8, p=1, dklen=16).hex()
 
 
 def prove_fields(
     plan: Plan,
-    proved: Iterable[dict],
+    proved: Sequence[dict],
     source: Connection | None,
     destination: Connection,
     archived: Mapping[SessionKey, str],
+    carried: Mapping | None = None,
 ) -> list[dict]:
-    """Rows of an earlier proof with the verdicts of now. Without the source nothing can be said of a value."""
-    proved, now, subjects = list(proved), {}, set()
-    for session in plan.sessions if source is not None else ():
+    """Rows of an earlier proof with the verdicts of now.
+
+    Where the source has a value today it decides, else the digest of the one that was ``carried``: ``digests_of`` the
+    values of the rows. Without either nothing can be said.
+    """
+    now: dict[tuple, tuple[str | None, str]] = {}
+    subjects: set[str] = set()
+    concerned = {row["subject"] for row in proved}
+    for session in plan.sessions:
+        if session.subject not in concerned:
+            continue
         for level, here, there in _items(plan, session, archived.get(session.key, ""), subjects):
             if level == "session" and session.key not in archived:
                 continue
-            (_, theirs), (_, ours) = source.fields_of(here), destination.fields_of(there)
-            for path, value in theirs.items():
+            theirs = source.fields_of(here)[1] if source is not None else {}
+            _, ours = destination.fields_of(there)
+            for path in {*theirs, *ours}:
                 name = (session.subject, session.session if level == "session" else "", f"{level}/{short_name(path)}")
-                now[name] = ours.get(path, "") == value
+                now[name] = theirs.get(path), ours.get(path, "")
     found = []
-    for row in proved:
-        name = (row["subject"], row["session"], row["path"])
+    for at, row in enumerate(proved):
+        theirs, ours = now.get((row["subject"], row["session"], row["path"]), (None, ""))
         verdict, because = Verdict.NOT_PROVED, "without the source its value cannot be compared"
-        if name in now:
-            verdict = Verdict.EQUAL if now[name] else Verdict.DIFFERENT
-            because = "its value is equal" if now[name] else "its value is not that of the source"
-        elif source is not None:
-            because = "the source has no value for it any more"
+        equal = tried = False
+        if theirs is not None:
+            equal = ours == theirs
+            because = "its value is equal" if equal else "its value is not that of the source"
+        elif tried := carried and not row["path"].endswith("/*"):  # that stands for fields that were never read
+            equal = _digest(carried["salt"], ours) == carried["values"][at]
+            because = "its value is the one that was carried" if equal else "its value is not the one that was carried"
+        if theirs is not None or tried:
+            verdict = Verdict.EQUAL if equal else Verdict.DIFFERENT
         found.append({**row, "verdict": str(verdict), "because": because})
     return found
 
@@ -161,9 +190,9 @@ def _carry(level, session: SessionPlan, at: str, to: str, source, destination, o
                 break
         if problem is not None:
             raise problem
-    rows = [_row(level, session, path, there.get(path, "") == value) for path, value in sorted(wanted.items())
-            if path in missing or there.get(path, "") == value]  # fmt: skip
-    return Fields(level=level, session=session, rows=rows, kept=kept)
+    shown = {path: value for path, value in sorted(wanted.items()) if path in missing or there.get(path, "") == value}
+    rows = [_row(level, session, path, there.get(path, "") == value) for path, value in shown.items()]
+    return Fields(level=level, session=session, rows=rows, values=list(shown.values()), kept=kept)
 
 
 def _row(level: str, session: SessionPlan, path: str, equal: bool) -> dict:

@@ -37,7 +37,8 @@ def plan_move(connection: Connection, options: MoveOptions) -> ChangePlan:
         If the selection leaves nothing, or labels cannot be used.
     """
     both = read_both(connection, options)
-    changes = [change for name in both.by_subject for change in _moved(both, name, options)]
+    decided = (change for name in both.by_subject for change in _moved(both, name, options))
+    changes = [_with_own_files(connection, change) for change in decided]
     asked = [(both.project, "delete"), (both.to, "create"), (both.to, "edit")]
     if any(step.verb == "rename" for change in changes for step in change.steps):
         asked.append((both.project, "edit"))
@@ -92,6 +93,20 @@ def _moved(both: Both, subject_id: str, options: MoveOptions) -> list[Change]:
         action = "stop"
     first = subject_change(both, subject_id, action=action, because=because, conflict=conflict, steps=steps)
     return [first, *(_moved_session(both, one, bool(conflict), options) for one in found)]
+
+
+def _with_own_files(connection: Connection, change: Change) -> Change:
+    """A subject that moves with the count of its own files: they go along, and are read back."""
+    if change.kind != "subject" or change.action != "move":
+        return change
+    files = _own_files(connection, change.project, change.item)
+    return change.model_copy(update={"files": len(files), "size_bytes": sum(one["size_bytes"] for one in files)})
+
+
+def _own_files(connection: Connection, project: str, subject_id: str) -> list[dict]:
+    """The files of a subject's own resources, as the server lists them."""
+    found = [{**row, "scan": ""} for row in connection.files_below(item_path(project, subject_id))]
+    return sorted(found, key=lambda one: (one["resource"], one["path"]))
 
 
 def _owns_there(both: Both, label: str) -> bool:
@@ -150,11 +165,13 @@ class MoveCarrier(ItemCarrier):
 
     def before(self, change: Change) -> dict:
         kept = super().before(change)
-        if change.kind == "subject" or self.options.proof != "all":
+        if change.action == "move" and change.kind == "subject":
+            kept = {"files": _own_files(self.connection, self.item(change)["project"], change.item)}
+        if not kept or self.options.proof != "all":
             return kept
         if any(not one["md5"] for one in kept["files"]):
             kept["files"] = self._digested(change.item, kept["files"])
-        if self.scripted:
+        if self.scripted and change.session:
             scan_of = {one["path"]: one["scan"] for one in kept["files"] if one["scan"]}
             with self.connection.open_session(change.item) as chunks:
                 self.seen[change.item] = read_back(chunks, key=self.key, scan_of=scan_of)
@@ -232,21 +249,27 @@ class MoveCarrier(ItemCarrier):
                 change.item
             ) != label:
                 raise ServerError(f"{change.name} was moved, and {self.to} does not list it as {label}.")
-            return "moved" if change.action == "move" else "shared", [], []
+            if change.action != "move":
+                return "shared", [], []
+            listed = _own_files(self.connection, self.to, change.item)
+            return "moved", *self._compared(change, before.get("files", []), listed)
         there = {row["session_id"]: row for row in self.connection.sessions(self.to)}
         found = there.get(change.item)
         if found is None or found["session"] != change.destination_session or found["shared"]:
             raise ServerError(f"{change.name} was moved, and {self.to} does not list it as its own.")
         if any(row["session_id"] == change.item for row in self.connection.sessions(change.project)):
             raise ServerError(f"{change.name} was moved, and {change.project} still lists it.")
-        listed = files_of(self.connection, change.item)
-        if self.options.proof == "listing":
-            rows = same_listing(change, before["files"], listed)
-            for row in rows:
-                if row["verdict"] == Verdict.EQUAL:
-                    row |= {"verdict": Verdict.NOT_PROVED, "because": "it is listed as before; its bytes were not read"}
-            return "moved", rows, []
-        return "moved", *self._read_back(change, before["files"], listed)
+        return "moved", *self._compared(change, before["files"], files_of(self.connection, change.item))
+
+    def _compared(self, change: Change, files: list[dict], listed: list[dict]) -> tuple[list[dict], list[dict]]:
+        """Rows and extra files, by their bytes or by the lists, as the parameters say."""
+        if self.options.proof != "listing":
+            return self._read_back(change, files, listed)
+        rows = same_listing(change, files, listed)
+        for row in rows:
+            if row["verdict"] == Verdict.EQUAL:
+                row |= {"verdict": Verdict.NOT_PROVED, "because": "it is listed as before; its bytes were not read"}
+        return rows, []
 
     def _read_back(self, change: Change, files: list[dict], listed: list[dict]) -> tuple[list[dict], list[dict]]:
         now = self._digested(change.item, listed)
