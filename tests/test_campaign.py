@@ -6,13 +6,14 @@ import json
 
 import pytest
 import yaml
+from places import make_place
 from roads import DESTINATION, SOURCE
 from test_notebook import logins
 
 from xnbtransfer.campaign import COLUMNS, INDEX, PAGE, read_campaign, read_index, run_campaign
 from xnbtransfer.cli import invoke
 from xnbtransfer.errors import ExitCode, InputError, TransientError
-from xnbtransfer.record import list_records
+from xnbtransfer.record import list_records, open_record
 from xnbtransfer.server import running
 
 BOTH = {"source_project": SOURCE, "destination_project": DESTINATION}
@@ -62,6 +63,29 @@ def test_at_night_only_what_is_new_leaves_a_record(demo, tmp_path, monkeypatch):
     (second,), code = run_campaign(entries, root, incremental=True)
     assert code is ExitCode.PROVED and second["result"] == "nothing new" and not second["record"]
     assert len(list_records(root)) == 1
+
+
+def test_run_again_a_campaign_carries_only_what_came_since(demo, tmp_path, monkeypatch):
+    for name, value in logins(demo).items():
+        monkeypatch.setenv(name, value)
+    place = make_place(demo)
+    path = written(
+        tmp_path,
+        {"name": "grows", "source_project": place.project, "destination_project": place.other},
+        {"name": "stays", **BOTH, "sessions": ["005_MR1"]},
+        defaults={"archive": True, "existing": "skip"},
+    )
+    root, entries = tmp_path / "records", read_campaign(path)
+    place.hold("NEW1", "N1", "007_MR1")
+    first, code = run_campaign(entries, root, incremental=True)
+    assert code is ExitCode.PROVED and all(row["record"] for row in first)
+    place.hold("NEW2", "N2", "006_CT1")
+    second, code = run_campaign(entries, root, incremental=True)
+    assert code is ExitCode.PROVED and [bool(row["record"]) for row in second] == [True, False]
+    sent = open_record(root / second[0]["record"]).table("sessions")
+    assert dict(zip(sent["session"], sent["state"], strict=True)) == {"NEW1": "skipped", "NEW2": "archived"}
+    assert second[0]["files"] == 10
+    assert len(list_records(root)) == 3 and len(read_index(root)) == 4
 
 
 def test_a_csv_has_a_transfer_a_line_and_labels_keep_their_zeros(tmp_path):

@@ -118,3 +118,18 @@ def test_a_login_that_runs_out_in_mid_run_is_renewed(server, kit, tmp_path, meth
         ]
     )
     whole(kit, again(server, made, tmp_path))
+
+
+@pytest.mark.parametrize("fault", ["no-answer-after", "500-after", "503"])
+@pytest.mark.parametrize("method", ["files", "receiver", "import"])
+def test_a_lost_answer_is_looked_up_and_nothing_is_there_twice(server, kit, tmp_path, method, fault):
+    made = planned(server, kit, tmp_path, method)
+    lost = ("/data/services/import$", "/data/services/archive$", "/resources/NOTES", "/scans/", "/experiments/")
+    rules = [{"fault": fault, "method": "POST", "path": path, "times": 1, "retry_after_s": 0} for path in lost]
+    rules += [{**rule, "method": "PUT"} for rule in rules[2:]]
+    server.faults(rules)
+    whole(kit, again(server, made, tmp_path))
+    server.faults([])
+    since = logged(server)
+    whole(kit, again(server, made, tmp_path))
+    assert writes(server, since) == []
