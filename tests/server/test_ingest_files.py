@@ -76,15 +76,23 @@ def test_a_cut_header_is_noticed_unless_cut_between_two_elements(cut):
 
 
 def test_reencoding_is_fast_enough():
-    data = series(1, 1)[0][1] + b"\0" * 500_000
+    """Beside pydicom on the same machine, since nothing is promised of a loaded one; benchmarks have the figures."""
+    data = series(1, 1)[0][1]
     script = anonymise.compile_script(anonymise.DEFAULT_SITE_SCRIPT, "1")
-    best = 9.0
-    for _ in range(3):
-        started = time.perf_counter()
+
+    def general() -> None:
+        header = read_header(io.BytesIO(data))
+        script.apply_with_pydicom(header, LABELS)
+
+    def least(action) -> float:
+        taken = []
         for _ in range(20):
-            rewritten(data, script)
-        best = min(best, time.perf_counter() - started)
-    assert 20 * len(data) / best > 50e6  # 150 MB/s is the aim; a loaded machine gets some room
+            began = time.thread_time()
+            action()
+            taken.append(time.thread_time() - began)
+        return min(taken)
+
+    assert least(lambda: rewritten(data, script)) < least(general)
 
 
 def test_default_script_sets_three_values_and_a_stamp():

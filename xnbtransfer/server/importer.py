@@ -167,7 +167,7 @@ class Importer:
         except NotDicom as error:
             if not tolerant:
                 raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
-        except OSError as error:  # XNAT's wrapper hides a full disk, too
+        except (OSError, anonymise.ScriptError) as error:  # XNAT's wrapper hides a full disk and a script's error, too
             raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
 
     def take(self, name: str, stream: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import find, folders
-from .anonymise import Labels, Rejected
+from .anonymise import Labels, Rejected, ScriptError
 from .answers import Refusal, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .importer import anonymise_file, project_script
@@ -137,6 +137,8 @@ def anonymise_again(state: State, session_id: str) -> None:
                 except Rejected:
                     state.remove_file(holder["pk"], row["path"])
                     continue
+                except ScriptError as problem:
+                    raise Refusal(500, f"The project's anonymisation script failed: {problem}") from None
                 db.execute(
                     "UPDATE files SET size=?, sop_uid=? WHERE resource_pk=? AND path=?",
                     (size, sop_uid or row["sop_uid"], holder["pk"], row["path"]),

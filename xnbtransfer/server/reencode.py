@@ -198,6 +198,16 @@ class Header:
         at = bisect_left(self.elements, tag, key=lambda entry: entry[0])
         return at, at < len(self.elements) and self.elements[at][0] == tag
 
+    def vr(self, tag: int) -> bytes:
+        """Return the value representation of ``tag`` in this file, empty when absent."""
+        at, found = self._find(tag)
+        return self.elements[at][1] if found else b""
+
+    def become(self, other: Header) -> None:
+        """Take over the elements and the rest of ``other``."""
+        self.syntax, self.elements, self.encoding = other.syntax, other.elements, other.encoding
+        self._left, self._rest = other._left, other._rest
+
     def value(self, tag: int) -> bytes | None:
         """Return the raw value of ``tag``, or None when absent."""
         at, found = self._find(tag)
