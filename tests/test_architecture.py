@@ -28,6 +28,7 @@ LAYERS = {
         "decisions",
         "diff",
         "routing",
+        "series_filters",
         "plan_file",
         "resources",
         "reviewer",

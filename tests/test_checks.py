@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import zipfile
 
 import pytest
+from planted import written
 from reviews import Ward, told
 from roads import as_
 
-from xnbtransfer.checks import dropped_by
 from xnbtransfer.plan import plan
 from xnbtransfer.progress import read_sides
+from xnbtransfer.series_filters import Described, dropped_by
 
 
 @pytest.fixture
@@ -83,19 +86,91 @@ def test_a_series_import_filter_names_the_scans_that_it_drops(ward):
     assert "S11" in told(made, "note") and "S08" not in told(made)
 
 
+SCOUT, T1, UNKNOWN = Described("CT", "scout"), Described("MR", "T1 MPRAGE"), Described(None, "T1 MPRAGE")
+
+
 @pytest.mark.parametrize(
     ("text", "drops"),
     [
-        ('{"mode": "blacklist", "list": ["scout"]}', {"scout"}),
-        ('{"mode": "whitelist", "list": "T1.*"}', {"scout"}),
+        ('{"mode": "blacklist", "list": ["scout"]}', (True, False, False)),
+        ('{"mode": "whitelist", "list": "T1.*"}', (True, False, False)),
+        ('{"mode": "whitelist", "list": "scout", "enabled": false}', (False, False, False)),
+        ("""{"mode": "modalityMap", "MR": "Modality == 'MR'"}""", (True, False, None)),
+        ("""{"mode": "modalityMap", "MR": "SeriesDescription =~ /^T1/"}""", (True, False, False)),
+        ("""{"mode": "modalityMap", "MR": "Modality == 'MR' && SeriesDescription !~ /T1/"}""", (True, True, True)),
+        ("""{"mode": "modalityMap", "MR": "Modality == 'MR'", "CT": "!(Modality != 'CT')"}""", (False, False, None)),
+        ("""{"mode": "modalityMap", "MR": "StationName == 'A' || Modality == \\"MR\\""}""", (None, False, None)),
+        ("""{"mode": "modalityMap", "MR": "true"}""", (False, False, False)),
+        ("""{"mode": "modalityMap", "list": "{\\"MR\\": \\"Modality == 'MR'\\"}"}""", (True, False, None)),
+        ("""{"mode": "modalityMap", "MR": "Modality in ['MR']"}""", None),
+        ("""{"mode": "modalityMap", "MR": "Modality == 'MR' Modality == 'CT'"}""", None),
+        ("""{"mode": "modalityMap", "MR": "(Modality == 'MR'"}""", None),
+        ("""{"mode": "modalityMap", "MR": "Modality =~ /(/"}""", None),
+        ("""{"mode": "modalityMap", "filters": {"MR": "Modality == 'MR'"}}""", None),
         ('{"mode": "modalityMap", "MR": "x"}', None),
         ('{"mode": "blacklist", "list": "("}', None),
+        ('{"mode": "another", "list": "x"}', None),
         ("no json", None),
         ('["a list"]', None),
     ],
 )
 def test_filters_are_read_or_said_to_be_unreadable(text, drops):
-    assert dropped_by(text, ["scout", "T1 MPRAGE"]) == drops
+    said = dropped_by(text, [SCOUT, T1, UNKNOWN])
+    assert (said and tuple(said.values())) == drops
+
+
+@pytest.mark.parametrize(
+    ("expressions", "dropped"),
+    [
+        ({"MR": "Modality == 'MR'"}, ["3"]),
+        ({"MR": "Modality == 'MR' && SeriesDescription !~ /2$/", "CT": "Modality == 'CT'"}, ["2"]),
+        ({"PT": "Modality == 'PT'"}, ["1", "2", "3"]),
+        ({"MR": "!(Modality == 'CT') || SeriesDescription =~ /nothing/"}, ["3"]),
+    ],
+)
+def test_the_scans_that_a_map_by_modality_drops_are_those_that_the_import_drops(person, expressions, dropped):
+    ward = Ward(person)
+    scans = {str(number): ward.series("001", "001_MR1", number, 1) for number in (1, 2, 3)}
+    for number, (header,) in scans.items():
+        header.SeriesDescription = f"series {number}"
+    scans["3"][0].Modality, scans["3"][0].SOPClassUID = "CT", "1.2.840.10008.5.1.4.1.1.2"
+    ward.store("001", "001_MR1", {number: scans[number] for number in ("1", "2")})
+    session = f"/data/projects/{ward.source}/subjects/001/experiments/001_MR1/scans"
+    place, ct = f"{session}/3", {"xsiType": "xnat:ctScanData", "xnat:ctScanData/series_description": "series 3"}
+    ward.who.put(place, params=ct | {"xnat:ctScanData/modality": "CT"}).raise_for_status()
+    for number in ("1", "2"):
+        query = {"xsiType": "xnat:mrScanData", "xnat:mrScanData/modality": "MR"}
+        ward.who.put(f"{session}/{number}", params=query).raise_for_status()
+    ward.who.put(f"{place}/resources/DICOM", params={"format": "DICOM"}).raise_for_status()
+    data = written(scans["3"][0])
+    ward.who.put(f"{place}/resources/DICOM/files/1.dcm", params={"inbody": "true"}, data=data).raise_for_status()
+    text = json.dumps({"mode": "modalityMap", **expressions})
+    where = f"/data/projects/{ward.destination}/config/seriesImportFilter/config"
+    assert ward.who.put(where, params={"status": "enabled"}, data=text).status_code in (200, 201)
+    made = ward.plan(review="none")
+    assert [one.scan for one in made.findings if one.rule == "S08"] == dropped
+    kept = []
+    for number, (header,) in scans.items():
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("1.dcm", written(header))
+        query = {"import-handler": "DICOM-zip", "inbody": "true", "dest": f"/prearchive/projects/{ward.destination}"}
+        answer = ward.who.post(
+            "/data/services/import", params=query, data=out.getvalue(), headers={"Content-Type": "application/zip"}
+        )
+        assert answer.status_code == 200, answer.text
+        kept += [number] if answer.text.strip() else []
+    assert kept == [number for number in scans if number not in dropped]
+
+
+def test_what_a_map_asks_beyond_the_listing_cannot_be_told(ward):
+    for expression, words in (("StationName == 'A'", "2 of 2 scans"), ("Modality in ['MR']", "documented forms")):
+        text = json.dumps({"mode": "modalityMap", "MR": expression})
+        where = f"/data/projects/{ward.destination}/config/seriesImportFilter/config"
+        assert ward.who.put(where, params={"status": "enabled"}, data=text).status_code in (200, 201)
+        made = ward.plan(review="none")
+        assert words in sentence(made, "S11") and "cannot be told" in sentence(made, "S11")
+        assert "S08" not in told(made)
 
 
 def test_hints_for_upload_clients_are_kept(ward):

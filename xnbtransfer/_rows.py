@@ -118,6 +118,7 @@ def scan_row(row: dict) -> dict:
         "series_description": scan("series_description"),
         "note": scan("note"),
         "frames": scan("frames"),
+        "modality": scan("modality"),
         "SeriesInstanceUID": scan("uid"),
         "resource": scan("file/label"),
         "format": scan("file/format"),

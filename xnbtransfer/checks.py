@@ -5,7 +5,6 @@ The same frame of findings as the review of headers; a policy weighs both.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from .keys import SessionKey
 from .options import TransferOptions
 from .plan_file import SENDS, SessionPlan
 from .script import expectation
+from .series_filters import Described, dropped_by
 from .values import Inventory, Settings
 
 _LISTED = 8
@@ -69,7 +69,7 @@ def settings_findings(
     if not source.files.empty and (without := int((source.files["md5"] == "").sum())):
         sentence = f"The source lists no MD5 for {without} files: damage on the way to here cannot be seen for them."
         yield finding("S07", sentence, project=source.project, files=without)
-    yield from _filtered(there, where, rows)
+    yield from _filtered(source, there, where, rows)
     yield from _subjects(source, destination, rows)
     if there.bulk_upload is False and sum(row.action in SENDS for row in rows) > 1:
         yield finding("S10", f"{where} is set up not to take bulk uploads.", project=where)
@@ -115,40 +115,32 @@ def _name(path: str) -> str:
     return word or f"({path[:4]},{path[4:]})"
 
 
-def dropped_by(text: str, descriptions: Iterable[str]) -> set[str] | None:
-    """The series descriptions that a series import filter drops; None where it cannot be told.
-
-    ``text`` is the JSON of XNAT's ``seriesImportFilter`` configuration: ``mode`` blacklist or whitelist, and ``list``
-    with one regular expression a line. A map by modality is not understood.
-    """
-    try:
-        found = json.loads(text)
-        mode = str(found.get("mode", "")).lower()
-        lines = found.get("list", "")
-        lines = lines.splitlines() if isinstance(lines, str) else [str(one) for one in lines]
-        patterns = [re.compile(line.strip()) for line in lines if line.strip()]
-    except (ValueError, AttributeError, re.error):
-        return None
-    if mode == "blacklist":
-        return {one for one in descriptions if any(pattern.search(one) for pattern in patterns)}
-    if mode == "whitelist":
-        return {one for one in descriptions if not any(pattern.search(one) for pattern in patterns)}
-    return None
-
-
-def _filtered(there: Settings, where: str, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
-    scans = [(row, scan) for row in rows for scan in row.sent_scans]
+def _filtered(source: Inventory, there: Settings, where: str, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
+    """The scans that the series import filters drop, each once, and how many cannot be told."""
+    columns = source.scans[["subject", "session", "scan", "modality"]].itertuples(index=False, name=None)
+    kinds = {tuple(place): modality or None for *place, modality in columns}
+    scans = [
+        (row, scan, Described(kinds.get((row.subject, row.session, scan.scan)), scan.series_description))
+        for row in rows
+        for scan in row.sent_scans
+    ]
     unread = there.series_filter_on is True and not there.series_filters
     for text in there.series_filters:
-        drops = dropped_by(text, {scan.series_description for _, scan in scans})
-        if drops is None:
+        said = dropped_by(text, {about for _, _, about in scans})
+        if said is None:
             unread = True
             continue
-        lost = [(row, scan) for row, scan in scans if scan.series_description in drops]
-        if not lost:
-            yield finding(
-                "S11", f"A series import filter of {where} is on; it drops no scan of this plan.", project=where
+        lost = [(row, scan) for row, scan, about in scans if said[about]]
+        untold = sum(said[about] is None for _, _, about in scans)
+        if untold:
+            sentence = (
+                f"A series import filter of {where} is on; whether it drops {untold} of {len(scans)} scans cannot be "
+                "told, because it asks for what no listing has."
             )
+            yield finding("S11", sentence, project=where)
+        elif not lost:
+            sentence = f"A series import filter of {where} is on; it drops no scan of this plan."
+            yield finding("S11", sentence, project=where)
         for row, scan in lost[:_LISTED]:
             sentence = f"{row.key} scan {scan.scan}: the series import filter of {where} drops it, with status 200."
             place = {"subject": row.subject, "session": row.session, "scan": scan.scan, "files": scan.files}
@@ -158,7 +150,10 @@ def _filtered(there: Settings, where: str, rows: Sequence[SessionPlan]) -> Itera
             yield finding("S08", sentence, project=where)
     if unread:
         yield finding(
-            "S11", f"A series import filter of {where} is on, and what it drops cannot be told.", project=where
+            "S11",
+            f"A series import filter of {where} is on, and what it drops cannot be told: it is none of the documented "
+            "forms of blacklist, whitelist and modalityMap, or may not be read.",
+            project=where,
         )
 
 

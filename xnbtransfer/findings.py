@@ -86,8 +86,9 @@ RULES: dict[str, Rule] = {
                 "The destination tells upload clients not to upload many sessions at once.",
                 "Ask an owner before a large transfer."),
     "S11": Rule("note", "A series import filter is on",
-                "It drops no scan of this plan by the series descriptions that the source lists, and it could not be "
-                "read for others."),
+                "It drops no scan of this plan by the descriptions and modalities that the source lists, or what it "
+                "drops cannot be told.",
+                "Where it cannot be told, ask an owner what the filter is for, and send one session first (pilot=1)."),
     "S12": Rule("note", "Settings that the server does not tell",
                 "They decide how the destination takes data, and this user may not read them; XNAT has no quota that "
                 "it would tell."),

@@ -36,6 +36,7 @@ SCAN_COLUMNS = {
     "series_description": str,
     "note": str,
     "frames": str,
+    "modality": str,
     "SeriesInstanceUID": str,
     "files": int,
     "size_bytes": int,

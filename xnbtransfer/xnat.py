@@ -49,7 +49,9 @@ _SCAN_COLUMNS = (
     "xnat:imagescandata/quality,xnat:imagescandata/frames,xnat:imagescandata/note,"
     "xnat:imagescandata/series_description,xnat:imagescandata/file/label"
 )
-_SCAN_EXTRAS = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
+_SCAN_EXTRAS = ",".join(
+    f"xnat:imagescandata/{name}" for name in ("modality", "file/file_count", "file/file_size", "file/format")
+)
 _CONTENTS = {"contents": "true", "accept-not-found": "true"}
 _ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
 
