@@ -66,6 +66,35 @@ def test_every_attribute_has_what_a_reviewer_needs():
         assert attribute(f"{tag_of(row):08X}") == row
 
 
+@pytest.mark.parametrize(
+    ("tag", "action", "options"),
+    [
+        ("00080054", "X", ("device",)),
+        ("00081301", "X", ("descriptors",)),
+        ("00100010", "Z", ()),
+        ("00100042", "X", ("patient", "descriptors")),
+        ("00102160", "X", ("patient",)),
+        ("00080080", "X/Z/D", ("institution",)),
+        ("0020000D", "U", ("uids",)),
+        ("00181200", "X", ("device", "dates")),
+        ("00080020", "Z", ("dates",)),
+        ("0040A730", "D", ("structured",)),
+        ("60XX3000", "X", ("graphics",)),
+        ("00720066", "D", ("descriptors",)),
+    ],
+)
+def test_rows_of_the_table_are_those_of_the_standard(tag, action, options):
+    (row,) = [row for row in attributes() if row.tag == tag]
+    assert (row.action, row.options) == (action, options)
+
+
+def test_where_each_row_has_its_options_from():
+    counts = collections.Counter(row.options_from for row in attributes())
+    assert counts == {"2025-06-24": 646, "value representation and name": 9}
+    options = collections.Counter(option for row in attributes() for option in row.options)
+    assert options["dates"] >= 169 and options["institution"] == 10 and options["patient"] == 19
+
+
 # -- nothing where there is nothing ------------------------------------------------------------------------------
 
 

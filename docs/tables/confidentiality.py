@@ -1,10 +1,12 @@
-"""Write xnbtransfer/confidentiality.csv anew:  python docs/tables/confidentiality.py CONFIDENTIALITY_JSON
+"""Write xnbtransfer/confidentiality.csv anew:  python docs/tables/confidentiality.py PUBLIC_DICOM
 
 DICOM PS3.15 table E.1-1, edition 2026c. Attributes and actions come from `dicom-anonymizer` 2.1.0 (BSD-3-Clause, of the
-test extra), which keeps them by edition. The option columns come from the JSON in the wheel of `dicom-standard` 0.1.0
-(MIT; `pip download --no-deps dicom-standard==0.1.0`, the file `confidentiality_profile_attributes.json` in it); it is
-an older edition, so an attribute that it does not know has the options that its value representation and name tell:
-dates, UIDs and descriptions. The column `options_from` says which. An X in a tag stands for any digit.
+test extra), which keeps them by edition, without the columns of the options. Those are the standard's as published on
+2025-06-24, the newest that a package has: PUBLIC_DICOM is the file `idiscore/_public_dicom.py` in the wheel of
+`idiscore` 1.6.0 (`pip download --no-deps --python-version 3.12 --only-binary=:all: idiscore==1.6.0`), which is read as
+a listing of the standard's table; nothing of that package is kept or needed. The few attributes that are newer have the
+options that their value representation and name tell: dates, UIDs and descriptions. The column `options_from` says
+which. An X in a tag stands for any digit.
 
 The column `kind` is ours: what an attribute that still has a value means to a reviewer, and so which rule applies.
 """
@@ -12,7 +14,6 @@ The column `kind` is ours: what an attribute that still has a value means to a r
 from __future__ import annotations
 
 import csv
-import json
 import re
 import sys
 from importlib import import_module
@@ -28,10 +29,11 @@ ACTIONS = {
     "X_Z_D_TAGS": "X/Z/D", "X_Z_U_STAR_TAGS": "X/Z/U*",
 }  # fmt: skip
 OPTIONS = {
-    "rtnUIDsOpt": "uids", "rtnDevIdOpt": "device", "rtnInstIdOpt": "institution", "rtnPatCharsOpt": "patient",
-    "rtnLongFullDatesOpt": "dates", "cleanDescOpt": "descriptors", "cleanStructContOpt": "structured",
-    "cleanGraphOpt": "graphics",
+    "retain_uid": "uids", "retain_device_id": "device", "retain_institution_id": "institution",
+    "retain_patient_characteristics": "patient", "retain_full_dates": "dates", "clean_descriptors": "descriptors",
+    "clean_structured_content": "structured", "clean_graphics": "graphics",
 }  # fmt: skip
+LISTED = "2025-06-24"
 DESCRIPTIVE = re.compile(r"Description|Comment|Label|Template Name|ROI Name|Structure Set Name|Treatment Sites")
 
 NAMED = {
@@ -137,45 +139,54 @@ def names() -> dict[str, str]:
     }
 
 
-def rows(listed: dict[str, dict]) -> list[tuple[str, ...]]:
+def options(text: str) -> dict[str, list[str]]:
+    """Tag to its options, as the table of 2025-06-24 has them; every attribute that it lists is there."""
+    found: dict[str, list[str]] = {}
+    for name, rules in re.findall(r"^(\w+) = RawNemaRuleSet\((.*?)^\)", text, re.DOTALL | re.MULTILINE):
+        for tag in re.findall(r'(?:SingleTag|RepeatingGroup)\(\s*"([0-9a-fA-FxX]{8})"', rules):
+            of_tag = found.setdefault(tag.upper(), [])
+            if name in OPTIONS:
+                of_tag.append(OPTIONS[name])
+    return found
+
+
+def rows(listed: dict[str, list[str]]) -> list[tuple[str, ...]]:
     """The table, sorted by tag."""
     known = names()
     found = []
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        old_names = {row["tag"]: row["name"] for row in csv.DictReader(file)}
     for tag, action in sorted(actions().items()):
         try:
             vr = dictionary_VR(int(tag, 16))
         except (KeyError, ValueError):
             vr = ""
-        name = known.get(tag) or listed.get(tag, {}).get("name", "")
+        name = known.get(tag) or old_names.get(tag, "")
         if not vr and name.endswith("Sequence"):
             vr = "SQ"
         elif not vr and name.endswith("DateTime"):
             vr = "DT"
         if tag in listed:
-            options, source = [word for key, word in OPTIONS.items() if listed[tag].get(key)], "listed"
+            of_tag, source = [word for word in OPTIONS.values() if word in listed[tag]], LISTED
         else:
-            options, source = [], "value representation and name"
+            of_tag, source = [], "value representation and name"
             if vr[:2] in ("DA", "TM", "DT"):
-                options.append("dates")
+                of_tag.append("dates")
             if vr == "UI":
-                options.append("uids")
+                of_tag.append("uids")
             if DESCRIPTIVE.search(name):
-                options.append("descriptors")
+                of_tag.append("descriptors")
         name = name.removesuffix("(see Note 11)").strip()
-        found.append((tag, name, vr[:2], action, kind(tag, vr[:2], name), " ".join(options), source))
+        found.append((tag, name, vr[:2], action, kind(tag, vr[:2], name), " ".join(of_tag), source))
     return found
 
 
 def main() -> None:
-    listed = {}
-    for row in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        tag = re.sub(r"[(),]", "", row["tag"]).upper()
-        if re.fullmatch(r"[0-9A-FX]{8}", tag):
-            listed[tag] = row
+    made = rows(options(Path(sys.argv[1]).read_text(encoding="utf-8")))
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(rows(listed))
+        writer.writerows(made)
 
 
 if __name__ == "__main__":
