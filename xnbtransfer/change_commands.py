@@ -7,7 +7,7 @@ notebook, which becomes the record.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,18 +15,17 @@ import click
 
 from .errors import ExitCode, InputError
 from .method_options import METHODS
+from .options import TransferOptions
 
 _NOT_HERE = ("record_root", "dry_run", "confirm")
 
 
-def _parameters(kind: str, *left_out: str) -> Callable:
-    """Click options made from the parameters of a method: same names, same help, same defaults."""
+def parameters(options: type[TransferOptions], names: Iterable[str]) -> Callable:
+    """Click options made from the fields of a class of options: same names, same help, same defaults."""
 
     def decorate(command: Callable) -> Callable:
-        for name in reversed(METHODS[kind].offered):
-            if name in left_out:
-                continue
-            about = METHODS[kind].model_fields[name]
+        for name in reversed(tuple(names)):
+            about = options.model_fields[name]
             flag = "--" + name.replace("_", "-")
             default = "" if about.is_required() or about.default in ("", ()) else str(about.default)
             text = (about.description or "") + (f"  [{default}]" if default and about.default is not False else "")
@@ -47,6 +46,10 @@ def _parameters(kind: str, *left_out: str) -> Callable:
     return decorate
 
 
+def _parameters(kind: str, *left_out: str) -> Callable:
+    return parameters(METHODS[kind], (name for name in METHODS[kind].offered if name not in left_out))
+
+
 def _finish(command: Callable, kind: str) -> Callable:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON on the standard output, and nothing else."),
@@ -57,7 +60,8 @@ def _finish(command: Callable, kind: str) -> Callable:
     return command
 
 
-def _given(kind: str, values: dict[str, Any], side: dict[str, str | None]) -> dict[str, Any]:
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that were given, lists taken apart at commas (a pattern ~REGEX keeps its own)."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, tuple):
@@ -66,6 +70,11 @@ def _given(kind: str, values: dict[str, Any], side: dict[str, str | None]) -> di
                 found[name] = tuple(parts)
         elif value is not None:
             found[name] = value
+    return found
+
+
+def _given(kind: str, values: dict[str, Any], side: dict[str, str | None]) -> dict[str, Any]:
+    found = given(values)
     for name, where in side.items():
         if not where:
             continue

@@ -8,19 +8,18 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from . import __version__
-from .errors import InputError
 from .findings import Finding, finding
 from .keys import SessionKey
 from .plan import Side
+from .plan_file import read_whole, write_whole
 
 Kind = Literal["share", "unshare", "move", "prearchive", "finish-move"]
 Verb = Literal["share", "unshare", "rename", "move", "rebuild", "archive", "delete"]
@@ -118,11 +117,7 @@ class ChangePlan(_Record):
 
     def save(self, path: str | Path) -> Path:
         """Write the plan; the file appears whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
-        return path
+        return write_whole(path, self.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> ChangePlan:
@@ -133,18 +128,12 @@ class ChangePlan(_Record):
         InputError
             If the file is missing, cut short, changed by hand, or of another kind.
         """
-        again = "Make the plan again, and review that."
-        try:
-            found = cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise InputError(f"The plan {path} cannot be read: {problem.strerror}.", again) from None
-        except (ValidationError, UnicodeDecodeError):
-            raise InputError(
-                f"The file {path} is not a whole plan: it is cut short or of another kind.", again
-            ) from None
-        if found.fingerprint != _fingerprint(found):
-            raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
-        return found
+        return read_whole(cls, path, "Make the plan again, and review that.")
+
+    def own_fingerprint(self) -> str:
+        """SHA-256 over all else, hexadecimal."""
+        body = self.model_dump(mode="json", exclude={"fingerprint"})
+        return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def to_frame(self) -> pd.DataFrame:
         """One row per item, in the order of the run."""
@@ -205,7 +194,7 @@ def make_plan(
         sessions=changes,
         fingerprint="",
     )
-    return draft.model_copy(update={"fingerprint": _fingerprint(draft)})
+    return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
 
 
 def is_change_plan(path: str | Path) -> bool:
@@ -219,8 +208,3 @@ def is_change_plan(path: str | Path) -> bool:
 def digest_of(*things: Any) -> str:
     """A digest of values that JSON can hold, whatever the order of the keys in them."""
     return hashlib.sha256(json.dumps(things, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _fingerprint(plan: ChangePlan) -> str:
-    body = {name: value for name, value in plan.model_dump(mode="json").items() if name != "fingerprint"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from . import __version__
-from .change_commands import COMMANDS, run_changes, verify_again
+from .change_commands import COMMANDS, given, parameters, run_changes, verify_again
 from .control import Control
 from .errors import ExitCode, InputError, XnbTransferError
 from .options import TransferOptions
@@ -23,49 +23,11 @@ _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "dat
 _SOURCE = ("source_server", "source_project", *_CHOICE)
 _BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
 _ALL = tuple(TransferOptions.model_fields)
-_LISTS = ("subjects", "sessions", "modalities", "scan_types", "on_conflict", "resources", "fields")
 _AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."
 
 
 def _parameters(*names: str) -> Callable:
-    """Click options made from the fields of :class:`TransferOptions`: same names, same help, same defaults."""
-
-    def decorate(command: Callable) -> Callable:
-        for name in reversed(names):
-            about = TransferOptions.model_fields[name]
-            flag = "--" + name.replace("_", "-")
-            default = "" if about.is_required() or about.default in ("", ()) else str(about.default)
-            text = (about.description or "") + (f"  [{default}]" if default and about.default is not False else "")
-            choices = get_args(about.annotation)
-            if about.annotation is bool:
-                command = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)(command)
-            elif about.annotation is int:
-                command = click.option(flag, name, type=int, default=None, help=text)(command)
-            elif name in _LISTS:
-                text += "; repeat it, or separate with commas"
-                command = click.option(flag, name, multiple=True, metavar="LABEL", help=text)(command)
-            elif choices and all(isinstance(choice, str) for choice in choices):
-                command = click.option(flag, name, type=click.Choice(choices), default=None, help=text)(command)
-            else:
-                command = click.option(flag, name, default=None, metavar="TEXT", help=text)(command)
-        return command
-
-    return decorate
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that were given, lists taken apart at commas (a pattern ~REGEX keeps its own)."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in _LISTS:
-            labels = [
-                part.strip() for one in value for part in ([one] if one.startswith("~") else one.split(",")) if part
-            ]
-            if labels:
-                found[name] = tuple(labels)
-        elif value is not None:
-            found[name] = value
-    return found
+    return parameters(TransferOptions, names)
 
 
 def _side(values: dict[str, Any], side: str, where: str | None) -> None:
@@ -107,7 +69,7 @@ def inventory(project: str | None, output: str | None, as_json: bool, **values: 
     from .progress import read_selected
     from .xnat import connect
 
-    chosen = _given(values)
+    chosen = given(values)
     _side(chosen, "source", project)
     options = InventoryOptions.from_mapping({"source_project": "", **chosen})
     with connect("source", options.source_server) as source:
@@ -258,7 +220,7 @@ def review(source_: str | None, destination_: str | None, show_values: bool, as_
     """
     from .notebook import ReviewOptions, run_template
 
-    chosen = _given(values)
+    chosen = given(values)
     _side(chosen, "source", source_)
     _side(chosen, "destination", destination_)
     options = ReviewOptions.from_mapping(chosen)
@@ -336,7 +298,7 @@ def transfer(config: str | None, as_json: bool, **values: Any) -> int:
     """The whole road in one command: the transfer notebook is run, and becomes the record."""
     from .notebook import run_template
 
-    chosen = _given(values)
+    chosen = given(values)
     options = TransferOptions.from_yaml(config, **chosen) if config else TransferOptions.from_mapping(chosen)
     path = run_template("transfer", options, aloud=not as_json)
     return _tell_record(path, as_json)
@@ -562,7 +524,7 @@ def _printable(text: str) -> str:
 
 
 def _both(values: dict[str, Any], source: str | None, destination: str | None) -> TransferOptions:
-    chosen = _given(values)
+    chosen = given(values)
     _side(chosen, "source", source)
     _side(chosen, "destination", destination)
     return TransferOptions.from_mapping(chosen)

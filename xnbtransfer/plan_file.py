@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -141,6 +141,37 @@ def blockers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(f"{one.sentence} {one.remedy}".strip() for one in findings if one.severity == "blocking")
 
 
+_File = TypeVar("_File", bound=BaseModel)
+
+
+def write_whole(path: str | Path, text: str) -> Path:
+    """Write a plan file; it appears whole or not at all."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def read_whole(kind: type[_File], path: str | Path, again: str) -> _File:
+    """Read a plan file of a kind that has a fingerprint; ``again`` says how to make another one.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cut short, changed by hand, or of another kind.
+    """
+    try:
+        found = kind.model_validate_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise InputError(f"The plan {path} cannot be read: {problem.strerror}.", again) from None
+    except (ValidationError, UnicodeDecodeError):
+        raise InputError(f"The file {path} is not a whole plan: it is cut short or of another kind.", again) from None
+    if found.fingerprint != found.own_fingerprint():
+        raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
+    return found
+
+
 class Plan(_Record):
     """What would be done. A JSON file that a person can read; refused if a letter of it was changed.
 
@@ -195,11 +226,7 @@ class Plan(_Record):
 
     def save(self, path: str | Path) -> Path:
         """Write the plan; the file appears whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(part, path)
-        return path
+        return write_whole(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -210,18 +237,7 @@ class Plan(_Record):
         InputError
             If the file is missing, cut short, changed by hand, or of another format.
         """
-        again = "Make the plan again with 'xnbtransfer plan', and review that."
-        try:
-            found = cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise InputError(f"The plan {path} cannot be read: {problem.strerror}.", again) from None
-        except (ValidationError, UnicodeDecodeError):
-            raise InputError(
-                f"The file {path} is not a whole plan: it is cut short or of another kind.", again
-            ) from None
-        if found.fingerprint != found.own_fingerprint():
-            raise InputError(f"The plan {path} was changed after it was made: its fingerprint does not fit.", again)
-        return found
+        return read_whole(cls, path, "Make the plan again with 'xnbtransfer plan', and review that.")
 
     def to_frame(self) -> pd.DataFrame:
         """One row per session, in the order of the run."""

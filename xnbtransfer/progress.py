@@ -81,15 +81,20 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         except BaseException:
             met.set_result((set(), set()))
             raise
-        keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-        studies = set(here.sessions["StudyInstanceUID"]) - {""}
-        uids = {one for uid in studies for one in study_uids(uid)}
-        met.set_result(({labels(key).session for key in keys}, uids))
+        wanted, studies, uids = _to_meet(here, labels)
+        met.set_result((wanted, uids))
         elsewhere = read_elsewhere(destination, studies)
     found = dataclasses.replace(there.result(), elsewhere=elsewhere)
     if options.resources:
         here, found = with_others(source, destination, here, found, labels)
     return Sides(here, _with_types(destination, here, found), labels)
+
+
+def _to_meet(here: Inventory, labels: LabelMap) -> tuple[set[str], set[str], set[str]]:
+    """The labels that sessions go to, their studies, and all UIDs that a destination may know these by."""
+    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    studies = set(here.sessions["StudyInstanceUID"]) - {""}
+    return {labels(key).session for key in keys}, studies, {one for uid in studies for one in study_uids(uid)}
 
 
 def with_others(
@@ -115,9 +120,7 @@ def _with_types(destination: Connection, here: Inventory, there: Inventory) -> I
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
     """The destination as :func:`read_sides` reads it, for sessions of the source that were read before."""
-    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-    studies = set(here.sessions["StudyInstanceUID"]) - {""}
-    wanted, uids = {labels(key).session for key in keys}, {one for uid in studies for one in study_uids(uid)}
+    wanted, studies, uids = _to_meet(here, labels)
     found = read_inventory(
         destination, project, select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids
     )
