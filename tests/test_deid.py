@@ -11,14 +11,15 @@ from pathlib import Path
 import pydicom
 import pynetdicom
 import pytest
+from deid_results import CLASSES, PAGE, hits_by_element, keyword_of, page, planted_in, worst
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import SURNAME, clean, found_in, in_files, planted, tag_of, values_of, written
+from planted import SURNAME, clean, found_in, in_files, tag_of, values_of, written
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from xnbtransfer.confidentiality import EDITION, attribute, attributes
-from xnbtransfer.deid import Judge, element_words
+from xnbtransfer.deid import Judge
 from xnbtransfer.dicom import read_content
 from xnbtransfer.errors import DicomError
 from xnbtransfer.findings import RULES, SEVERITIES, shape_of
@@ -42,10 +43,6 @@ VENDORS = [
 
 def rules(hits) -> set[str]:
     return {hit.rule for hit in hits}
-
-
-def worst(hits) -> str:
-    return min((SEVERITY[hit.rule] for hit in hits), key=SEVERITIES.index, default="")
 
 
 # -- the table of the profile ------------------------------------------------------------------------------------
@@ -126,26 +123,12 @@ def test_what_stands_for_nobody_is_no_finding(values):
 # -- every planted identity is found -----------------------------------------------------------------------------
 
 
-def hits_by_element(rows, depth: int, implicit: bool, judge: Judge) -> dict[str, set]:
-    """Keyword of each planted element to what was found of it."""
-    found: dict[str, set] = {}
-    for hit in found_in(written(planted(rows, depth), implicit=implicit), judge):
-        parts = hit.element.split(" / ")
-        if len(parts) >= depth + 1:
-            found.setdefault(parts[depth], set()).add(hit)
-    return found
-
-
-def keyword_of(row) -> str:
-    return element_words(f"{tag_of(row):08X}")
-
-
 @pytest.mark.parametrize("implicit", [False, True], ids=["explicit", "implicit"])
 def test_every_attribute_of_the_profile_is_found_in_every_nesting(implicit):
     missed, count = [], 0
     table: collections.Counter = collections.Counter()
     for depth in (0, 1, 3):
-        rows = [row for row in in_files() if not (depth and row.tag[:4] in ("FFFA", "FFFC"))]
+        rows = planted_in(depth)
         found = hits_by_element(rows, depth, implicit, Judge())
         for row in rows:
             hits = found.get(keyword_of(row), set())
@@ -173,34 +156,6 @@ def test_every_attribute_that_holds_text_is_blocked_by_a_list_of_known_identifie
         missed += [(row.tag, row.name, depth) for row in chosen if "D07" not in rules(found.get(keyword_of(row), ()))]
     assert len(chosen) > 250
     assert missed == []
-
-
-CLASSES = {
-    "a full name": ({"PatientName": "Mustermann^Erika"}, "blocking"),
-    "a surname as PatientName": ({"PatientName": "Mustermann"}, "blocking"),
-    "a birth date": ({"PatientBirthDate": "19470311"}, "blocking"),
-    "other IDs": ({"OtherPatientIDs": "4711"}, "blocking"),
-    "an address": ({"PatientAddress": "12 Long Lane"}, "blocking"),
-    "an e-mail address in a description": ({"SeriesDescription": "send to e.m@example.org"}, "blocking"),
-    "a labelled number in a comment": ({"ImageComments": "MRN: 0047113"}, "blocking"),
-    "a national number": ({"StudyDescription": "T1 078-05-1120"}, "blocking"),
-    "burned-in annotation": ({"BurnedInAnnotation": "YES"}, "blocking"),
-    "an unknown PatientID": ({"PatientID": "P4711"}, "warning"),
-    "staff": ({"OperatorsName": "Nurse^Joy"}, "warning"),
-    "a telephone number": ({"SeriesDescription": "call +49 30 1234567"}, "warning"),
-    "a title": ({"SeriesDescription": "for Dr. Winter"}, "warning"),
-    "an address in a description": ({"ProtocolName": "Hauptstrasse 12"}, "warning"),
-    "an age above 89": ({"PatientAge": "091Y"}, "warning"),
-    "a date in text": ({"SeriesDescription": "repeat of 11.03.2019"}, "warning"),
-    "a birth year": ({"PatientBirthDate": "19470101"}, "warning"),
-    "said not to be de-identified": ({"PatientIdentityRemoved": "NO"}, "warning"),
-    "a recognisable face": ({"RecognizableVisualFeatures": "YES"}, "warning"),
-    "a secondary capture": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "warning"),
-    "an ultrasound": ({"Modality": "US"}, "warning"),
-    "a screen save": ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "warning"),
-    "a structured report": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33", "Modality": "SR"}, "warning"),
-    "a document": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "blocking"),
-}
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -288,6 +243,12 @@ def test_file_meta_and_preamble_are_looked_at():
     tiff = b"II*\0\x54\1\0\0MM\0*" + bytes(116)
     assert "D18" not in rules(found_in(written(ds, preamble=tiff)))
     assert {hit.element for hit in found_in(data) if hit.rule == "D40"} >= {"MediaStorageSOPInstanceUID"}
+
+
+def test_the_page_of_results_is_what_a_run_finds():
+    text = page()
+    assert "MISSED" not in text
+    assert PAGE.read_text(encoding="utf-8") == text, "run: python tests/deid_results.py"
 
 
 # -- what is told of it ------------------------------------------------------------------------------------------
