@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
+from xnbtransfer.server import running
+
 
 @pytest.fixture
 def bare(xnat):
@@ -108,3 +110,20 @@ def test_accounts_survive_a_kill(tmp_path):
     with running(data=tmp_path) as second:
         assert second.accounts["owner"] == pair
         assert requests.get(second.url + "/data/projects/KEPT?format=json", auth=pair, timeout=30).status_code == 200
+
+
+def test_too_many_wrong_passwords_lock_a_user_out_for_an_hour():
+    with running() as server:
+        def ask(password: str, role: str = "member") -> int:
+            login = server.accounts[role][0]
+            return requests.get(f"{server.url}/data/auth", auth=(login, password), timeout=30).status_code
+
+        right = server.accounts["member"][1]
+        for _ in range(2):
+            assert [ask("wrong") for _ in range(19)] == [401] * 19
+            assert ask(right) == 200, "nineteen are forgiven, and forgotten"
+        assert [ask("wrong") for _ in range(20)] == [401] * 20
+        assert ask(right) == 401
+        assert ask(server.accounts["owner"][1], "owner") == 200, "nobody else is"
+        server.faults([{"fault": "clock-jump", "jump_s": 3700, "times": 1}])
+        assert ask(right) == 200

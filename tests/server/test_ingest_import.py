@@ -280,6 +280,9 @@ def test_requests_that_are_wrong(desk):  # noqa: F811
     path, owner = "/data/services/import", desk.owner
     assert owner.get(path).status_code == 405
     assert owner.post(path, params={"import-handler": "NOPE"}, data=b"x").status_code == 404
+    for handler in ("XAR", "inbox"):
+        answer = owner.post(path, params={"import-handler": handler}, data=b"x")
+        assert (answer.status_code, f"import by {handler}" in answer.text) == (400, True)
     assert owner.post(path, params={"import-handler": "DICOM-zip"}).status_code == 400
     assert owner.post(path, params={"dest": "/nonsense"}, data=zipped(series(1, 1))).status_code == 400
     assert owner.post(path, data=iter([b"chunk"]), headers={"Content-Type": "application/x-tar"}).status_code == 400

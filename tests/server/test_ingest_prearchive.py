@@ -336,7 +336,7 @@ def test_only_administrators_rebuild_the_table(desk, person):  # noqa: F811
     assert person("admin").put("/data/prearchive").status_code == 200
 
 
-@pytest.mark.parametrize("status", ["RECEIVING", "ERROR", "CONFLICT", "BUILDING"])
+@pytest.mark.parametrize("status", ["RECEIVING", "ERROR", "CONFLICT", "BUILDING", "SEPARATING"])
 def test_a_status_that_is_set(desk, status):  # noqa: F811
     uri = desk.to_prearchive(series(1, 1))
     assert desk.owner.post(uri, params={"action": "set-status", "status": status}).status_code == 200
@@ -345,6 +345,14 @@ def test_a_status_that_is_set(desk, status):  # noqa: F811
     rebuilt = desk.owner.post("/data/services/prearchive/rebuild", params={"src": uri, "overrideLock": "true"})
     assert rebuilt.status_code == 200
     desk.wait_for(lambda: [row["status"] for row in desk.waiting()] == ["READY"])
+
+
+def test_a_row_that_is_being_separated_is_busy(desk):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 1))
+    assert desk.owner.post(uri, params={"action": "set-status", "status": "SEPARATING"}).status_code == 200
+    assert desk.owner.post(uri, params={"action": "commit"}).status_code == 409
+    answer = desk.send(series(2, 1), dest=desk.prearchive_path)
+    assert (answer.status_code, "SEPARATING" in answer.text) == (409, True)
 
 
 def test_other_formats_of_a_row_are_refused(desk):  # noqa: F811

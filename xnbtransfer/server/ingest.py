@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .state import State
 
 _HANDLERS = ("DICOM-zip", "gradual-DICOM", "SI")
+_ELSEWHERE = ("XAR", "inbox")
+"""Handlers of XNAT that no transfer uses: archives of XNAT's own, and folders of its machine."""
 _SINGLE = ("application/dicom", "application/x-mirc")
 
 
@@ -37,6 +39,8 @@ async def import_data(request: Request) -> Response:
     given = dict(request.query_params)
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     handler = given.get("import-handler", "")
+    if handler in _ELSEWHERE:
+        raise Refusal(400, f"This server does not import by {handler}; send DICOM by {', '.join(_HANDLERS)}.")
     if handler and handler not in _HANDLERS:
         raise Refusal(404, f"Unknown importer implementation specified: {handler}")
     if given.get("src"):

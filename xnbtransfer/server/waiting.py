@@ -31,7 +31,7 @@ DIRECT = "DirectArchive"
 """In place of a row's auto-archive text: on its way into the archive, and in no list of the prearchive."""
 IDLE = ("RECEIVING", "RECEIVING_INTERRUPT", "READY", "CONFLICT", "ERROR")
 """Statuses in which a row can be worked on; in any other something else has it."""
-BUSY = ("BUILDING", "ARCHIVING", "MOVING", "DELETING")
+BUSY = ("BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING")
 STATUSES = (*IDLE, *BUSY, *(f"QUEUED_{status}" for status in BUSY))
 
 
