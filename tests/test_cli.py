@@ -64,7 +64,7 @@ def test_options_bear_the_names_and_the_help_of_the_parameters():
     for name, about in TransferOptions.model_fields.items():
         assert found[name].opts[0] == "--" + name.replace("_", "-")
         assert found[name].help.startswith(about.description)
-    assert set(found) - set(TransferOptions.model_fields) == {"config", "as_json"}
+    assert set(found) - set(TransferOptions.model_fields) == {"config", "as_json", "source_", "destination_"}
 
 
 def test_importing_the_command_line_is_quick():
@@ -186,18 +186,9 @@ def test_a_config_file_is_read_and_options_win(here, monkeypatch):
     (here / "c.yaml").write_text("source_project: A\ndestination_project: B\nworkers: 2\nsessions: ['001']\n")
     assert invoke(["transfer", "--config", "c.yaml", "--workers", "8", "--subjects", "007,008", "--subjects", "9"]) == 5
     assert seen["options"] == options(workers=8, sessions=("001",), subjects=("007", "008", "9"))
-    words = [
-        "transfer",
-        "--source-project",
-        "A",
-        "--destination-project",
-        "B",
-        "--sessions",
-        "~^0{1,2}",
-        "--no-archive",
-    ]
-    assert invoke(words) == 5
-    assert seen["options"] == options(sessions=("~^0{1,2}",))
+    for projects in (["--source-project", "A", "--destination-project", "B"], ["A", "B"]):
+        assert invoke(["transfer", *projects, "--sessions", "~^0{1,2}", "--no-archive"]) == 5
+        assert seen.pop("options") == options(sessions=("~^0{1,2}",))
 
 
 def test_reading_commands(here, monkeypatch, capsys, quiet):

@@ -206,7 +206,7 @@ def test_to_relabel_is_to_archive_what_gets_another_label(place, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"action": "relabel"}, "say by label_map or label_rule"),
+        ({"action": "relabel"}, "^To relabel, say by label_map .* listed by 'xnbtransfer prearchive --help'."),
         ({"action": "delete", "label_rule": "session={subject}"}, "only as it is archived; choose action relabel"),
         ({"action": "move", "to_project": "Q", "label_map": "labels.csv"}, "choose action relabel"),
     ],

@@ -291,14 +291,18 @@ def verify(
 
 
 @cli.command()
+@click.argument("source_", metavar="SOURCE", required=False)
+@click.argument("destination_", metavar="DESTINATION", required=False)
 @_parameters(*_ALL)
 @click.option("--config", type=click.Path(dir_okay=False), help="YAML file with parameters; options win over it.")
 @_as_json
-def transfer(config: str | None, as_json: bool, **values: Any) -> int:
+def transfer(source_: str | None, destination_: str | None, config: str | None, as_json: bool, **values: Any) -> int:
     """The whole road in one command: the transfer notebook is run, and becomes the record."""
     from .notebook import run_template
 
     chosen = given(values)
+    _side(chosen, "source", source_)
+    _side(chosen, "destination", destination_)
     options = TransferOptions.from_yaml(config, **chosen) if config else TransferOptions.from_mapping(chosen)
     path = run_template("transfer", options, aloud=not as_json)
     return _tell_record(path, as_json)

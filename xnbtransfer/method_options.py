@@ -42,6 +42,7 @@ class _OneServer(PartOptions):
 class ShareOptions(_OneServer):
     """Parameters of ``templates/share.ipynb``: sessions shown in another project of the same server."""
 
+    command = "share"
     offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
     offered += ("existing", "undo", "record_root", "dry_run", "reason")
     undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
@@ -50,6 +51,7 @@ class ShareOptions(_OneServer):
 class MoveOptions(_OneServer):
     """Parameters of ``templates/move.ipynb``: sessions given to another project of the same server, without a copy."""
 
+    command = "move"
     offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
     offered += ("existing", "split", "other_shares", "proof", "record_root", "dry_run", "reason")
     split: Literal["stop", "share"] = Field(
@@ -65,6 +67,7 @@ class MoveOptions(_OneServer):
 class PrearchiveOptions(PartOptions):
     """Parameters of ``templates/prearchive.ipynb``: what waits in a project's prearchive, and what is done with it."""
 
+    command = "prearchive"
     offered = ("destination_server", "destination_project", "action", "subjects", "sessions", "statuses", "to_project")
     offered += ("label_map", "label_rule", "existing", "proof", "wait_minutes", "timezone", "confirm", "record_root")
     offered += ("dry_run", "reason")
@@ -104,7 +107,7 @@ class PrearchiveOptions(PartOptions):
             raise ValueError("to_project and action move belong together")
         labels = self.label_map or self.label_rule
         if self.action == "relabel" and not labels:
-            raise ValueError("to relabel, say by label_map or label_rule which labels the sessions get")
+            raise ValueError("To relabel, say by label_map or label_rule which labels the sessions get")
         if self.action in ("rebuild", "move", "delete") and labels:
             raise ValueError("XNAT gives a waiting session other labels only as it is archived; choose action relabel")
         return self
@@ -113,6 +116,7 @@ class PrearchiveOptions(PartOptions):
 class FinishOptions(PartOptions):
     """Parameters of ``templates/finish-move.ipynb``: a copy that is proved becomes a move by deleting the source."""
 
+    command = "finish-move"
     offered = ("record", "sessions", "limit", "cooling_off_days", "abandon", "empty_subjects", "backup", "confirm")
     offered += ("source_server", "destination_server", "record_root", "dry_run", "reason")
     source_project: str = ""

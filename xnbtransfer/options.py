@@ -10,7 +10,7 @@ import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -37,6 +37,7 @@ class TransferOptions(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    command: ClassVar[str] = "transfer"  # whose --help lists the parameters
 
     source_server: str = Field("", description="address of the source XNAT; empty: XNAT_SOURCE_HOST, then XNAT_HOST")
     source_project: str = Field(description="project ID to copy from")
@@ -245,7 +246,8 @@ class TransferOptions(BaseModel):
         try:
             return cls(**{str(name): value for name, value in values.items()})
         except ValidationError as problem:
-            raise OptionsError(" ".join(_sentence(error) for error in problem.errors()), _spelling(problem)) from None
+            sentences = " ".join(_sentence(error) for error in problem.errors())
+            raise OptionsError(sentences, _spelling(cls, problem)) from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> TransferOptions:
@@ -281,16 +283,16 @@ class TransferOptions(BaseModel):
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"]) or "options"
+    name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"There is no parameter {name!r}."
     if error["type"] == "missing":
         return f"The parameter {name!r} is required."
     message = error["msg"].removeprefix("Value error, ")
-    return f"The parameter {name!r}: {message}."
+    return f"The parameter {name!r}: {message}." if name else f"{message}."
 
 
-def _spelling(problem: ValidationError) -> str:
+def _spelling(kind: type[TransferOptions], problem: ValidationError) -> str:
     import difflib
 
     for error in problem.errors():
@@ -298,4 +300,4 @@ def _spelling(problem: ValidationError) -> str:
             near = difflib.get_close_matches(str(error["loc"][0]), TransferOptions.model_fields, 1, 0.5)
             if near:
                 return f"Did you mean {near[0]!r}?"
-    return "The parameters are listed by 'xnbtransfer transfer --help'."
+    return f"The parameters are listed by 'xnbtransfer {kind.command} --help'."

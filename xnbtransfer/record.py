@@ -392,7 +392,8 @@ def open_record(path: str | Path) -> Record:
             f"The record {path.name} was changed after it was sealed: {'; '.join(found)}.", advice
         ) from None
     except (bagit.BagError, OSError):
-        raise InputError(f"{path} is no record.", "Name the folder that holds bagit.txt.") from None
+        way = "Name the folder that holds bagit.txt; 'xnbtransfer seal FOLDER' makes one of a run."
+        raise InputError(f"{path} is no record.", way) from None
     try:
         summary = json.loads((path / "data" / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
