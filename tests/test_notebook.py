@@ -48,6 +48,12 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def pictures_of(path: Path) -> list[str]:
+    """The texts of the pictures in a notebook, in order; each has a PNG."""
+    outputs = [one for cell in nbformat.read(path, as_version=4).cells for one in cell.get("outputs", ())]
+    return [one.metadata["image/png"]["alt"] for one in outputs if "image/png" in one.get("data", {})]
+
+
 def test_the_whole_road_of_records(demo, tmp_path):
     env, root = logins(demo), str(tmp_path)
     options = TransferOptions.from_mapping({**BOTH, "archive": True, "record_root": root, "reason": "a test"})
@@ -64,6 +70,11 @@ def test_the_whole_road_of_records(demo, tmp_path):
         assert word in page and word in notebook, word
     assert env["XNAT_PASS"] not in page + notebook
     assert "output_type" in notebook and '"error"' not in notebook
+
+    told = pictures_of(found.notebook)
+    words = ("sessions and data by month and modality", "on both sides", "Data sent over the run", "Verdicts on")
+    assert len(told) == page.count("<img") == page.count(' alt="') == 4
+    assert all(word in text for word, text in zip(words, told, strict=True)), told
 
     before = len(writes(demo))
     for name, options in (

@@ -16,6 +16,7 @@ import pandas as pd
 
 from .diff import Diff, Status
 from .html import Html, _escape, duration, size
+from .plan import Plan
 from .values import Inventory, Result, Verdict
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#6e7781")
@@ -210,8 +211,15 @@ def rate(timeline: Sequence[tuple[float, int]], total_bytes: int = 0) -> Picture
     return _picture(figure, "rate", title, f"{alt}; the fastest part at {size(round(max(fast)))} a second.")
 
 
-def verdicts(result: Result) -> Picture | None:
-    """Files by verdict: as a whole, and by session where there are few."""
+def rate_of(plan: Plan, result: Result | None) -> Picture | None:
+    """How much of a plan a run sent when; None where nothing was sent."""
+    return rate(result.timeline, plan.totals["size_bytes"]) if result is not None else None
+
+
+def verdicts(result: Result | None) -> Picture | None:
+    """Files by verdict: as a whole, and by session where there are few; None where nothing was judged."""
+    if result is None:
+        return None
     total = sum(result.counts.values())
     if not total:
         return None
