@@ -86,7 +86,8 @@ LAYERS = {
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
 WIDGETS = sorted(PACKAGE.glob("widgets/*.py"))
-VIEWS = {"__init__", "app", "forms", "page", "records", "table", "views", "views_plan", "views_run"}
+VIEWS = {"__init__", "app", "forms", "page", "records", "still", "table"}
+VIEWS |= {"views", "views_move", "views_plan", "views_run"}
 SERVER = sorted((PACKAGE / "server").rglob("*.py"))
 
 

@@ -56,15 +56,8 @@ def _idle(minutes: int) -> str:
 
 
 def change_table(plan: Any) -> Html:
-    """What would be done, one row per item, in order."""
-    frame = plan.to_frame()
-    total = plan.totals
-    title = (
-        f"{_WHAT[plan.kind]}: {total['sessions']} sessions and {total['subjects']} subjects of {len(frame)} rows, "
-        f"{total['files']} files, {size(total['size_bytes'])}"
-    )
-    columns = ["subject", "session", *html._other_labels(frame), "action", "steps", "conflict", "files", "because"]
-    shown = table(frame, title, columns, full="plan.csv", empty="nothing is asked for")
+    """What would be done, one row per item, in order, and how to confirm what cannot be undone."""
+    shown = rows_table(plan)
     if plan.confirm and plan.acting:
         shown += banner(
             "this cannot be undone",
@@ -73,6 +66,18 @@ def change_table(plan: Any) -> Html:
             "!",
         )
     return shown
+
+
+def rows_table(plan: Any) -> Html:
+    """What would be done, one row per item, in order."""
+    frame = plan.to_frame()
+    total = plan.totals
+    title = (
+        f"{_WHAT[plan.kind]}: {total['sessions']} sessions and {total['subjects']} subjects of {len(frame)} rows, "
+        f"{total['files']} files, {size(total['size_bytes'])}"
+    )
+    columns = ["subject", "session", *html._other_labels(frame), "action", "steps", "conflict", "files", "because"]
+    return table(frame, title, columns, full="plan.csv", empty="nothing is asked for")
 
 
 def concerns_table(plan: Any) -> Html:

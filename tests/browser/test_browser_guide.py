@@ -10,7 +10,9 @@ from playwright.sync_api import Page, expect
 from xnbtransfer.journal import read_journal
 from xnbtransfer.record import open_record
 
-SLOW = [{"fault": "latency", "path": "/data/services/import", "delay_s": 1.0}]
+SLOW = [
+    {"fault": "latency", "path": "/data/services/import", "delay_s": 10}
+]  # a slow machine has time to press a button
 
 
 LABELS = {"Choose": "Sessions of DEMO_SOURCE", "Compare": "Selected sessions side by side"}
@@ -143,6 +145,12 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     go(page, "Go on to the record", "Record")
     found += violations(page)
     press(page, "Seal record")
+    step_is(page, "Finish move")
+    press(page, "Look at what may be deleted")
+    expect(page.locator(".xnb-blockers").locator("visible=true")).to_contain_text("mia may not delete sessions")
+    found += violations(page)
+    shot(page, "13-move")
+    press(page, "End, and log out")
     expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
     assert found == []
     (record,) = (jupyterlab.work / "xnbtransfer-records").glob("*_guided_*")
@@ -177,32 +185,54 @@ def read_without_kernel(chromium, jupyterlab, text: str) -> None:
     assert "model not found" not in body and "Error displaying" not in body
     assert all(page.locator("img").nth(at).get_attribute("alt") for at in range(page.locator("img").count()))
     assert page.locator("img").count() == 4
-    shot(page, "13-saved-without-javascript")
+    shot(page, "14-saved-without-javascript")
     page.locator("text=Verdicts on").first.scroll_into_view_if_needed()
-    shot(page, "14-saved-verdict")
+    shot(page, "15-saved-verdict")
     context.close()
 
 
-def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, folder):
+STILL = "A guided transfer that is not finished. Confirmed so far: Connect, Choose, Compare, Labels, Review, Plan."
+
+
+def read_in_mid_run(chromium, jupyterlab, text: str) -> None:
+    """A notebook that was saved in mid-run, as HTML without JavaScript."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    empty = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
+    path = jupyterlab.folder / "mid-run.html"
+    path.write_text(HTMLExporter(**empty).from_notebook_node(nbformat.reads(text, as_version=4))[0], encoding="utf-8")
+    context = chromium.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    expect(page.get_by_text(STILL)).to_be_visible()
+    body = page.locator("body").inner_text()
+    assert "not found" not in body and "Error displaying" not in body and "5. Review" in body
+    context.close()
+
+
+def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, folder, chromium):
     # a scan takes long enough for a slow machine to press a button in between
     demo.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 8}])
     cells = (
         jupyterlab.login_of(demo),
         f"from xnbtransfer.widgets import Guide\nguide = Guide({str(folder)!r})\nguide",
-        "guide.story()",
+        "guide.story()\nguide.transfer.set(workers=1)",
     )
     notebook = lab("outlives", *cells)
     notebook.run_all()
     expect(button(page, "Go on")).to_be_enabled()  # connected at once, as on a hub
     to_the_run(page, "001_MR1", "005_MR1")
     press(page, "▶ Start")
-    expect(page.locator(".xnb-log")).to_contain_text("sent")
+    expect(page.locator(".xnb-log")).to_contain_text("sent:")  # the first of seven scans; pausing before it sends none
     press(page, "‖ Pause")
     notebook.save()
     page.reload()
     notebook.wait_idle()
     expect(page.locator(".xnb-bar")).to_have_class(re.compile("paused"))
     shot(page, "20-reloaded-in-mid-run")
+    read_in_mid_run(chromium, jupyterlab, notebook.save())
+    expect(page.get_by_text(STILL)).to_be_hidden()
     press(page, "■ Cancel")
     expect(page.locator(".xnb-bar")).to_have_class(re.compile("cancelled"))
     shot(page, "21-cancelled")
@@ -211,6 +241,15 @@ def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, fol
     notebook.kill_kernel()
     demo.faults([])
     notebook.restart_kernel()
+    notebook.save()
+    page.reload()
+    notebook.wait_idle()
+    # JupyterLab finds no widget, which nobody sees: the words stand in its place
+    page.wait_for_function("() => document.body.textContent.includes('model not found')")
+    expect(page.get_by_text(STILL)).to_be_visible()
+    expect(page.get_by_text("model not found").locator("visible=true")).to_have_count(0)
+    expect(page.locator(".jp-Notebook").get_by_text("001_MR1").first).to_be_visible()
+    shot(page, "23-reopened-without-its-kernel")
     notebook.run_all()
     (unfinished,) = folder.glob("*.unfinished")
     name = unfinished.name.removesuffix(".unfinished")
@@ -222,6 +261,7 @@ def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, fol
     go(page, "Confirm verdict", "Archive")
     go(page, "Go on to the record", "Record")
     press(page, "Seal record")
+    press(page, "End, and log out")
     expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
     record = open_record(folder / name)
     assert record.summary["exit_code"] == 0 and record.summary["verdicts"]["changed as explained"] == 144

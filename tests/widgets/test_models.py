@@ -22,6 +22,8 @@ TAKEN, WAITING = ("002", "002_MR1"), ("004", "004_PET1")
 def test_a_whole_transfer_from_connect_to_record(road):
     transfer = road.to("record")
     transfer.confirm()
+    assert transfer.step == "move" and transfer.record is not None
+    transfer.confirm()
     assert transfer.confirmed == NAMES
     record = open_record(transfer.record)
     assert record.summary["exit_code"] == 0
@@ -201,20 +203,25 @@ def test_somebody_without_rights_is_stopped_at_the_review(reading_road):
     assert any("may not create" in sentence for sentence in transfer.blockers("review"))
 
 
-def cut_off(transfer):
+def cut_off(road, transfer):
     """Start a run and cancel it once its first scan is sent; returns its runner."""
     seen = threading.Event()
+
+    def cut() -> None:  # in the run's own thread, before it begins the next scan
+        if runner.progress().files and not seen.is_set():
+            transfer.cancel()
+            seen.set()
+
+    road.server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.5}])
     runner = transfer.start()
-    runner.on_change(lambda: runner.progress().files and seen.set())
-    assert seen.wait(60)
-    transfer.cancel()
+    runner.on_change(cut)
+    assert seen.wait(120)
     return runner
 
 
 def test_cancelled_and_gone_on_with(road):
-    road.server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
     transfer = road.to("run", workers=1)
-    runner = cut_off(transfer)
+    runner = cut_off(road, transfer)
     runner.wait(60)
     assert runner.state == RunState.CANCELLED
     progress = transfer.progress()
@@ -228,7 +235,7 @@ def test_cancelled_and_gone_on_with(road):
 
 def test_a_transfer_that_was_cut_off_is_picked_up(road):
     first = road.to("run", workers=1)
-    cut_off(first)
+    cut_off(road, first)
     first.runner.wait(60)
     first.workspace.lock.release()  # as when its process is gone
     second = road.connected()
@@ -256,7 +263,7 @@ def test_a_transfer_that_goes_on_elsewhere_is_not_taken(road):
 
 def test_approving_another_plan_leaves_the_cut_off_one_readable(road):
     first = road.to("run", workers=1)
-    cut_off(first)
+    cut_off(road, first)
     first.runner.wait(60)
     first.workspace.lock.release()
     second = road.to("plan", workers=1)
@@ -293,3 +300,44 @@ def test_what_is_not_a_parameter_of_the_guide_is_refused(reading_road):
     with pytest.raises(InputError):
         transfer.set(workers="many")
     assert transfer.option("workers") == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "hub", "words"),
+    [("", False, ""), ("", True, "48 h 00 min"), ("3", False, "3 h 00 min"), ("0", True, ""), ("60", True, "")],
+)
+def test_a_run_longer_than_the_hub_lives_is_said_beforehand(reading_road, monkeypatch, given, hub, words):
+    transfer = reading_road.to("plan")
+    estimate = transfer.made.estimate | {"seconds": 50 * 3600}
+    transfer.made = transfer.made.model_copy(update={"estimate": estimate})
+    monkeypatch.setenv("XNBTRANSFER_HUB_LIFETIME_H", given)
+    if hub:
+        monkeypatch.setenv("JUPYTERHUB_ROOT_DIR", "/workspace/somebody")
+    found = transfer.lifetime_warning()
+    assert words in found and bool(words) == bool(found)
+    assert not words or "Go on with" in found
+
+
+def test_other_ways_are_named_on_one_server_and_results_are_carried_if_asked(reading_road):
+    from xnbtransfer.widgets import Guide
+
+    transfer = reading_road.to("review", resources=("MRIQC",))
+    assert "templates/share.ipynb" in transfer.other_ways()[0]
+    guide = Guide(transfer=transfer)
+    assert {one.resource for one in transfer.made.resources if one.action != "leave"} == {"MRIQC"}
+    transfer.show("choose")
+    assert guide.page.resources.value == "MRIQC" and "without a copy" in guide.page.other.value
+    guide.page.resources.value = ""
+    assert transfer.option("resources") == () and transfer.confirmed == ("connect",)
+
+
+def test_a_policy_is_named_on_the_page(reading_road, tmp_path):
+    from xnbtransfer.widgets import Guide
+
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("format: 1\nprojects:\n  '*':\n    rules: {D14: note}\n")
+    transfer = reading_road.to("review")
+    guide = Guide(transfer=transfer)
+    guide.page.policy.value = str(policy)
+    guide.wait()
+    assert transfer.option("policy") == str(policy) and transfer.made.options["policy"] == str(policy)

@@ -19,9 +19,11 @@ from .forms import Stepper
 from .models import GuidedTransfer
 from .page import Page
 from .runner import GOING
-from .steps import GLYPHS, NAMES, STEPS
-from .story import chapter
+from .steps import BY_NAME, GLYPHS, NAMES, STEPS
+from .still import Still
+from .story import chapter, paragraph
 from .views import ChoosePage, ComparePage, ConnectPage
+from .views_move import MovePage
 from .views_plan import LabelsPage, PlanPage, ReviewPage
 from .views_run import FinishPage, RecordPage, RunPage, VerifyPage
 
@@ -38,6 +40,7 @@ PAGES: dict[str, type[Page]] = {
         VerifyPage,
         FinishPage,
         RecordPage,
+        MovePage,
     )
 }
 TICK_S = 0.25
@@ -66,8 +69,10 @@ class Guide(ipw.VBox):
         self._pages: dict[str, Page] = {}
         self._lock = threading.RLock()
         self._chapters: dict[str, list[Any]] = {}
-        self._handle: Any = None
+        self._still: Still | None = None
+        self._stilled: tuple[str, ...] = ()
         self._ticking = False
+        self._work: list[threading.Thread] = []
         super().__init__([self.header, self.banner])
         self.add_class("xnb-guide")
         self.header.on_go(lambda name: self.safely(self.transfer.show, name))
@@ -93,8 +98,22 @@ class Guide(ipw.VBox):
     def work(self, act: Callable[..., Any], *args: Any) -> threading.Thread:
         """Do something that may take time, in a thread, and show what comes of it."""
         thread = threading.Thread(target=self.safely, args=(act, *args), name="xnbtransfer-work", daemon=True)
+        self._work = [*(one for one in self._work if one.is_alive()), thread]
         thread.start()
+        threading.Thread(target=self._stay_awake, args=(thread,), name="xnbtransfer-beat", daemon=True).start()
         return thread
+
+    def wait(self) -> None:
+        """Wait until nothing is being done in a thread of this page."""
+        for thread in self._work:
+            thread.join()
+
+    def _stay_awake(self, thread: threading.Thread) -> None:
+        """Show a hub that the kernel is at work for as long as this thread lasts."""
+        while thread.is_alive():
+            thread.join(BEAT_S)
+            if thread.is_alive():
+                self.beat += 1
 
     def start(self) -> None:
         """Start the run, and follow it."""
@@ -120,6 +139,8 @@ class Guide(ipw.VBox):
                         page.tick()
                 if time.monotonic() - last > BEAT_S:
                     last, self.beat = time.monotonic(), self.beat + 1
+                    with self._lock:
+                        self._tell()
         finally:
             self._ticking = False
             self.refresh()
@@ -166,16 +187,20 @@ class Guide(ipw.VBox):
             self._say(f"Unexpected {type(problem).__name__}: {problem}")
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        self._still = Still(self, self._words())
 
-        self._handle = display(
-            {"application/vnd.jupyter.widget-view+json": self._view(), "text/plain": "The guided transfer"},
-            raw=True,
-            display_id=True,
+    def _words(self) -> Html:
+        """What a saved notebook says in place of the page."""
+        done = [BY_NAME[name].title for name in self.transfer.confirmed]
+        if len(done) == len(NAMES):
+            return paragraph(
+                f"This transfer is finished: record {self.transfer.record.name}. What was done is written below."
+            )
+        told = f"Confirmed so far: {', '.join(done)}." if done else "No step is confirmed yet."
+        return paragraph(
+            f"A guided transfer that is not finished. {told} Its page is shown here while the notebook runs; to go on, "
+            "run this cell, and a run that had begun is offered there. What was confirmed is written below."
         )
-
-    def _view(self) -> dict[str, Any]:
-        return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
 
     # -- the story ----------------------------------------------------------------------------------------------
 
@@ -200,10 +225,13 @@ class Guide(ipw.VBox):
             told = chapter(self.transfer, name)
             for handle, part in zip(kept[1:], [*_joined(told), *[Html("", "")] * 3], strict=False):
                 handle.update(part)
-        if self.transfer.record is not None and self._handle is not None:
-            words = f"This transfer is finished: record {self.transfer.record.name}. What was done is written below."
-            self._handle.update(Html(f"<p>{html._escape(words)}</p>", words))
-            self._handle = None
+        if self._still is not None and self._stilled != self.transfer.confirmed:
+            self._stilled = self.transfer.confirmed
+            if "move" in self.transfer.confirmed:
+                self._still.end(self._words())
+                self._still = None
+            else:
+                self._still.tell(self._words())
 
     def _mark(self, name: str) -> tuple:
         """What a chapter depends on; told again only when this changes."""
@@ -211,10 +239,11 @@ class Guide(ipw.VBox):
         done = name in transfer.confirmed
         result = transfer.outcome()
         parts = {
-            "run": (str(transfer.run_state), id(transfer.result)),
+            "run": (str(transfer.run_state), id(transfer.result), self.beat),
             "verify": (id(result),),
             "finish": (id(result), len(transfer.archived)),
             "record": (str(transfer.record),),
+            "move": (len(transfer.deleted), id(transfer.deleted[-1]) if transfer.deleted else 0),
             "plan": (transfer.made.fingerprint if transfer.made is not None else "",),
         }
         return (done, *parts.get(name, (id(transfer.differences),)))

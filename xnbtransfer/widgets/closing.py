@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, RefusedError, XnbTransferError
+from ..errors import InputError, RefusedError
 from ..html import Html
 from ..pictures import Picture
 from ..record import NOTEBOOK, close_record, seal
@@ -18,7 +18,7 @@ STORY_TAG, PAGE_TAG = "story", "page"
 
 
 def close(transfer: GuidedTransfer) -> Path:
-    """Write the record of a transfer and seal it; the logins end. Returns its folder.
+    """Write the record of a transfer and seal it. Returns its folder.
 
     Raises
     ------
@@ -35,18 +35,12 @@ def close(transfer: GuidedTransfer) -> Path:
     with transfer.working("record", "sealing the record"):
         result = transfer.outcome()
         close_record(transfer.workspace, transfer.made, result, differences=transfer.differences)
-        chapters = [chapter(transfer, name) for name in NAMES[:-1]]
+        chapters = [chapter(transfer, name) for name in NAMES[: NAMES.index("record")]]
         folder = transfer.workspace.folder
         for part in (part for told in chapters for part in told if isinstance(part, Picture)):
             part.save(folder / PICTURES)
         write_story(chapters, folder / NOTEBOOK)
-        record = seal(transfer.workspace, hidden=transfer.typed())
-    for connection in transfer.connections.values():
-        try:
-            connection.close()
-        except XnbTransferError:  # the record is sealed; a login that is gone already is no loss
-            continue
-    return record
+        return seal(transfer.workspace, hidden=transfer.typed())
 
 
 def find_notebook(name: str) -> Path:

@@ -7,19 +7,25 @@ when it has no blocker; whatever changes later withdraws that confirmation and a
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from ..changes import ChangePlan
+from ..control import Control
 from ..decisions import Decisions
-from ..errors import InputError, RefusedError
+from ..errors import InputError, RefusedError, XnbTransferError
 from ..findings import Finding
+from ..html import duration
 from ..plan import Plan, plan
 from ..record import JOURNAL, PLAN, SUMMARY, UNFINISHED, Workspace, open_workspace, read_about
 from ..review import review
 from ..values import Result
 from ..verify import verify
 from .matching import Matching
+from .moving import Deleted
 from .runner import GOING, Progress, Runner, RunState
 from .selection import POLICY
 from .steps import NAMES
@@ -51,6 +57,8 @@ class GuidedTransfer(Matching):
         The run, once it has begun; it goes on whatever happens to the page.
     result, record
         What came out, and the folder of the sealed record.
+    deletion, deleted
+        For a move: the plan of what would be deleted at the source, and the rounds of deletions that were carried out.
 
     Examples
     --------
@@ -68,6 +76,10 @@ class GuidedTransfer(Matching):
         self.verified: Result | None = None
         self.archived = pd.DataFrame(columns=ARCHIVED_COLUMNS)
         self.record: Path | None = None
+        self.deletion: ChangePlan | None = None
+        self.deleted: tuple[Deleted, ...] = ()
+        self.heard: tuple[str, ...] = ()  # what a deletion tells while it goes on
+        self._control = Control()
         self._seen: list[Finding] = []  # what the review of the headers told
 
     @property
@@ -124,6 +136,26 @@ class GuidedTransfer(Matching):
             self.workspace.close()
             self.workspace = open_workspace(options, TEMPLATE)
         self.workspace.keep(self.made)
+
+    def lifetime_warning(self) -> str:
+        """A sentence where the run is estimated to last longer than this hub lets a server live; "" otherwise.
+
+        XNAT's hub ends servers after 48 hours; ``XNBTRANSFER_HUB_LIFETIME_H`` says what another one does, 0 for never.
+        """
+        hub = "JUPYTERHUB_ROOT_DIR" in os.environ or "JUPYTERHUB_API_TOKEN" in os.environ
+        given = os.environ.get("XNBTRANSFER_HUB_LIFETIME_H", "") or ("48" if hub else "0")
+        try:
+            hours = float(given)
+        except ValueError:
+            return f"XNBTRANSFER_HUB_LIFETIME_H is {given!r}, which is no number of hours."
+        seconds = self.made.estimate["seconds"] if self.made is not None else 0
+        if not hours or seconds <= 3600 * hours:
+            return ""
+        return (
+            f"The run may take {duration(seconds)}, and this hub ends a server after {duration(3600 * hours)}: the run "
+            "is cut off then. Open the notebook again and press 'Go on with ...'; what was sent is not sent twice. "
+            "Or go back and choose fewer sessions."
+        )
 
     # -- run ----------------------------------------------------------------------------------------------------
 
@@ -286,7 +318,7 @@ class GuidedTransfer(Matching):
         return []
 
     def close(self) -> Path:
-        """Write the record, seal it, and end the logins; returns its folder."""
+        """Write the record and seal it; returns its folder. The logins last until :meth:`end`."""
         from .closing import close
 
         self.record = close(self)
@@ -304,6 +336,76 @@ class GuidedTransfer(Matching):
             return [f"The record is sealed: {self.record.name}."]
         if self.runner is not None and self.runner.state in GOING:
             return ["The run is not at its end."]
+        return []
+
+    # -- the end of a move ----------------------------------------------------------------------------------------
+
+    def plan_deletion(self, **wanted: Any) -> ChangePlan:
+        """Decide which sessions of the sealed copy may be deleted at the source, and why the others stay. Reads only.
+
+        Parameters are those of ``finish-move``: ``limit``, ``abandon``, ``empty_subjects``, ``cooling_off_days`` and
+        ``backup``.
+
+        Raises
+        ------
+        RefusedError
+            If the record of the copy is not sealed, or this transfer has ended.
+        """
+        from .moving import plan_deletion
+
+        if self.record is None or "move" in self._confirmed:
+            raise RefusedError("A move is finished from the sealed record of its copy.", "Seal the record first.")
+        with self.working("move", "looking at what may be deleted"):
+            self.deletion = None
+            self.deletion = plan_deletion(self, **wanted)
+        return self.deletion
+
+    def delete(self, confirm: str) -> Deleted:
+        """Delete at the source what the plan of deletions names, each session on a proof of that minute.
+
+        Parameters
+        ----------
+        confirm : str
+            What the plan asks to be typed: project and number of sessions.
+
+        Raises
+        ------
+        RefusedError
+            If there is no plan, it has blockers, or something else was typed. Nothing is deleted then.
+        """
+        from .moving import delete
+
+        if self.deletion is None or not self.deletion.confirm:
+            raise RefusedError("There is no plan that deletes anything.", "Look at what may be deleted first.")
+        with self.working("move", "proving and deleting"):
+            self.heard, self._control = (), Control()
+            done = delete(self, self.deletion, confirm, self._control)
+            self.deleted = (*(one for one in self.deleted if one.record is not None), done)
+            if done.record is not None:
+                self.deletion = None
+        return done
+
+    def stop_deleting(self) -> None:
+        """Delete no further session; what is in flight is brought to its end. :meth:`delete` goes on."""
+        self._control.cancel()
+
+    def hear(self, line: str) -> None:
+        """Keep a line of what goes on, and show it."""
+        self.heard = (*self.heard[-39:], line)
+        self._changed()
+
+    def end(self) -> None:
+        """End the logins; nothing can be done after that but reading."""
+        for connection in self.connections.values():
+            with contextlib.suppress(XnbTransferError):  # a login that is gone already is no loss
+                connection.close()
+
+    def _leave_move(self) -> None:
+        self.end()
+
+    def _blockers_move(self) -> list[str]:
+        if "move" in self._confirmed:
+            return ["This transfer has ended. Open the notebook again for another one."]
         return []
 
     @property

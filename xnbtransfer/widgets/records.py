@@ -18,6 +18,7 @@ from ..verify import verify
 from ..xnat import connect
 from .page import button
 from .selection import default_record_root
+from .still import Still
 from .table import SessionTable
 
 COLUMNS = ["record", "state", "result", "source", "destination", "user", "files"]
@@ -124,6 +125,10 @@ class Records(ipywidgets.VBox):
         folder = ipywidgets.HTML(f"<p>Records in <b>{html._escape(self.shelf.root)}</b>; choose one to open it.</p>")
         super().__init__([folder, self.table, ipywidgets.HBox([self._again, self._verify]), self._told])
         self.add_class("xnb-guide")
+
+    def _ipython_display_(self) -> None:
+        rows = html.table(self.shelf.rows, f"Records: {len(self.shelf.rows)}", COLUMNS, empty="none", limit=200)
+        Still(self, rows)
 
     def _do(self, act: Callable[[], None]) -> None:
         """In a thread, since reading and proving take time; one at a time."""

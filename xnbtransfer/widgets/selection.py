@@ -179,6 +179,15 @@ class Selection(Steps):
             found.append("A selected session has a label that begins with ~, which stands for a pattern: leave it out.")
         return found
 
+    def other_ways(self) -> list[str]:
+        """What this guide does not do and another template does, as sentences; empty where there is nothing to say."""
+        if len(self.connections) < 2 or len({one.server for one in self.connections.values()}) > 1:
+            return []
+        return [
+            "This guide copies. Both projects are on one server, where sessions can also be shown in the other project "
+            "(templates/share.ipynb) or given to it (templates/move.ipynb) without a copy."
+        ]
+
     def _one_project(self) -> bool:
         servers = {one.server for one in self.connections.values()}
         return len(servers) == 1 and self.chosen_projects["source"] == self.chosen_projects["destination"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pandas as pd
 
-from .. import html, pictures
+from .. import change_tables, html, pictures
+from ..changes import ChangePlan
 from ..html import Html
 from ..pictures import Picture
 from ..record import versions
+from ..values import Result
 from .models import GuidedTransfer
 from .steps import BY_NAME, NAMES
 
@@ -22,6 +25,7 @@ def chapter(transfer: GuidedTransfer, name: str) -> Chapter:
     """One step as it was confirmed; what is not confirmed says so."""
     head = heading(f"{NAMES.index(name) + 1}. {BY_NAME[name].title}")
     done = name in transfer.confirmed or (name == "run" and transfer.begun) or (name == "record" and transfer.record)
+    done = done or (name == "move" and transfer.deleted)
     if not done:
         return [head + paragraph("Not confirmed yet.")]
     parts = [part for part in _TELL[name](transfer) if part is not None]
@@ -156,7 +160,8 @@ def plan_words(transfer: GuidedTransfer) -> dict[str, str]:
     """A plan in numbers: what is sent, how long it may take, what it needs."""
     made = transfer.made
     total, estimate = made.totals, made.estimate
-    return {
+    warning = transfer.lifetime_warning()
+    return ({"mind": warning} if warning else {}) | {
         "sent": f"{total['sessions']} of {len(made.sessions)} sessions, {total['scans']} scans, "
         f"{total['files']} files, {html.size(total['size_bytes'])}",
         "estimate": f"about {html.duration(estimate['seconds'])}, {estimate['requests']} requests, up to "
@@ -173,12 +178,12 @@ def _run(transfer: GuidedTransfer) -> list[Any]:
         return [paragraph("The run has not begun.")]
     lines = progress.log[-40:]
     log = "".join(f"{html._escape(line)}<br>" for line in lines)
-    told = [paragraph(f"{progress.sentence()}.".capitalize()), Html(f"<p><code>{log}</code></p>", "\n".join(lines))]
+    as_of = f" This was so at {time.strftime('%H:%M:%S', time.gmtime())} UTC." if transfer.going else ""
+    words = f"{progress.sentence()}.".capitalize() + as_of
+    told = [paragraph(words), Html(f"<p><code>{log}</code></p>", "\n".join(lines))]
     if progress.problem:
         told.append(html.banner("the run stopped", progress.problem, "#fbdfdd", "✗"))
-    if transfer.result is not None:
-        told.append(pictures.rate(transfer.result.timeline, transfer.made.totals["size_bytes"]))
-    return told
+    return [*told, pictures.rate_of(transfer.made, transfer.result)]
 
 
 def _verify(transfer: GuidedTransfer) -> list[Any]:
@@ -220,6 +225,23 @@ def _record(transfer: GuidedTransfer) -> list[Any]:
     ]
 
 
+def _move(transfer: GuidedTransfer) -> list[Any]:
+    if not transfer.deleted:
+        return [paragraph("Nothing was deleted at the source: this was a copy.")]
+    told = []
+    for made, result, record in transfer.deleted:
+        told.append(deletion(made, result))
+        where = f"Its own record is {record.name}." if record is not None else "It was stopped before its end."
+        told.append(paragraph(where))
+    return told
+
+
+def deletion(made: ChangePlan, result: Result) -> Html:
+    """One round of deletions at the source: which copy it takes up, what was planned, what became of each session."""
+    told = change_tables.linked_table(made) + change_tables.rows_table(made) + change_tables.concerns_table(made)
+    return told + change_tables.change_verdict(made, result)
+
+
 def _picked_up(transfer: GuidedTransfer) -> Html:
     return paragraph(
         f"This transfer was cut off after its plan was approved at {transfer.made.made_at}, and was taken up here. "
@@ -238,4 +260,5 @@ _TELL = {
     "verify": _verify,
     "finish": _finish,
     "record": _record,
+    "move": _move,
 }

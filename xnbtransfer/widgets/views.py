@@ -91,11 +91,24 @@ class ChoosePage(Page):
             self.project[side] = box
         self.types = ipw.SelectMultiple(description="Scan types (none: all)", style=WIDE, rows=4)
         self.types.observe(lambda change: self.guide.safely(self.model.set, scan_types=tuple(change["new"])), "value")
+        self.resources = ipw.Text(
+            description="Results to carry, too (labels by comma, * for all; empty: none)",
+            placeholder="better run the pipeline again there",
+            style=WIDE,
+            layout=ipw.Layout(width="680px"),
+        )
+        self.resources.continuous_update = False
+        self.resources.observe(lambda change: self.guide.safely(self._resources, change["new"]), "value")
+        self.other = ipw.HTML()
         self.place = ipw.VBox()
         self.details = ipw.HTML()
         self.table: SessionTable | None = None
         self._of: Any = None
-        return [ipw.HBox(list(self.project.values())), self.place, self.details, self.types]
+        projects = ipw.HBox(list(self.project.values()))
+        return [projects, self.other, self.place, self.details, ipw.HBox([self.types, self.resources])]
+
+    def _resources(self, text: str) -> None:
+        self.model.set(resources=tuple(one.strip() for one in text.split(",") if one.strip()))
 
     def _project(self, side: str, project: str) -> None:
         if project != self.model.chosen_projects[side]:
@@ -120,8 +133,17 @@ class ChoosePage(Page):
             self.place.children = [self.table] if self.table is not None else []
             types = sorted(set(listing.scans["type"]) - {""}) if listing is not None else []
             self.types.options = types
-        self.types.layout.display = None if listing is not None else "none"
-        self.types.disabled = self.model.begun
+        for one in (self.types, self.resources):
+            one.layout.display = None if listing is not None else "none"
+            one.disabled = self.model.begun
+        carried = ", ".join(self.model.option("resources"))
+        if [one.strip() for one in self.resources.value.split(",") if one.strip()] != list(
+            self.model.option("resources")
+        ):
+            self.resources.value = carried
+        told = "".join(f"<p>{html._escape(one)}</p>" for one in self.model.other_ways())
+        if self.other.value != told:
+            self.other.value = told
         if self.table is not None:
             self.table.locked = self.model.begun
             if self.table.selected != [tuple(key) for key in self.model.selected]:

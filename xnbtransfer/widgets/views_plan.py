@@ -14,7 +14,7 @@ from .selection import DEPTH
 from .story import plan_words
 from .table import SessionTable
 
-FORM = ("archive", "proof", "review", "waivers", "workers", "reason")
+FORM = ("archive", "proof", "review", "policy", "waivers", "workers", "reason")
 REVIEW = [
     ("no header", "none"),
     ("one file a scan, now", "sample"),
@@ -142,6 +142,8 @@ class ReviewPage(Page):
         self.review = ipw.Dropdown(options=REVIEW, description="Headers to review", style=WIDE)
         self.waivers = ipw.Text(description="Waivers (YAML file)", style=WIDE)
         self.waivers.continuous_update = False
+        self.policy = ipw.Text(description="Policy (YAML file)", style=WIDE)
+        self.policy.continuous_update = False
         self.workers = ipw.BoundedIntText(min=1, max=32, description="Scans in flight", style=WIDE)
         self.reason = ipw.Text(description="Reason, for the record and the server", style=WIDE, layout=wide)
         self.reason.continuous_update = False
@@ -151,7 +153,7 @@ class ReviewPage(Page):
             box = getattr(self, name)
             box.observe(lambda change, name=name: self._change(name, change["new"]), "value")
         rows = [ipw.HBox([self.reason, self.archive]), ipw.HBox([self.proof, self.workers])]
-        rows.append(ipw.HBox([self.review, self.waivers]))
+        rows.append(ipw.HBox([self.review, self.policy, self.waivers]))
         return [*rows, self.found]
 
     def _change(self, name: str, value: Any) -> None:
@@ -201,6 +203,8 @@ class PlanPage(Page):
             self.words.value, self.left.value, self.place.children = "", "", []
             return
         self.words.value = html.pairs(plan_words(self.model), "The plan").markup
+        if warning := self.model.lifetime_warning():
+            self.words.value += html.banner("longer than this hub lets a server live", warning, "#fdf1d0", "!").markup
         rows = made.to_frame()
         there = [
             f"destination_{name}"

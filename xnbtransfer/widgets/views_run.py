@@ -162,5 +162,5 @@ class RecordPage(Page):
         result = self.model.outcome()
         told = html.verdict_banner(self.model.made, result) if result is not None else Html("", "")
         folder = self.model.option("record_root")
-        words = f"<p>The record goes to <b>{html._escape(folder)}</b>. Sealing it ends the logins.</p>"
+        words = f"<p>The record goes to <b>{html._escape(folder)}</b>. After that a copy can be made a move.</p>"
         self.found.value = told.markup + words
