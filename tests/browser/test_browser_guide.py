@@ -118,6 +118,7 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     go(page, "Confirm labels", "Review")
     page.get_by_label("Reason, for the record and the server").fill("a first look")
     page.keyboard.press("Tab")
+    expect(button(page, "Confirm review")).to_be_enabled()
     found += violations(page)
     shot(page, "08-review")
     go(page, "Confirm review", "Plan")
