@@ -146,7 +146,7 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     go(page, "Go on to the record", "Record")
     found += violations(page)
     press(page, "Seal record")
-    step_is(page, "Finish move")
+    step_is(page, "Move")
     press(page, "Look at what may be deleted")
     expect(page.locator(".xnb-blockers").locator("visible=true")).to_contain_text("mia may not delete sessions")
     found += violations(page)

@@ -37,7 +37,7 @@ STEPS = (
     Step("verify", "Verify", "Confirm verdict", "Each file has one of four verdicts."),
     Step("finish", "Archive", "Go on to the record", "What waits in the prearchive can be archived."),
     Step("record", "Record", "Seal record", "Everything above, kept so that anybody can check it."),
-    Step("move", "Finish move", "End, and log out", "Only for a move: delete at the source what the copy has proved."),
+    Step("move", "Move", "End, and log out", "Only for a move: delete at the source what the copy has proved."),
 )
 NAMES = tuple(step.name for step in STEPS)
 BY_NAME = {step.name: step for step in STEPS}
