@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from planted import written
@@ -151,6 +153,57 @@ def test_a_blocking_file_stops_its_session_and_no_other(ward, tmp_path):
     assert sum(result.counts.values()) == sum(session.files for session in made.sessions)
     told = (tmp_path / "journal.jsonl").read_text() + result.findings.to_csv() + result.files.to_csv()
     assert "ustermann" not in told + str(result.problems) + str(result.sessions["because"].tolist())
+
+
+def late(ward, **values):
+    """A session of five scans, the last of which has a blocking file."""
+    scans = {str(number): ward.series("002", "002_MR1", number) for number in range(1, 6)}
+    scans["5"] = ward.series("002", "002_MR1", 5, PatientBirthDate="19470311")
+    ward.store("002", "002_MR1", scans)
+    return copied(ward, review="all", archive=True, workers=1, **values)
+
+
+def test_nothing_stays_of_a_session_that_was_stopped_in_the_middle(ward, tmp_path):
+    made, result = late(ward, folder=tmp_path)
+    assert result.exit_code == ExitCode.REFUSED
+    sent = [line for line in (tmp_path / "journal.jsonl").read_text().splitlines() if '"sent"' in line]
+    assert sent, "scans were sent before the one that stopped it"
+    assert at_destination(ward) == set()
+    assert "deleted from the prearchive again" in result.sessions["because"][0]
+    assert sum(result.counts.values()) == sum(session.files for session in made.sessions)
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        second = run(made, source, destination, folder=tmp_path)
+    assert (second.exit_code, second.writes) == (ExitCode.REFUSED, 0)
+    assert at_destination(ward) == set()
+
+
+def test_what_somebody_else_put_beside_it_is_left_and_said(ward, tmp_path):
+    options = ward.options(review="all", archive=True, workers=1)
+    scans = {str(number): ward.series("002", "002_MR1", number) for number in range(1, 6)}
+    scans["5"] = ward.series("002", "002_MR1", 5, PatientBirthDate="19470311")
+    ward.store("002", "002_MR1", scans)
+
+    def another(event) -> None:
+        if (event.kind, event.name) == ("scan", "sent") and not beside:
+            beside.append(event.where)
+            with as_(ward.server, "owner") as connection:
+                (row,) = connection.prearchive(ward.destination)
+            other = ward.header("002", "002_MR1", 9, 1)
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w") as archive:
+                archive.writestr("other.dcm", written(other))
+            query = {"import-handler": "DICOM-zip", "inbody": "true", "dest": row["uri"].removeprefix("/data")}
+            answer = ward.who.post("/data/services/import", params=query, data=out.getvalue())
+            assert answer.status_code == 200, answer.text
+
+    beside: list[str] = []
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+        made = plan(here, there, options, labels=labels)
+        result = run(made, source, destination, folder=tmp_path, on_event=another)
+    assert beside and result.exit_code == ExitCode.REFUSED
+    assert ("002_MR1", "9") in at_destination(ward) and ("002_MR1", "5") not in at_destination(ward)
+    assert "delete them there" in result.sessions["because"][0]
 
 
 def test_a_run_that_goes_on_knows_what_was_reviewed_before(ward, tmp_path):

@@ -1,4 +1,4 @@
-"""What a journal says of each session: begun, sent, proved. Read-only; the server decides whether it is still so."""
+"""What a journal says of each session: begun, sent, proved, withdrawn. Read-only; the server decides if it still is."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class SessionHistory:
     rows: list[dict] | None = None
     extra: list[dict] = field(default_factory=list)
     failed: str = ""
+    stopped_at: tuple[str, str] | None = None  # scan and resource that a review stopped it at
 
     @property
     def damaged(self) -> set[tuple[str, str]]:
@@ -59,6 +60,8 @@ def read_history(entries: Iterable[dict]) -> dict[SessionKey, SessionHistory]:
             one.archiving = True
         elif kind == "proved":
             one.state, one.rows, one.extra, one.failed = entry["state"], entry["rows"], entry["extra"], ""
+        elif kind == "withdrawn":
+            one.begun, one.uri, one.sent, one.stopped_at = False, "", {}, (entry["scan"], entry["resource"])
         elif kind == "failed":
             one.failed = entry["because"]
     return found

@@ -26,6 +26,7 @@ from .xnat import Connection
 
 _TRIES = 4
 _ARCHIVE_WAIT_S = 600.0
+_WITHDRAW_WAIT_S = 60.0
 # What validate-archive may say of a session that is there on purpose (XNAT source, PrearcSessionArchiver).
 _ALLOWED_CODES = {"copy": set(), "merge": {"1"}, "replace": {"1", "14", "16"}}
 
@@ -185,6 +186,32 @@ class ImportDoor:
                 work.uri = uri
                 return
         raise problem
+
+    def withdraw(self, work: Work) -> bool:
+        """Delete the prearchive row of a session that is not to stay; whether it is gone.
+
+        Only where all of it is ours for certain: the plan met nothing there, and the row lists no file but those that
+        were sent. A receiver names files anew, so its rows are left to a person.
+        """
+        ours = {one.name for seen in work.seen.values() for one in seen if one.name}
+        ours |= {record["name"] for records in work.past.sent.values() for record in records}
+        try:
+            listed = self.names_at(work.uri)
+            if work.session.met or not listed or not listed <= ours:
+                return False
+            self.destination.change_waiting("delete", work.uri)
+        except TransientError:
+            pass  # whether it went is what the row tells
+        except XnbTransferError:
+            return False
+        until = time.time() + _WITHDRAW_WAIT_S
+        with contextlib.suppress(XnbTransferError):
+            while self.destination.prearchive_row(work.uri) is not None:
+                if time.time() > until:
+                    return False
+                time.sleep(0.2)
+            return True
+        return False
 
     def build(self, work: Work) -> None:
         """Have the row built; a row that is READY after a lost answer is built."""

@@ -16,6 +16,7 @@ from .dicom import Values, read_content
 from .errors import DicomError, NotFoundError, RefusedError, ServerError, TransientError
 from .findings import Finding, finding, findings_frame, in_order
 from .keys import SessionKey
+from .methods import ImportDoor, Work
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .reviewer import Reviewer, ScanReview, reviewer_of
 from .streams import path_in_resource, whole
@@ -212,6 +213,7 @@ class RunReview:
         self.plan, self.note = plan, note
         self.reviewer = reviewer_of(plan)
         self.looks: dict[tuple[str, str, str], ScanReview] = {}
+        self.stopped: dict[SessionKey, ScanPlan] = {}
 
     def look(self, session: SessionPlan, scan: ScanPlan) -> ScanReview:
         """What looks at one reading of a scan; a further reading begins anew."""
@@ -235,13 +237,26 @@ class RunReview:
         if blocking:
             some = " ".join(f"{one.rule}: {one.sentence}" for one in blocking[:3])
             more = f" And {len(blocking) - 3} more." if len(blocking) > 3 else ""
-            there = (
-                "; scans of it that were sent before wait in the prearchive, to be deleted there" if work.uri else ""
-            )
+            self.stopped.setdefault(session.key, scan)
             raise RefusedError(
-                f"The review stopped {session.key} at scan {scan.scan}, which was not sent{there}. {some}{more}",
+                f"The review stopped {session.key} at scan {scan.scan}, which was not sent. {some}{more}",
                 "De-identify at the source, leave the session out, or waive the rule with a reason.",
             )
+
+    def withdraw(self, door: ImportDoor, work: Work) -> None:
+        """Take back what was sent of a session before the scan that stopped it: nothing of it is to stay there."""
+        scan = self.stopped.get(work.session.key)
+        if scan is None or not work.uri:
+            return
+        if gone := door.withdraw(work):
+            self.note(work, "withdrawn", scan=scan.scan, resource=scan.resource)
+        told = (
+            "What was sent of it before was deleted from the prearchive again."
+            if gone
+            else "Scans of it that were sent before wait in the prearchive; delete them there, this run could not."
+        )
+        if isinstance(work.failed, RefusedError):
+            work.failed = RefusedError(f"{work.failed.message} {told}", work.failed.remedy)
 
     def read_before(self, source: Connection, work: Any) -> None:
         """Read all scans of a session before any of them is sent, where files go byte for byte."""

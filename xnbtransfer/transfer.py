@@ -216,7 +216,9 @@ class _Run:
         return past.state == ARCHIVED or not (self.options.archive and clean)
 
     def _work(self, session: SessionPlan, past: SessionHistory) -> Work:
-        return Work(session, past, {}, list(session.sent_scans), uri=past.uri)
+        # What stopped it before is read first, so that nothing of it is sent in vain.
+        pending = sorted(session.sent_scans, key=lambda scan: (scan.scan, scan.resource) != past.stopped_at)
+        return Work(session, past, {}, pending, uri=past.uri)
 
     def _look_again(self, works: list[Work]) -> None:
         """Read both sides again; a session that is not as the plan saw it fails before anything of it is sent."""
@@ -440,6 +442,8 @@ class _Run:
             self._prove(work)
             self.broken = 0
             return
+        if self.review is not None:
+            self.review.withdraw(self.door, work)
         if work.failed is None and self._stopping():
             work.because = "stopped before it was complete; run again to go on"
 
