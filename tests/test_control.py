@@ -110,6 +110,16 @@ def test_another_process_pauses_resumes_and_cancels_by_the_command_line(demo, tm
     assert "goes on" in capsys.readouterr().out
 
 
+def test_a_run_that_has_ended_is_neither_paused_nor_cancelled_and_the_next_is_not_met_by_it(demo, tmp_path, capsys):
+    made, result = carried(demo, tmp_path, None, archive=True)
+    assert proved(result)
+    for word in ("pause", "cancel"):
+        assert invoke([word, str(tmp_path)]) == ExitCode.BAD_INPUT
+        assert "No run is going on" in capsys.readouterr().err
+    assert not (tmp_path / STOP).exists() and not (tmp_path / PAUSE).exists()
+    assert proved(again(demo, made, tmp_path))
+
+
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert invoke(["pause", str(tmp_path)]) == ExitCode.BAD_INPUT
     assert "not the folder of a run" in capsys.readouterr().err

@@ -333,7 +333,9 @@ def campaign(file: str, record_root: str, incremental: bool, list_only: bool, as
     return code
 
 
-def _ask(folder: str) -> Control:
+def _ask(folder: str, *, going: bool = True) -> Control:
+    """What another process obeys; a wish to a run that has ended would meet the next one."""
+    from .journal import in_use
     from .record import JOURNAL
 
     if not (Path(folder) / JOURNAL).exists():
@@ -341,6 +343,8 @@ def _ask(folder: str) -> Control:
             f"{folder} is not the folder of a run that can go on.",
             "It is the one named by 'run', or the unfinished record below the record root.",
         )
+    if going and not in_use(Path(folder) / JOURNAL):
+        raise InputError(f"No run is going on in {folder}.", "It has ended, or is on another machine.")
     return Control(folder)
 
 
@@ -368,7 +372,7 @@ def pause(folder: str, as_json: bool) -> None:
 @_as_json
 def resume(folder: str, as_json: bool) -> None:
     """Let a run that was held go on."""
-    _ask(folder).resume()
+    _ask(folder, going=False).resume()
     _tell_asked(folder, "resume", "goes on", as_json)
 
 

@@ -65,6 +65,18 @@ def read_journal(path: str | Path) -> list[dict]:
     return _parse(Path(path))[0][1:]
 
 
+def in_use(path: str | Path) -> bool:
+    """Whether a run is writing to this journal now."""
+    lock = FileLock(f"{path}.lock")
+    if not os.path.exists(lock.lock_file):
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 class Journal:
     """One run's journal, open for writing by one process. Make it with :meth:`open`."""
 
