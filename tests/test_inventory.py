@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standin import PASSWORD, USER, standing_in, table
 
-from xnbtransfer.errors import InputError, NotFoundError
+from xnbtransfer.errors import InputError, NotFoundError, ServerError
 from xnbtransfer.inventory import read_inventory, read_inventory_files, select_sessions, write_inventory
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.values import (
@@ -72,8 +72,11 @@ SESSIONS = [
 PATH = "/data/projects/P/experiments"
 
 
-def script(standin, files: list[dict], counted: bool = True) -> None:
-    """A project of three sessions, the third one shared in; sessions 1 and 2 have a scan of two files each."""
+def script(standin, files: list[dict], counted: bool = True, modality: bool = True) -> None:
+    """A project of three sessions, the third one shared in; sessions 1 and 2 have a scan of two files each.
+
+    The server refuses a list of scans that is asked for ``modality`` or, if not ``counted``, for counts of files, too.
+    """
     named = [{**row, "URI": f"/data/experiments/{row['ID']}", "date": "2024-01-02"} for row in SESSIONS]
     owners = ("P", "P", "OTHER")
     detailed = [
@@ -84,10 +87,12 @@ def script(standin, files: list[dict], counted: bool = True) -> None:
         {"URI": row["URI"], "label": "label at home", "xnat:imagescandata/id": "1", "xnat:imagescandata/type": "T1"}
         | {"xnat:imagescandata/file/label": "DICOM"}
         | ({"xnat:imagescandata/file/file_count": "2", "xnat:imagescandata/file/file_size": "20"} if counted else {})
+        | ({"xnat:imagescandata/modality": "MR"} if counted and modality else {})
         for row in named[:2]
     ]
+    refused = 0 if counted and modality else 1 if counted else 2
     lists = [(200, {}, table(detailed)), (200, {}, table(named))]
-    lists += [(200, {}, table(scans))] if counted else [(500, {}, b""), (200, {}, table(scans))]
+    lists += [(500, {}, b"")] * refused + [(200, {}, table(scans))]
     standin.answers[PATH] = lists
     for ids in ("X_E1,X_E2,X_E3", "X_E2"):
         standin.answers[f"/data/experiments/{ids}/scans/ALL/files"] = [(200, {}, table(files))]
@@ -128,10 +133,37 @@ def test_a_session_that_is_listed_in_part_is_noted(connection, standin):
     assert len(notes) == 1 and "0001/001" in notes[0] and "fewer" in notes[0]
 
 
+def asked_of_scans(standin) -> list[set[str]]:
+    """The columns of each request for the scans of the project, in order."""
+    asked = [query.get("columns", [""])[0] for _, path, query, _ in standin.log if path == PATH]
+    return [{name.rpartition("imagescandata/")[2] for name in one.split(",")} for one in asked if "imagescan" in one]
+
+
+@pytest.mark.parametrize(("counted", "modality", "requests"), [(True, True, 1), (True, False, 2), (False, False, 3)])
+def test_a_column_that_a_server_refuses_costs_no_other(connection, standin, counted, modality, requests):
+    script(standin, [], counted, modality)
+    del standin.answers[PATH][:2]  # the lists of sessions
+    found = connection.scans("P")
+    asked = asked_of_scans(standin)
+    assert [("modality" in one, "file/file_count" in one) for one in asked] == [
+        (True, True), (False, True), (False, False)
+    ][:requests]  # fmt: skip
+    assert {(row["files"], row["size_bytes"]) for row in found} == {(2, 20) if counted else (None, None)}
+    assert {row["modality"] for row in found} == {"MR" if counted and modality else ""}
+    connection.scans("P")
+    assert len(asked_of_scans(standin)) == requests + 1, "what it refuses is asked once in a connection"
+
+
+def test_a_server_that_refuses_every_list_of_scans_is_no_empty_project(connection, standin):
+    standin.answers[PATH] = [(500, {}, b"")]
+    with pytest.raises(ServerError):
+        connection.scans("P")
+
+
 def test_a_server_without_counts_in_its_scan_list_is_asked_once_more(connection, standin):
     script(standin, [listed("X_E1", "a.dcm")], counted=False)
     found = read_inventory(connection, "P", prearchive=False)
-    assert standin.sent(PATH) == 4
+    assert standin.sent(PATH) == 5
     assert list(found.scans["type"]) == ["T1", "T1"]
     assert len(found.notes) == 1 and "NA/1e5" in found.notes[0]
 

@@ -49,8 +49,12 @@ _SCAN_COLUMNS = (
     "xnat:imagescandata/quality,xnat:imagescandata/frames,xnat:imagescandata/note,"
     "xnat:imagescandata/series_description,xnat:imagescandata/file/label"
 )
-_SCAN_EXTRAS = ",".join(
-    f"xnat:imagescandata/{name}" for name in ("modality", "file/file_count", "file/file_size", "file/format")
+_SCAN_FILES = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
+# What is asked of all scans of a project, the most first: a server refuses the whole list for one column it lacks.
+_SCAN_ASKED = (
+    f"{_SCAN_COLUMNS},{_SCAN_FILES},xnat:imagescandata/modality",
+    f"{_SCAN_COLUMNS},{_SCAN_FILES}",
+    _SCAN_COLUMNS,
 )
 _CONTENTS = {"contents": "true", "accept-not-found": "true"}
 _ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
@@ -138,7 +142,7 @@ class Connection(Items, Store):
         self.server = server
         self.user = str(session.logged_in_user)
         self._version: str | None = None
-        self._scan_extras: bool | None = None
+        self._scan_asked = 0
         keep_alive_quietly(session, lambda: session.interface.get(f"{server}/data/JSESSION", timeout=10))
 
     def __repr__(self) -> str:
@@ -273,24 +277,24 @@ class Connection(Items, Store):
         return found
 
     def scans(self, project: str) -> list[dict]:
-        """One row per scan and resource of all image sessions of a project. One request, the first time two.
+        """One row per scan and resource of all image sessions of a project. One request, the first time up to three.
 
-        ``files`` and ``size_bytes`` are None where the server does not serve them in such a list. Labels of
-        shared sessions may be those of the owner: join by ``session_id``.
+        ``files`` and ``size_bytes`` are None, and ``modality`` is "", where the server does not serve them in such a
+        list. Labels of shared sessions may be those of the owner: join by ``session_id``.
         """
         path = f"/data/projects/{quoted(project)}/experiments"
         rows = None
-        if self._scan_extras is not False:
+        while rows is None:
+            last = self._scan_asked == len(_SCAN_ASKED) - 1
+            query = {"xsiType": _IMAGE_SESSION, "columns": _SCAN_ASKED[self._scan_asked]}
             try:
-                query = {"xsiType": _IMAGE_SESSION, "columns": f"{_SCAN_COLUMNS},{_SCAN_EXTRAS}"}
-                rows = self._table(path, query, patient=False)
-                self._scan_extras = True
+                rows = self._table(path, query, patient=last)
             except NotDataError:
                 raise
             except ServerError:
-                self._scan_extras = False
-        if rows is None:
-            rows = self._table(path, {"xsiType": _IMAGE_SESSION, "columns": _SCAN_COLUMNS})
+                if last:
+                    raise
+                self._scan_asked += 1
         return [row for row in map(scan_row, rows) if row["scan"]]
 
     def files(self, session_ids: Sequence[str]) -> list[dict]:
