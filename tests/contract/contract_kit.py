@@ -229,6 +229,13 @@ class Desk:
         answer = self.owner.put(f"/data/experiments/{session}/scans/{scan}", params=given)
         assert answer.status_code == 200, message(answer)
 
+    def assessor(self, session: str, label: str, **fields: str) -> str:
+        """A new assessor of a session; its accession number."""
+        given = {"xsiType": "xnat:qcManualAssessorData", **fields}
+        answer = self.owner.put(f"/data/experiments/{session}/assessors/{label}", params=given)
+        assert answer.status_code in (200, 201), message(answer)
+        return answer.text.strip()
+
     def upload(self, path: str, data: bytes, who: Agent | None = None, **params: str):
         """PUT one file raw; ``path`` is absolute."""
         headers = {"Content-Type": "application/octet-stream"}

@@ -62,15 +62,21 @@ def test_item_050_filters(seen, params, expected):
     assert labels(sessions(seen, columns="label,date,UID", **params)) == expected
 
 
-def test_item_051_sessions_without_assessors(seen):
-    """Columns of assessors: a session without any has one row with empty cells.
+def test_item_051_columns_of_assessors(desk):
+    """Columns of assessors: a row an assessor; a session without any has one row with empty cells.
 
     Source: REST test TestDynamicSearchSubjectAssessors.
     """
+    ids = {label: desk.session("S1", label, "mr") for label in ("S1_MR1", "S1_MR2")}
+    made = {desk.assessor(ids["S1_MR1"], label): label for label in ("S1_QC1", "S1_QC2")}
     columns = "xnat:imageAssessorData/id,xnat:imageAssessorData/label"
-    found = sessions(seen, xsiType="xnat:imageSessionData", columns=columns)
-    assert len(found) == 3
-    assert {(row["xnat:imageassessordata/id"], row["xnat:imageassessordata/label"]) for row in found} == {("", "")}
+    found = sessions(desk, xsiType="xnat:imageSessionData", columns=columns)
+    assert keys(found) == {
+        "session_ID", "project", "xsiType", "URI", "xnat:imageassessordata/id", "xnat:imageassessordata/label",
+    }  # fmt: skip
+    cells = ("session_ID", "xnat:imageassessordata/id", "xnat:imageassessordata/label")
+    expected = [(ids["S1_MR1"], accession, label) for accession, label in made.items()] + [(ids["S1_MR2"], "", "")]
+    assert sorted(tuple(row[cell] for cell in cells) for row in found) == sorted(expected)
 
 
 def test_item_052_subjects(seen):

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from . import (
     answers,
     archiving,
+    assessors,
     auth,
     catalogs,
     check,
@@ -200,7 +201,7 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     routes = [Route("/_faults", _faults, methods=["GET", "POST"]), Route("/_check", _check)]
     for room in (
         auth, people, workflows, tracking, user_cache, configuration, catalogs, downloads, site, ingest, prearchive,
-        archiving, resources, listings, sharing, scans, subjects, projects,
+        archiving, resources, listings, sharing, scans, assessors, subjects, projects,
     ):  # fmt: skip
         routes += room.routes
 

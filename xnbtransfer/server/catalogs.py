@@ -61,7 +61,7 @@ def _refresh(request: Request, uris: list[str], chosen: set[str]) -> None:
         if not all(place.may(state, request.state.user, "edit") for place in here):
             raise Refusal(403, f"Unauthorized attempt to refresh {uri}")
         if here and here[0].kind == "experiment" and "r" not in words:
-            here += places.scans_of(state, here)
+            here += [*places.scans_of(state, here), *places.assessors_of(state, request.state.user, here)]
         for place in here:
             for holder in places.resources(state, place, words.get("r", "")):
                 _one(state, holder["pk"], chosen)

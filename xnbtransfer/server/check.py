@@ -17,7 +17,10 @@ _DANGLING = {
     "session {0} is in project {1}, which does not exist":
         "SELECT id, project FROM experiments WHERE project NOT IN (SELECT id FROM projects)",
     "session {0} has subject {1}, which does not exist":
-        "SELECT id, subject_id FROM experiments WHERE subject_id NOT IN (SELECT id FROM subjects)",
+        "SELECT id, subject_id FROM experiments WHERE session_id='' AND subject_id NOT IN (SELECT id FROM subjects)",
+    "assessor {0} is of session {1}, which does not exist":
+        "SELECT id, session_id FROM experiments WHERE session_id<>'' "
+        "AND session_id NOT IN (SELECT id FROM experiments)",
     "scan {0} is of session {1}, which does not exist":
         "SELECT id, experiment_id FROM scans WHERE experiment_id NOT IN (SELECT id FROM experiments)",
     "{0} is shared into project {1}, which does not exist":

@@ -66,12 +66,27 @@ def experiment(state: State, user: str | None, name: str, in_project: str = "") 
 
 
 def asked(request: Request) -> tuple[Kind, sqlite3.Row, str]:
-    """What an address of a subject or session names: its kind, its row, and the project in the address or ""."""
+    """What an address of a subject, session or assessor names: kind, row, and the project in the address or ""."""
     state: State = request.app.state.xnat
     words = request.path_params
     kind = EXPERIMENT if "e" in words else SUBJECT
     below = project(state, request.state.user, words["p"])["id"] if "p" in words else ""
-    return kind, item(state, request.state.user, kind, words[kind.word], below), below
+    row = item(state, request.state.user, kind, words[kind.word], below)
+    return kind, assessor(state, request.state.user, row, words["a"], below) if "a" in words else row, below
+
+
+def assessors(state: State, user: str | None, session: Mapping) -> list[sqlite3.Row]:
+    """The assessors of a session that somebody may read."""
+    rows = state.rows("SELECT * FROM experiments WHERE session_id=? ORDER BY rowid", session["id"])
+    return [row for row in rows if _readable(state, user, EXPERIMENT, row)]
+
+
+def assessor(state: State, user: str | None, session: Mapping, name: str, in_project: str = "") -> sqlite3.Row:
+    """An assessor of a session by accession number or label, also by the label of its share in a project."""
+    for row in assessors(state, user, session):
+        if name in (row["id"], row["label"], label_in(state, EXPERIMENT, row, in_project)):
+            return row
+    raise Refusal(404, "Unable to find the specified assessor.")
 
 
 def experiments(state: State, user: str | None, names: str, in_project: str = "") -> list[sqlite3.Row]:

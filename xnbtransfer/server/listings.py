@@ -53,6 +53,7 @@ _SCAN_FIELDS = {
     "series_description": "series_description", "modality": "modality", "xsitype": "xsi_type",
     "xnat_imagescandata_id": "pk",
 }  # fmt: skip
+_ASSESSOR = re.compile(r"(xnat:imageassessordata|\w+:(?!subjectassessor)\w*assessordata)/(.+)")
 _FILE_FIELDS = {
     "label": "label", "file_count": "file_count", "file_size": "file_size", "format": "format", "content": "content",
 }  # fmt: skip
@@ -128,16 +129,20 @@ def experiments(request: Request) -> Response:
     asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
     kind = next((value for name, value in request.query_params.items() if name.lower() == "xsitype"), "")
     rows = _visible(request, project, subject)
-    if kind and kind not in ("xnat:imageSessionData", "xnat:experimentData", "xnat:subjectAssessorData"):
-        rows = [row for row in rows if row["xsiType"] == kind]
-    if kind == "xnat:imageSessionData":
-        rows = [row for row in rows if row["xsiType"].endswith("SessionData")]
-    rows = _filtered(request, rows)
     names = [(column, shortcut(column)) for column in asked]
     scans = _scan_columns(asked)
-    others = _others(asked)
+    others, assessed = _others(asked, kind)
     session_level = any(s.lower() in _SESSION_LEVEL for _, s in names if s) or bool(scans)
     concrete = bool(kind) and kind not in ("xnat:imageSessionData", "xnat:experimentData", "xnat:subjectAssessorData")
+    if kind == "xnat:imageAssessorData":
+        rows = [row for row in rows if row["imageSession_ID"]]
+    elif concrete:
+        rows = [row for row in rows if row["xsiType"] == kind]
+    elif kind == "xnat:imageSessionData":
+        rows = [row for row in rows if row["xsiType"].endswith("SessionData")]
+    elif project or kind == "xnat:subjectAssessorData" or session_level:
+        rows = [row for row in rows if not row["imageSession_ID"]]
+    rows = _filtered(request, rows)
     if concrete:
         root, always = f"{kind.lower()}/id", ["URI"]
     elif kind == "xnat:imageSessionData" or session_level:
@@ -154,12 +159,16 @@ def experiments(request: Request) -> Response:
         pairs += [(short, short) for _, short in names if short and short not in (root, *always)]
     for key in others:
         stem, _, field = key.partition("/")
-        pairs.append((key, _EXPERIMENT.get(field, f"/{field}") if _SESSION_ROOT.fullmatch(stem) else key))
+        own = _SESSION_ROOT.fullmatch(stem) or stem == kind.lower()
+        pairs.append((key, _EXPERIMENT.get(field, f"/{field}") if own else key))
     found = [{key: row.get(value, "") for key, value in pairs} for row in rows]
+    ids = [row["ID"] for row in rows]
+    if assessed:
+        ids, found = _join_assessors(request, ids, found, assessed)
     if scans:
-        found = _join_scans(state, [row["ID"] for row in rows], found, scans)
+        found = _join_scans(state, ids, found, scans)
     title = "" if "p" in request.path_params or "s" in request.path_params else "Matching experiments"
-    return _paged(request, found, [key for key, _ in pairs] + [column.key for column in scans], title)
+    return _paged(request, found, [key for key, _ in pairs] + assessed + [column.key for column in scans], title)
 
 
 def _scan_columns(asked: list[str]) -> list[ScanColumn]:
@@ -167,15 +176,21 @@ def _scan_columns(asked: list[str]) -> list[ScanColumn]:
     return [column for column in found if column is not None]
 
 
-def _others(asked: list[str]) -> list[str]:
-    """Paths of columns that have no shortcut and are no scan's, as keys; what is no path at all is ignored."""
-    found = []
-    for column in asked:
-        if "/" in column and not shortcut(column) and not _SCAN.fullmatch(column.lower()):
-            if not column.lower().startswith("xnat:"):
+def _others(asked: list[str], kind: str) -> tuple[list[str], list[str]]:
+    """Paths of columns that have no shortcut and are no scan's, as keys: those of the rows, and those of assessors.
+
+    What is no path at all is ignored. In a list of one type its own columns are those of the rows.
+    """
+    found: list[str] = []
+    assessed: list[str] = []
+    for column in dict.fromkeys(column.lower() for column in asked):
+        if "/" in column and not shortcut(column) and not _SCAN.fullmatch(column):
+            below = _ASSESSOR.fullmatch(column)
+            if not below and not column.startswith("xnat:"):
                 raise Refusal(500)
-            found.append(column.lower())
-    return found
+            joined = below and below[1] != kind.lower() and kind != "xnat:imageAssessorData"
+            (assessed if joined else found).append(column)
+    return found, assessed
 
 
 def _visible(request: Request, project: str | None, subject: str | None) -> list[dict[str, Any]]:
@@ -237,6 +252,7 @@ def _session(row) -> dict[str, Any]:
         "insert_date": row["insert_date"],
         "insert_user": row["insert_user"],
         "subject_ID": row["subject_id"],
+        "imageSession_ID": row["session_id"],
         "subject_label": row["subject_label"],
         "subject_project": row["subject_project"],
         "session_ID": row["id"],
@@ -259,6 +275,29 @@ def _filtered(request: Request, rows: list[dict[str, Any]]) -> list[dict[str, An
         owner = "session_project" if short == "project" else short
         rows = [row for row in rows if matches(pattern, str(row.get(owner, "") or ""))]
     return rows
+
+
+def _join_assessors(request: Request, sessions: list[str], found, keys: list[str]):
+    """One row per session and assessor, with the accession number of its session; a session without any has one row.
+
+    ``sessions`` are the accession numbers of the rows ``found``.
+    """
+    kinds = {stem for stem in (key.partition("/")[0] for key in keys) if stem != "xnat:imageassessordata"}
+    by_session: dict[str, list[dict[str, Any]]] = {}
+    for one in _visible(request, None, None):
+        if one["imageSession_ID"] and (not kinds or one["xsiType"].lower() in kinds):
+            cells = {}
+            for key in keys:
+                field = key.partition("/")[2]
+                cells[key] = one.get(_EXPERIMENT.get(field, f"/{field}"), "")
+            by_session.setdefault(one["imageSession_ID"], []).append(cells)
+    nothing = [dict.fromkeys(keys, "")]
+    pairs = [
+        (session, base | cells)
+        for session, base in zip(sessions, found, strict=True)
+        for cells in by_session.get(session, nothing)
+    ]
+    return [session for session, _ in pairs], [row for _, row in pairs]
 
 
 def _join_scans(state: State, sessions: list[str], found, columns: list[ScanColumn]) -> list[dict[str, Any]]:
@@ -407,14 +446,6 @@ def scans(request: Request) -> Response:
     return table(request, found)
 
 
-def assessors(request: Request) -> Response:
-    """GET .../experiments/E/assessors: none are kept here."""
-    find.experiment(
-        request.app.state.xnat, request.state.user, request.path_params["e"], request.path_params.get("p", "")
-    )
-    return table(request, [], ["ID", "label", "xsiType", "URI"])
-
-
 _SESSION_BASES = (
     "/data/experiments/{e}",
     "/data/projects/{p}/experiments/{e}",
@@ -429,5 +460,4 @@ routes = [
     Route("/data/subjects", subjects),
     Route("/data/projects/{p}/subjects", subjects),
     *(Route(f"{base}/scans", scans) for base in _SESSION_BASES),
-    *(Route(f"{base}/assessors", assessors) for base in _SESSION_BASES),
 ]

@@ -25,7 +25,8 @@ _CLASH = {"experiment": "Specified label is already in use.", "subject": "Confli
 def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Response:
     """``PUT <item>/projects/DEST?primary=true``: DEST becomes the owner; the accession number stays.
 
-    A subject goes without its sessions, and a session without its subject. Two surprises of XNAT are kept. Without
+    A subject goes without its sessions, and a session without its subject. Assessors stay with their owner but for
+    those that ``moveAssessors`` names, though their files lie with the session. Two surprises of XNAT are kept. Without
     the right to create in DEST the answer is 500, but the files have been copied there. With a label that is in use
     there the status is set to 409 and the work goes on: where the label is that of the item's own share it is moved,
     else its files have been copied and the catalogue is as before.
@@ -57,12 +58,20 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
             raise Refusal(409, _CLASH[kind.name])
         source = state.item_folder(kind.name, row["id"], row["project"])
         target = state.item_folder(kind.name, row["id"], to)
-        folders.copy(state, source, target)
+        stays = source == target  # the files of an assessor lie with its session
+        along = _assessors(request, row) if kind is EXPERIMENT else []
+        if not stays:
+            folders.copy(state, source, target)
+        for one in along:
+            twin = find.by_label(state, kind, to, one["label"])
+            other = other or (twin is not None and twin["id"] != one["id"])
         if other or not state.can(user, to, "create"):
-            folders.keep(state, target)
+            if not stays:
+                folders.keep(state, target)
             return (status_page(409, _CLASH[kind.name]) if other else status_page(500)), None
-        db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, label, row["id"]))
-        db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, row["id"], to))
+        for one, name in ((row, label), *((one, one["label"]) for one in along)):
+            db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, name, one["id"]))
+            db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, one["id"], to))
         if kind is EXPERIMENT:
             db.execute(
                 "DELETE FROM shares WHERE kind='scan' AND project=? AND item_id IN "
@@ -71,7 +80,14 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
             )
             anonymise_again(state, row["id"])
         state.workflow(row["id"], "Modified project", user, request.query_params, project=to)
-    return (status_page(409, _CLASH[kind.name]) if clashing else text("")), source
+    return (status_page(409, _CLASH[kind.name]) if clashing else text("")), None if stays else source
+
+
+def _assessors(request: Request, session: Mapping) -> list[Mapping]:
+    """The assessors that ``moveAssessors`` names, by accession number or label, and that are the session's owner's."""
+    wanted = set(request.query_params.get("moveAssessors", "").split(","))
+    rows = find.assessors(request.app.state.xnat, request.state.user, session)
+    return [row for row in rows if {row["id"], row["label"]} & wanted and row["project"] == session["project"]]
 
 
 def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -> Response:

@@ -1,4 +1,4 @@
-"""Things that have resources, by their addresses: projects, subjects, sessions, scans (XNAT source: XNATTemplate)."""
+"""Things that have resources, by their addresses: projects to scans and assessors (XNAT source: XNATTemplate)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .state import State
 
 _URI = re.compile(
     r"/?(?:(?:data|REST)/)?(?:archive/)?(?:projects/(?P<p>[^/]+)/?)?(?:subjects/(?P<s>[^/]+)/?)?"
-    r"(?:experiments/(?P<e>[^/]+)/?)?(?:scans/(?P<scan>[^/]+)/?)?(?:resources/(?P<r>[^/]+)/?(?:files(?:/(?P<path>.+?))?)?)?/?"
+    r"(?:experiments/(?P<e>[^/]+)/?)?(?:scans/(?P<scan>[^/]+)/?|assessors/(?P<a>[^/]+)/?)?(?:resources/(?P<r>[^/]+)/?(?:files(?:/(?P<path>.+?))?)?)?/?"
 )
 
 
@@ -25,7 +25,7 @@ class Place:
     """One thing that has resources: how it is addressed, named in zips, and who may edit it.
 
     ``item`` is the subject, session or project that its audit entries are about. ``below`` is the project in the
-    address: what is shared into it is edited with rights in both.
+    address: what is shared into it is edited with rights in both. ``session`` is the place that an assessor is of.
     """
 
     kind: str
@@ -36,6 +36,7 @@ class Place:
     item: str
     scan: Any = None
     below: str = ""
+    session: Any = None
 
     def may(self, state: State, user: str | None, action: str) -> bool:
         on = "project" if self.kind == "project" else "data"
@@ -58,7 +59,10 @@ def named(state: State, user: str | None, words: Mapping[str, str], *, one: bool
             place = Place(
                 "experiment", session["id"], session["project"], uri, session["label"], session["id"], below=project
             )
-            found += scans_of(state, [place], words["scan"]) if words.get("scan") else [place]
+            if words.get("a"):
+                found.append(_assessor(place, find.assessor(state, user, session, words["a"], project)))
+            else:
+                found += scans_of(state, [place], words["scan"]) if words.get("scan") else [place]
         if words.get("scan") and not found and (one or words["scan"] not in ("ALL", "*")):
             raise Refusal(404)
     elif words.get("s"):
@@ -82,6 +86,18 @@ def scans_of(state: State, sessions: Iterable[Place], names: str = "ALL") -> lis
         for place in sessions
         for scan in find.scans(state, {"id": place.key}, names)
     ]  # fmt: skip
+
+
+def assessors_of(state: State, user: str | None, sessions: Iterable[Place]) -> list[Place]:
+    """The assessors of sessions that somebody may read, as places."""
+    return [_assessor(place, row) for place in sessions for row in find.assessors(state, user, {"id": place.key})]
+
+
+def _assessor(place: Place, row: Mapping) -> Place:
+    uri = f"{place.uri}/assessors/{row['id']}"
+    return Place(
+        "experiment", row["id"], row["project"], uri, row["label"], row["id"], below=place.below, session=place
+    )
 
 
 def exists(state: State, place: Place) -> bool:

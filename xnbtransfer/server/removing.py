@@ -81,6 +81,8 @@ def _unshare(state: State, user: str, kind: Kind, row: Mapping, project: str, qu
 def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Path:
     """Take an item out of the catalogue, within the caller's transaction; its folder, which is still there.
 
+    A session takes its assessors along, whoever owns them: their files lie in its folder.
+
     With ``keep`` the files stay for good.
     """
     folder = state.item_folder(kind.name, row["id"], row["project"])
@@ -91,6 +93,8 @@ def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Pat
         if kind is EXPERIMENT:
             for scan in state.rows("SELECT pk FROM scans WHERE experiment_id=?", row["id"]):
                 forget_scan(state, scan["pk"])
+            for assessor in state.rows("SELECT * FROM experiments WHERE session_id=?", row["id"]):
+                forget(state, kind, assessor)
         db.execute("DELETE FROM shares WHERE kind=? AND item_id=?", (kind.name, row["id"]))
         db.execute(f"DELETE FROM {kind.table} WHERE id=?", (row["id"],))
     return folder
@@ -146,12 +150,18 @@ def remove_project(state: State, name: str) -> None:
     if strange:
         raise Refusal(403, f"A subject of {name} has session {strange['label']} in project {strange['project']}.")
     with state.alone():
-        _forget_project(state, name)
+        strays = _forget_project(state, name)
         folders.remove(state, state.item_folder("experiment", "", name))
+        discard(state, strays)
 
 
-def _forget_project(state: State, name: str) -> None:
+def _forget_project(state: State, name: str) -> list[Path]:
+    """The folders of assessors whose sessions other projects own, which are still there."""
     with state.write() as db:
+        strays = [
+            forget(state, EXPERIMENT, row)
+            for row in state.rows("SELECT * FROM experiments WHERE project=? AND session_id<>''", name)
+        ]
         for kind in (EXPERIMENT, SUBJECT):
             for row in state.rows(f"SELECT * FROM {kind.table} WHERE project=?", name):
                 forget(state, kind, row)
@@ -162,3 +172,4 @@ def _forget_project(state: State, name: str) -> None:
         db.execute("INSERT OR IGNORE INTO retired VALUES(?)", (name,))
         prefix = f"archive/{name}/"
         db.execute("DELETE FROM kept WHERE substr(path, 1, ?)=?", (len(prefix), prefix))
+    return strays

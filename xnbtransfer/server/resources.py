@@ -29,17 +29,17 @@ _RESOURCE_COLUMNS = [
 
 
 def resource_list(request: Request) -> Response:
-    """GET <parent>/resources; ``all=true`` on a session adds its scans'."""
+    """GET <parent>/resources; ``all=true`` on a session adds its scans' and assessors'."""
     state: State = request.app.state.xnat
     here = places.asked(request)
     if flag(request, "all") and here and here[0].kind == "experiment":
-        here += places.scans_of(state, here)
+        here += [*places.scans_of(state, here), *places.assessors_of(state, request.state.user, here)]
     rows = [
         {
             "xnat_abstractresource_id": row["pk"],
             "label": row["label"],
             "element_name": "xnat:resourceCatalog",
-            "category": "scans" if place.kind == "scan" else "resources",
+            "category": "assessors" if place.session else "scans" if place.scan else "resources",
             "cat_id": place.scan["id"] if place.scan else place.key,
             "cat_desc": place.scan["type"] if place.scan else "",
             "file_count": row["file_count"],
@@ -101,7 +101,7 @@ def file_list(request: Request) -> Response:
     state: State = request.app.state.xnat
     here = places.asked(request)
     if "r" not in request.path_params and flag(request, "all") and here and here[0].kind == "experiment":
-        here += places.scans_of(state, here)
+        here += [*places.scans_of(state, here), *places.assessors_of(state, request.state.user, here)]
     found = _rows(state, here, request.path_params.get("r", ""))
     query = request.query_params
     for name, column in (("file_format", "format"), ("file_content", "content")):
@@ -183,7 +183,8 @@ def _download(state: State, found, query) -> Response:
                 scan = place.scan
                 name = zips.scan_entry(structure, place.label, scan["id"], scan["type"], holder["label"], row["path"])
             else:
-                name = zips.resource_entry(structure, place.label, holder["label"], row["path"])
+                label = f"{place.session.label}/assessors/{place.label}" if place.session else place.label
+                name = zips.resource_entry(structure, label, holder["label"], row["path"])
             name = _prefix(state, place, query) + name
             path = (
                 state.file_path(holder["pk"], row["path"])
@@ -207,7 +208,7 @@ def _prefix(state: State, place: Place, query) -> str:
         return ""
     found = state.row(
         "SELECT e.project, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id WHERE e.id=?",
-        place.scan["experiment_id"] if place.scan else place.key,
+        place.scan["experiment_id"] if place.scan else (place.session or place).key,
     )
     asked = (("projectIncludedInPath", found["project"]), ("subjectIncludedInPath", found["subject"]))
     return "".join(f"{name}/" for word, name in asked if query.get(word) == "true")
@@ -298,7 +299,7 @@ for _session in (
     "/data/projects/{p}/experiments/{e}",
     "/data/projects/{p}/subjects/{s}/experiments/{e}",
 ):
-    _BASES += [_session, _session + "/scans/{scan}"]
+    _BASES += [_session, _session + "/scans/{scan}", _session + "/assessors/{a}"]
 
 _ALL = ["GET", "PUT", "POST", "DELETE"]
 routes = []

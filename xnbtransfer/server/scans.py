@@ -29,6 +29,8 @@ async def scan(request: Request) -> Response:
 def _found(request: Request, name: str):
     state: State = request.app.state.xnat
     _, owner, below = find.asked(request)
+    if owner["session_id"]:
+        raise Refusal(404, "An assessor has no scans.")
     return owner, below, state.row("SELECT * FROM scans WHERE experiment_id=? AND id=?", owner["id"], name)
 
 

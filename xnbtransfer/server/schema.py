@@ -2,6 +2,7 @@
 
 Beside what XNAT shows there are ``kept`` (folders whose files stay although nothing names them any more), ``stale``
 (files that were anonymised after their MD5 was written down) and ``retired`` (ids of projects that were deleted).
+An experiment with a ``session_id`` is an assessor of that session's images, and has no subject of its own.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ SITE_DEFAULTS = {
 _LATER = {
     "workflows": {"type": "TEXT DEFAULT ''", "data_type": "TEXT DEFAULT ''", "data": "TEXT DEFAULT '{}'"},
     "projects": {"keywords": "TEXT DEFAULT ''", "fields": "TEXT DEFAULT '{}'"},
+    "experiments": {"session_id": "TEXT DEFAULT ''"},
 }
 
 
@@ -87,4 +89,5 @@ def prepare(db: sqlite3.Connection) -> None:
         for name, kind in columns.items():
             if name not in known:
                 db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    db.execute("CREATE INDEX IF NOT EXISTS experiments_session ON experiments(session_id)")
     db.executemany("INSERT OR IGNORE INTO site VALUES(?, ?)", SITE_DEFAULTS.items())

@@ -141,7 +141,8 @@ _SESSIONS = (
     "/data/projects/{p}/subjects/{s}/experiments/{e}",
 )
 routes = []
-for _base in ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *_SESSIONS):
+_ASSESSORS = tuple(f"{base}/assessors/{{a}}" for base in _SESSIONS)
+for _base in ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *_SESSIONS, *_ASSESSORS):
     routes += [
         Route(f"{_base}/projects", projects),
         Route(f"{_base}/projects/{{to}}", one_project, methods=["PUT", "DELETE"]),

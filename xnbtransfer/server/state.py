@@ -206,12 +206,13 @@ class State:
             return accession
 
     def new_experiment(self, project: str, subject_id: str, label: str, xsi_type: str, user: str, **fields: Any) -> str:
-        """Returns the accession number; ``date``, ``time``, ``uid`` and ``modality`` are columns."""
-        own = {name: fields.pop(name, "") or "" for name in ("date", "time", "uid", "modality")}
+        """Returns the accession number; ``date``, ``time``, ``uid``, ``modality`` and ``session_id`` are columns."""
+        own = {name: fields.pop(name, "") or "" for name in ("date", "time", "uid", "modality", "session_id")}
         with self.write() as db:
             accession = f"{self._site_prefix()}_E{self.number('experiment'):05d}"
             db.execute(
-                "INSERT INTO experiments VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                f"INSERT INTO experiments(id, project, subject_id, label, xsi_type, {', '.join(own)}, insert_date, "
+                "insert_user, fields) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (accession, project, subject_id, label, xsi_type, *own.values(), now(), user, json.dumps(fields)),
             )
             return accession
@@ -253,9 +254,19 @@ class State:
     # -- files --------------------------------------------------------------------------------------------------
 
     def item_folder(self, kind: str, key: str, project: str) -> Path:
-        """Where the files of a subject or a session lie, its scans' included; a label does not move them."""
+        """Where the files of a subject or a session lie, its scans' included; a label does not move them.
+
+        Those of an assessor lie with its session, whatever project owns it.
+        """
         base = self.folder / "archive" / safe(project)
-        return base / "subjects" / key if kind == "subject" else base / key
+        if kind == "subject":
+            return base / "subjects" / key
+        session = self.row(
+            "SELECT s.id, s.project FROM experiments a JOIN experiments s ON s.id=a.session_id WHERE a.id=?", key
+        )
+        if session:
+            return self.folder / "archive" / safe(session["project"]) / session["id"] / "ASSESSORS" / key
+        return base / key
 
     def resource_folder(self, pk: int) -> Path:
         """Where the files of a resource lie, below the project that owns it."""
@@ -272,7 +283,7 @@ class State:
             "ON e.id=s.experiment_id WHERE s.pk=?",
             int(parent),
         )
-        base = self.item_folder("experiment", scan["experiment"], scan["project"])
+        base = self.folder / "archive" / safe(scan["project"]) / scan["experiment"]
         return base / "SCANS" / safe(scan["id"]) / safe(found["label"])
 
     def file_path(self, resource_pk: int, path: str) -> Path:

@@ -40,7 +40,7 @@ def _look(request: Request) -> Response:
         if kind is EXPERIMENT and not below and not personality.has(request.app.state.xnat, _BY_NUMBER):
             raise Refusal(405)
         return removing.delete(request, kind, row, below)
-    return item_answer(request, view(request.app.state.xnat, kind, row))
+    return item_answer(request, view(request.app.state.xnat, request.state.user, kind, row))
 
 
 def _change(request: Request, body: bytes) -> Response:
@@ -58,9 +58,14 @@ def _change(request: Request, body: bytes) -> Response:
             project = find.project(state, request.state.user, words["p"])["id"]
             kind = EXPERIMENT if "e" in words else SUBJECT
             return text(_new(request, kind, project, given, words[kind.word], refusal), 201)
-        if given.only_label and (given.relabel or kind is SUBJECT):
-            return moving.rename(request, kind, row, below, given.label)
-        return _modify(request, kind, row, below, given)
+        return change(request, kind, row, below, given)
+
+
+def change(request: Request, kind: Kind, row: Mapping, below: str, given: Given) -> Response:
+    """Rename or change a subject, session or assessor asked for below a project ("" for an address without one)."""
+    if given.only_label and (given.relabel or kind is SUBJECT):
+        return moving.rename(request, kind, row, below, given.label)
+    return _modify(request, kind, row, below, given)
 
 
 def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given) -> Response:
@@ -76,7 +81,7 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
         raise Refusal(400, "ID must not be modified.")
     if given.label and given.label not in (row["label"], find.label_in(state, kind, row, below)):
         raise Refusal(400, "Label must be modified through separate URI.")
-    if kind is EXPERIMENT and (below or row["project"]) == row["project"]:
+    if kind is EXPERIMENT and not row["session_id"] and (below or row["project"]) == row["project"]:
         other = given.values.pop("subject_ID", "") or request.path_params.get("s", "")
         if other:
             moving.change_subject(state, row, _subject(state, user, row["project"], other))
@@ -92,7 +97,7 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
             known["status"] = status
     write(state, kind, row["id"], known, given)
     for name, pull in (("pullDataFromHeaders", pulling.from_headers), ("fixScanTypes", pulling.fix_types)):
-        if kind is EXPERIMENT and flag(request, name):
+        if kind is EXPERIMENT and not row["session_id"] and flag(request, name):
             pull(state, state.row("SELECT * FROM experiments WHERE id=?", row["id"]))
     state.workflow(row["id"], "Modified via web service", user, request.query_params, project=row["project"])
     return text(row["id"])
@@ -122,32 +127,43 @@ def _new(request: Request, kind: Kind, project: str, given: Given, name: str, mi
     """
     state: State = request.app.state.xnat
     user, words = request.state.user, request.path_params
-    if not state.can(user, project, "create"):
-        raise Refusal(
-            403, f"Specified user account has insufficient create privileges for {kind.plural} in this project."
-        )
-    if given.project and given.project != project:
-        raise Refusal(409, "Project must be modified through separate URI.")
     label = given.label or name
-    if label:
-        fields.legal(label)
+    may_make(state, user, kind, project, given, label)
     if kind is EXPERIMENT and not given.xsi_type:
         raise Refusal(417, "Need PUT Contents: the xsiType of the new experiment.")
     if kind is EXPERIMENT and not given.xsi_type.lower().endswith(("sessiondata", "assessordata")):
         raise Refusal(400, f"Element not found: '{given.xsi_type}'")
-    if label and find.by_label(state, kind, project, label):
-        raise Refusal(409, f"Conflict: Duplicate {kind.name} label")
     if kind is SUBJECT:
         accession = state.new_subject(project, label, user)
     else:
         owner = words.get("s", "") or given.values.get("subject_ID", "")
         subject = _subject(state, user, project, owner, make=missing is not None)
         accession = state.new_experiment(project, subject, label, given.xsi_type, user)
-    if not label:
-        with state.write() as db:
+    return finished(request, kind, accession, project, given, label)
+
+
+def may_make(state: State, user: str | None, kind: Kind, project: str, given: Given, label: str) -> None:
+    """Refuse what is not to be made: 403 without the right, 409 for another project or a label in use, 417."""
+    if not state.can(user, project, "create"):
+        raise Refusal(
+            403, f"Specified user account has insufficient create privileges for {kind.plural} in this project."
+        )
+    if given.project and given.project != project:
+        raise Refusal(409, "Project must be modified through separate URI.")
+    if label:
+        fields.legal(label)
+        if find.by_label(state, kind, project, label):
+            raise Refusal(409, f"Conflict: Duplicate {kind.name} label")
+
+
+def finished(request: Request, kind: Kind, accession: str, project: str, given: Given, label: str) -> str:
+    """What is new with its fields and an audit entry; without a label it goes by its accession number."""
+    state: State = request.app.state.xnat
+    with state.write() as db:
+        if not label:
             db.execute(f"UPDATE {kind.table} SET label=id WHERE id=?", (accession,))
-    write(state, kind, accession, {}, given)
-    state.workflow(accession, "Added via web service", user, request.query_params, project=project)
+        write(state, kind, accession, {}, given)
+        state.workflow(accession, "Added via web service", request.state.user, request.query_params, project=project)
     return accession
 
 

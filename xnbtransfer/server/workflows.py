@@ -183,6 +183,7 @@ _BASES = (
     "/data/projects/{p}/subjects/{s}/experiments/{e}",
 )
 routes = [Route(f"{base}/history", history) for base in _BASES]
+routes += [Route(f"{base}/assessors/{{a}}/history", history) for base in _BASES if "{e}" in base]
 routes += [
     Route("/data/workflows", workflow, methods=["GET", "PUT"]),
     Route("/data/workflows/{number}", workflow, methods=["GET", "PUT"]),
