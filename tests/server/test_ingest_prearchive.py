@@ -160,6 +160,36 @@ def test_item_114_validate(desk):  # noqa: F811
     assert two.status_code == 400
 
 
+def test_item_114_files_that_no_catalogue_names(desk):  # noqa: F811
+    uri = desk.to_prearchive(series(1, 2))
+    _, _, _, project, timestamp, folder = uri.split("/")[1:]
+    resource = desk.server.data / "prearchive" / project / timestamp / folder / "SCANS" / "1" / "DICOM"
+    assert len(list(resource.iterdir())) == 2
+    assert {row["code"] for row in desk.validate(uri)} == {"12"}
+    (resource / "notes.txt").write_text("nobody named this")
+    assert [(row["code"], row["type"]) for row in desk.validate(uri)] == [("12", "WARN"), ("20", "WARN")]
+    (resource / "notes.txt").unlink()
+    (resource.parent / "secondary").mkdir()
+    (resource.parent / "secondary" / "lost.dcm").write_bytes(b"its catalogue is gone")
+    found = {row["code"]: row for row in desk.validate(uri)}
+    assert set(found) == {"12", "21"}
+    assert (found["21"]["type"], "1/secondary" in found["21"]["message"]) == ("WARN", True)
+    assert archive(desk, uri).status_code == 200, "warnings stop nothing"
+    assert desk.scans("S1_MR1") == {"1": 2}
+
+
+def test_a_label_of_an_assessor_is_taken(desk):  # noqa: F811
+    assert desk.to_archive(series(1, 2), session="E1").status_code == 200
+    made = desk.owner.put(f"/data/experiments/{desk.sessions()[0]['id']}/assessors/QC1",
+                          params={"xsiType": "xnat:qcManualAssessorData"})
+    assert made.status_code == 201
+    uri = desk.to_prearchive(series(2, 2, study="other"), session="QC1")
+    assert ("2", "FAIL") in [(row["code"], row["type"]) for row in desk.validate(uri)]
+    assert archive(desk, uri).status_code == 500
+    assert [row["status"] for row in desk.waiting()] == ["CONFLICT"]
+    assert desk.owner.delete(uri).status_code == 200
+
+
 def test_item_115_another_study_under_the_label(desk):  # noqa: F811
     assert desk.to_archive(series(1, 2), session="E1").status_code == 200
     uri = desk.to_prearchive(series(1, 2, study="other"), session="E1")

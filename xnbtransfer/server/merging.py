@@ -6,7 +6,9 @@ Codes and messages are what ``validate-archive`` answers; nothing here changes a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import filters
@@ -77,7 +79,7 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
     project, subject, label = project or row.project, subject or row.subject, label or row.name
     xsi_type, modality = waiting.session_kind(scans)
     found = find_subject(state, project, subject)
-    existing = state.row("SELECT * FROM experiments WHERE project=? AND label=?", project, label)
+    existing = state.row("SELECT * FROM experiments WHERE project=? AND label=? AND session_id=''", project, label)
     merge = Merge(project=project, subject=found, subject_label=found["label"] if found else subject, label=label,
                   existing=existing, xsi_type=xsi_type, modality=modality, scans=[], findings=[])
     add = merge.findings.append
@@ -93,9 +95,12 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
         add(Finding(10, "CONFLICT", "Session processing may already be in progress: AutoRun.  "
                                     "Concurrent modification is discouraged."))
     _weigh_contents(state, merge, scans)
+    _weigh_folders(waiting, row, merge)
     if existing is None:
-        shared = state.row("SELECT 1 FROM shares WHERE kind='experiment' AND project=? AND label=?", project, label)
-        if shared:
+        taken = state.row(
+            "SELECT 1 FROM shares WHERE kind='experiment' AND project=? AND label=? UNION "
+            "SELECT 1 FROM experiments WHERE project=? AND label=?", project, label, project, label)
+        if taken:
             add(Finding(2, "FAIL", f"Conflict: Duplicate experiment label {label}."))
         merge.scans = [_new_scan(scan, scan.id) for scan in scans]
         return merge
@@ -118,6 +123,28 @@ def _weigh_contents(state: State, merge: Merge, scans: list[Scan]) -> None:
     kept_out = [scan.id for scan in scans for passes in tests if not passes(_reader(scan))]
     if kept_out:
         add(Finding(22, "FAIL", f"Series import filter non-compliance: scan {', '.join(dict.fromkeys(kept_out))}."))
+
+
+def _weigh_folders(waiting: Waiting, row: Row, merge: Merge) -> None:
+    """Warn of files that are no DICOM or that no catalogue names; a folder with none of its files named has none."""
+    named = {(file["scan"], file["resource"], file["path"]) for file in waiting.files(row)}
+    known = {place[:2] for place in named}
+    strange = any(not file["sop_uid"] for file in waiting.files(row))
+    without: set[str] = set()
+    top = waiting.folder(row) / "SCANS"
+    for folder, _, names in os.walk(top):
+        parts = Path(folder).relative_to(top).parts
+        if len(parts) < 2 or not names:
+            strange = strange or bool(names)
+        elif parts[:2] not in known:
+            without.add("/".join(parts[:2]))
+        else:
+            strange = strange or any((*parts[:2], "/".join((*parts[2:], name))) not in named for name in names)
+    if strange:
+        merge.findings.append(Finding(20, "WARN", "Session contains non-DICOM or unreferenced files.", "always"))
+    if without:
+        places = ", ".join(sorted(without))
+        merge.findings.append(Finding(21, "WARN", f"Session is missing the catalog of {places}.", "always"))
 
 
 def _reader(scan: Scan) -> filters.Read:
