@@ -115,7 +115,8 @@ def test_the_stamp_is_an_added_item():
     expected = expect(project_script="-(0010,0030)")
     assert expected.explain("00120064[0].00080100", "", digest("1"), key=KEY)
     assert expected.explain("00120064", digest("one item"), digest("two items"), key=KEY)
-    assert expected.explain("00120063", "", digest("XNAT"), key=KEY)
+    assert not expected.explain("00120063", "", digest("XNAT"), key=KEY), "no script sets DeidentificationMethod"
+    assert not expected.explain("00120064[1].00100010", "", digest("Erika"), key=KEY)
     assert not expected.explain("00120064[0].00080100", digest("1"), digest("2"), key=KEY)
     assert not expected.explain("00120064[0].00080100", digest("1"), "", key=KEY)
 

@@ -71,6 +71,7 @@ _SHORTS = {
 }
 _FRAMES, _PHOTOMETRIC, _URL = 0x00280008, 0x00280004, 0x00287FE0
 _GEOMETRY_TEXT = (_PHOTOMETRIC, _FRAMES, 0x00280030, 0x00200037, 0x00200032, 0x00180050, 0x00281052, 0x00281053)
+_UIDS = frozenset(tag for name, tag in _TEXT.items() if name.endswith("_uid"))
 _WANTED = frozenset((*_TEXT.values(), *_SHORTS, *_GEOMETRY_TEXT, _URL))
 # PS3.3 C.7.6.16: an enhanced image keeps its geometry in functional groups, shared or one item per frame.
 _FUNCTIONAL_GROUPS = ("52009229[", "52009230[")
@@ -93,6 +94,8 @@ class Content:
     elements : mapping
         Path such as ``00100010`` or ``00081140[0].00081155`` to a digest of the value; see :func:`value_digest`.
         A sequence stands for its number of items. Bulk data, group lengths and trailing padding are left out.
+    uids : mapping
+        Path to value of every UID outside of sequences, so that what a script made of it can be told.
     """
 
     sop_instance_uid: str
@@ -107,6 +110,7 @@ class Content:
     bulk_bytes: int
     geometry: str
     elements: Mapping[str, str]
+    uids: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,7 @@ def _tag(number: int) -> _Tag:
     if vr == "SQ":
         return _Tag(number, name, _SEQUENCE, None, False)
     binary = vr[:2] in _BINARY
-    return _Tag(number, name, _PLAIN, not binary, number in _WANTED)
+    return _Tag(number, name, _PLAIN, not binary, number in _WANTED or vr == "UI")
 
 
 class _Tags(dict[int, _Tag]):
@@ -428,7 +432,7 @@ class _Walker:
             found[name] = digest
             if kept is not None:
                 kept[name] = (vr, value)
-            if wanted:
+            if wanted or vr == b"UI":
                 if not depth:
                     values[number] = value
                 elif per_frame and number in _FRAME_GEOMETRY:
@@ -549,6 +553,7 @@ class _Walker:
             bulk_bytes=sum(length for _, _, length, _ in self.bulk),
             geometry=hashlib.sha256("|".join(geometry).encode()).hexdigest(),
             elements=self.found,
+            uids={f"{tag:08X}": self._text(tag) for tag in self.values if tag in _UIDS or tag not in _WANTED},
         )
 
     def _whole_image(self, numbers: Mapping[str, int | None]) -> None:
@@ -610,14 +615,13 @@ def compare(
         Bulk data (with its length) and geometry are equal.
     changes : tuple of ElementChange
         One per element whose value differs, in the order of their paths. A change is explained when ``expected`` says
-        so and what stands there now is what it says; of a hashed UID, that can be told for the four that Content has.
+        so and what stands there now is what it says.
     """
     same = (source.bulk, source.bulk_bytes, source.geometry) == (
         destination.bulk,
         destination.bulk_bytes,
         destination.geometry,
     )
-    uids = {f"{tag:08X}": getattr(source, name) for name, tag in _TEXT.items() if name.endswith("_uid")}
     here, there = source.elements, destination.elements
     changes = []
     for path in sorted({path for path, _ in here.items() ^ there.items()}):
@@ -626,8 +630,7 @@ def compare(
             "changed" if before and after else "added" if after else "removed"
         )
         because = expected.explain(path, before, after, key=key)
-        uid = uids.get(path, "")
-        if because and path in expected.hashed and uid:
+        if because and path in expected.hashed and (uid := source.uids.get(path, "")):
             # Both scripts may hash it, the site's at import and the project's at archiving.
             once, twice = hash_uid(uid), hash_uid(hash_uid(uid))
             if after not in (value_digest(once, key=key), value_digest(twice, key=key)):

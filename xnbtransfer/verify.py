@@ -65,14 +65,14 @@ class _Shared(Mapping):
 
 def share_elements(seen: Sequence[Seen]) -> list[Seen]:
     """The same files, holding what their headers have in common once (memory: about a tenth)."""
-    base: Mapping[str, str] | None = None
+    base: Content | None = None
     found = []
     for one in seen:
         if one.content is not None:
             if base is None:
-                base = dict(one.content.elements)
-            shared = dataclasses.replace(one.content, elements=_Shared(base, one.content.elements))
-            one = dataclasses.replace(one, content=shared)
+                base = one.content
+            elements, uids = _Shared(base.elements, one.content.elements), _Shared(base.uids, one.content.uids)
+            one = dataclasses.replace(one, content=dataclasses.replace(one.content, elements=elements, uids=uids))
         found.append(one)
     return found
 
