@@ -199,3 +199,19 @@ def test_a_scan_alone_may_be_shared(pair, person):
     moved = f"{pair.below}/experiments/S01_MR1/scans/1"
     assert set(pair.projects(moved)) == {pair.dst}
     assert pair.owner.delete(moved).status_code == 200
+
+
+def test_a_project_whose_items_may_not_be_shared(pair):
+    """XNAT's feature "project sharing" is off for the source; what comes from another project is shared as ever."""
+    theirs = f"/data/projects/{pair.far}/subjects/T01"
+    assert pair.there.put(theirs).status_code == 201
+    pair.owner.server.faults([{"fault": "sharing-off", "item": f"{pair.src}/"}])
+    try:
+        for item in (pair.subject, pair.session, f"{pair.session}/scans/1"):
+            refused = pair.owner.put(f"{item}/projects/{pair.dst}")
+            assert (refused.status_code, "Sharing is not allowed." in refused.text) == (403, True), item
+            assert pair.dst not in pair.projects(item)
+        assert pair.there.put(f"{theirs}/projects/{pair.dst}").status_code == 200
+    finally:
+        pair.owner.server.faults([])
+    assert pair.share(pair.subject, "B01") == 200

@@ -30,6 +30,7 @@ STORE_FAULTS = {
     "archive-conflict",
     "archive-error",
     "workflow-lock",
+    "sharing-off",
     "stuck-receiving",
     "stuck-building",
 }

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from . import find, moving, removing
 from .answers import Refusal, flag, status_page, table, text
 from .find import Kind
+from .rules import strike
 from .state import State
 from .workflows import justified
 
@@ -57,6 +58,7 @@ def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> R
     """Let a project have an item, under a label of its own or, without one, under the original label."""
     state: State = request.app.state.xnat
     user = request.state.user
+    _allowed(row["project"], row["label"])
     if not state.can(user, to, "create"):
         raise Refusal(
             403, f"Specified user account has insufficient create privileges for {kind.plural} in the {to} project."
@@ -78,6 +80,12 @@ def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> R
         db.execute("INSERT INTO shares VALUES(?,?,?,?)", (kind.name, row["id"], to, label))
         state.workflow(row["id"], "Shared via web service", user, request.query_params, project=to)
     return text("")
+
+
+def _allowed(project: str, label: str) -> None:
+    """Refuse what comes from a project in which the site does not let people share; a rule says which."""
+    if strike("sharing-off", f"{project}/{label}"):
+        raise Refusal(403, "Sharing is not allowed.")
 
 
 # -- scans ------------------------------------------------------------------------------------------------------
@@ -124,7 +132,7 @@ def one_scan_project(request: Request) -> Response:
             if to == session["project"]:
                 raise Refusal(403, "The project owns the session of this scan.")
             db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", key)
-        elif not state.can(user, to, "create"):
+        elif _allowed(session["project"], session["label"]) or not state.can(user, to, "create"):
             raise Refusal(403, f"Specified user account has insufficient create privileges in the {to} project.")
         elif shared or to == session["project"]:
             raise Refusal(409, f"Already assigned to project:{to}")
