@@ -293,7 +293,7 @@ class Desk:
             date="20240102",
             study_uid=make_uid(self.site.prefix, self.project, study),
         )
-        return [(name, _changed(data, **changes) if changes else data) for name, data in made]
+        return [(name, changed(data, **changes) if changes else data) for name, data in made]
 
     def send(self, files: Files, who: str = "owner", **params: str):
         """One import as a raw zip; ``import_handler`` is ``DICOM-zip`` unless given."""
@@ -362,7 +362,8 @@ class Desk:
         return sorted(answer.json()["events"], key=lambda event: event["event_id"])
 
 
-def _changed(data: bytes, **changes: str) -> bytes:
+def changed(data: bytes, **changes: str) -> bytes:
+    """A DICOM file with other values of elements."""
     dataset, out = pydicom.dcmread(io.BytesIO(data)), io.BytesIO()
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)

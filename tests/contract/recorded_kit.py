@@ -13,9 +13,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import requests
-from contract_kit import BROWSER, zipped
+from contract_kit import BROWSER, changed, zipped
 
-from xnbtransfer.server.demo_files import SeriesPlan, make_series
+from xnbtransfer.server.demo_files import SeriesPlan, make_series, make_uid
 
 RECORDED = Path(__file__).parent / "recorded"
 ROLES = {
@@ -189,8 +189,41 @@ def packed(kind: str) -> bytes:
     return out.getvalue()
 
 
+@cache
+def _series(study: str, scan: int, source: str, count: int, subject: str, session: str) -> list[tuple[str, bytes]]:
+    plan = SeriesPlan(source=source, number=scan, description=f"series{scan}", count=count)
+    return list(make_series(plan, project="none", subject=subject, session=session, study_uid=make_uid(study),
+                            date="20240102"))  # fmt: skip
+
+
+def dicom(parts: list) -> bytes:
+    """A zip like one of the recording: files ``[first, last]`` of a scan of a study, and texts by their names.
+
+    ``number`` gives the series another number than its ``scan``, ``series`` another UID and other objects.
+    """
+    files: list[tuple[str, bytes]] = []
+    for part in parts:
+        if isinstance(part, str):
+            files.append((part, b"no DICOM"))
+            continue
+        first, last = part["files"]
+        names = part.get("subject", "HDR"), part.get("session", "HDR_1")
+        made = _series(part["study"], part["scan"], part.get("source", "MR"), last, *names)[first - 1 :]
+        for name, data in made:
+            changes = {"SeriesNumber": part["number"]} if "number" in part else {}
+            if "series" in part:
+                changes |= {
+                    "SeriesInstanceUID": make_uid(part["series"]),
+                    "SOPInstanceUID": make_uid(part["series"], name),
+                }
+            files.append((f"{part.get('number', part['scan'])}/{name}", changed(data, **changes) if changes else data))
+    return zipped(files)
+
+
 def ask(world: World, case: dict) -> list:
     """Send a recorded request again; [status, shape], without what was cut off when it was recorded."""
+    if "code" in case:
+        world.put(f"/data/projects/BETA/prearchive_code/{case['code']}")
     status, found = _ask(world, case)
     if isinstance(found, dict) and isinstance(case["shape"], dict) and "beside" not in case["shape"]:
         found.pop("beside", None)
@@ -217,7 +250,11 @@ def _ask(world: World, case: dict) -> list:
             given["data"] = {"username": login, "password": password if value == "owner" else "wrong"}
     elif body is not None:
         given["data"] = body.encode()
-    given["headers"] = {key: BROWSER if value == "browser" else value for key, value in case.get("headers", {}).items()}
+    elif "dicom" in case:
+        given["data"], given["headers"] = dicom(case["dicom"]), {"Content-Type": "application/zip"}
+    given["headers"] |= {
+        key: BROWSER if value == "browser" else value for key, value in case.get("headers", {}).items()
+    }
     role = case["as"]
     if role in ("wrong password", "unknown user"):
         given["auth"] = (world.people["owner"][0] if role == "wrong password" else "nobody", "wrong")
@@ -228,4 +265,11 @@ def _ask(world: World, case: dict) -> list:
         return [0, type(problem).__name__]
     if case["method"] == "HEAD":
         return [answer.status_code, "nothing"]
+    if isinstance(case["shape"], dict) and answer.ok:
+        if "files of scans" in case["shape"]:
+            scans = [row["URI"].split("/scans/")[1].split("/")[0] for row in answer.json()["ResultSet"]["Result"]]
+            return [answer.status_code, {"files of scans": {scan: scans.count(scan) for scan in scans}}]
+        if "address" in case["shape"]:
+            address = re.sub(r"/\d{8}_\d{6,}/", "/{timestamp}/", answer.text.strip())
+            return [answer.status_code, {"address": address}]
     return [answer.status_code, shape(answer.headers.get("Content-Type", ""), answer.content)]

@@ -15,6 +15,7 @@ from xnbtransfer.server import running
 CHAINS = {
     "auth": ("auth",),
     "projects": ("projects",),
+    "imports": ("imports",),
     "data": ("files", "listings", "download", "import", "prearchive", "errors", "share-move", "rename", "delete"),
 }
 """Files of requests that follow each other on one server."""
