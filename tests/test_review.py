@@ -6,9 +6,12 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from planted import written
@@ -174,6 +177,74 @@ def test_nothing_stays_of_a_session_that_was_stopped_in_the_middle(ward, tmp_pat
     with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
         second = run(made, source, destination, folder=tmp_path)
     assert (second.exit_code, second.writes) == (ExitCode.REFUSED, 0)
+    assert at_destination(ward) == set()
+
+
+@pytest.mark.parametrize("fault", ["no-answer-after", "500-after", "reset-before", "503", "empty-200"])
+def test_it_is_taken_back_whatever_the_answer_to_the_deletion_is(ward, tmp_path, fault):
+    rule = {"fault": fault, "method": "POST", "path": "/data/services/prearchive/delete", "times": 1}
+    ward.server.faults([{**rule, "retry_after_s": 0}])
+    try:
+        _, result = late(ward, folder=tmp_path)
+    finally:
+        ward.server.faults([])
+    assert result.exit_code == ExitCode.REFUSED
+    assert at_destination(ward) == set()
+    assert "deleted from the prearchive again" in result.sessions["because"][0]
+
+
+def test_where_the_deletion_is_refused_a_person_is_told(ward, tmp_path):
+    ward.server.faults([{"fault": "403", "method": "POST", "path": "/data/services/prearchive/delete"}])
+    try:
+        _, result = late(ward, folder=tmp_path)
+    finally:
+        ward.server.faults([])
+    assert result.exit_code == ExitCode.REFUSED and at_destination(ward)
+    assert "delete them there" in result.sessions["because"][0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from xnbtransfer.plan import Plan
+from xnbtransfer.transfer import run
+from xnbtransfer.xnat import connect
+folder = Path(sys.argv[1])
+def tell(event):
+    if (event.kind, event.name) == ("session", "failed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+with connect("source", prompt=False) as source, connect("destination", prompt=False) as destination:
+    run(Plan.load(folder / "plan.json"), source, destination, folder=folder, on_event=tell)
+"""
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_killed_beside_the_deletion_the_next_run_leaves_nothing(ward, tmp_path, deleted):
+    """Right before the row is deleted, and right after, before that is written down."""
+    scans = {str(number): ward.series("002", "002_MR1", number) for number in range(1, 6)}
+    scans["5"] = ward.series("002", "002_MR1", 5, PatientBirthDate="19470311")
+    ward.store("002", "002_MR1", scans)
+    options = ward.options(review="all", archive=True, workers=1)
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+        made = plan(here, there, options, labels=labels)
+        made.save(tmp_path / "plan.json")
+        user, password = ward.server.accounts["owner"]
+        env = {**os.environ, "XNAT_HOST": ward.server.url, "XNAT_USER": user, "XNAT_PASS": password}
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        done = subprocess.run(command, env=env, cwd=Path(__file__).parent.parent, timeout=300)
+        assert done.returncode == -signal.SIGKILL
+        (row,) = destination.prearchive(ward.destination)
+        assert "withdrawn" not in (tmp_path / "journal.jsonl").read_text()
+        if deleted:
+            destination.change_waiting("delete", row["uri"])
+            while destination.prearchive_row(row["uri"]) is not None:
+                time.sleep(0.05)
+        result = run(made, source, destination, folder=tmp_path)
+        assert result.exit_code == ExitCode.REFUSED, result.problems
+        assert at_destination(ward) == set()
+        last = run(made, source, destination, folder=tmp_path)
+        assert (last.exit_code, last.writes) == (ExitCode.REFUSED, 0)
     assert at_destination(ward) == set()
 
 

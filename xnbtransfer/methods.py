@@ -195,23 +195,28 @@ class ImportDoor:
         """
         ours = {one.name for seen in work.seen.values() for one in seen if one.name}
         ours |= {record["name"] for records in work.past.sent.values() for record in records}
-        try:
-            listed = self.names_at(work.uri)
-            if work.session.met or not listed or not listed <= ours:
-                return False
-            self.destination.change_waiting("delete", work.uri)
-        except TransientError:
-            pass  # whether it went is what the row tells
-        except XnbTransferError:
-            return False
-        until = time.time() + _WITHDRAW_WAIT_S
         with contextlib.suppress(XnbTransferError):
-            while self.destination.prearchive_row(work.uri) is not None:
-                if time.time() > until:
+            for attempt in range(_TRIES):
+                if attempt:
+                    time.sleep(0.2 * 2**attempt)
+                if self._gone(work.uri):
+                    return not self.archived_id(work.session)
+                listed = self.names_at(work.uri)
+                if work.session.met or not listed or not listed <= ours:
                     return False
-                time.sleep(0.2)
-            return True
+                with contextlib.suppress(TransientError, ServerError):  # whether it went is what the row tells
+                    self.destination.change_waiting("delete", work.uri)
+            return self._gone(work.uri)
         return False
+
+    def _gone(self, uri: str) -> bool:
+        """Whether a row is not there; one that is being deleted is waited for."""
+        until = time.time() + _WITHDRAW_WAIT_S
+        while (row := self.destination.prearchive_row(uri)) is not None:
+            if "DELETING" not in row["status"] or time.time() > until:
+                return False
+            time.sleep(0.2)
+        return True
 
     def build(self, work: Work) -> None:
         """Have the row built; a row that is READY after a lost answer is built."""

@@ -253,7 +253,8 @@ class RunReview:
         told = (
             "What was sent of it before was deleted from the prearchive again."
             if gone
-            else "Scans of it that were sent before wait in the prearchive; delete them there, this run could not."
+            else "Scans of it that were sent before are still at the destination, in the prearchive if nobody archived "
+            "them; delete them there, this run could not."
         )
         if isinstance(work.failed, RefusedError):
             work.failed = RefusedError(f"{work.failed.message} {told}", work.failed.remedy)

@@ -331,7 +331,9 @@ class _Run:
         to = self.plan.destination
         work.claim = claim(to.server, to.project, session.destination_session)
         if past.begun:
-            work.uri = past.uri or self.door.own_row(session)
+            # A row that somebody deleted since is not waited for: what was in it is sent again.
+            there = past.uri and self.destination.prearchive_row(past.uri)
+            work.uri = past.uri if there else self.door.own_row(session)
             work.there = frozenset(self.door.names_at(work.uri)) if work.uri else frozenset()
         else:
             if time.monotonic() - self.looked > _FRESH_S:
