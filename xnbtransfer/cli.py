@@ -598,7 +598,10 @@ def _tell_record(path: Path, as_json: bool) -> int:
         click.echo(html.table(found.table("sessions"), "Sessions", columns))
     click.echo(f"Result: {found.summary['result']} (exit code {int(code)}).")
     if code in html.NEXT:
-        click.echo(f"Next: {html.next_step(code, found.summary.get('sessions', {}))}")
+        warnings = 0
+        if found.summary["template"] == "review":
+            warnings = int((found.table("findings")["severity"] == "warning").sum())
+        click.echo(f"Next: {html.next_step(code, found.summary.get('sessions', {}), warnings)}")
     click.echo(f"The record is in {path}; read {found.page.relative_to(path)} in it.")
     return code
 

@@ -485,7 +485,12 @@ def policy_table(plan: Any) -> Html:
 def findings_rows(findings: Iterable[Finding], caption: str) -> Html:
     """Findings as a table, the blockers first; a waiver stands where the remedy would."""
     rows = [
-        {**one.model_dump(), "where": one.where, "remedy": f"waived: {one.waived}" if one.waived else one.remedy}
+        {
+            **one.model_dump(),
+            "rule": f"{one.rule} {RULES[one.rule].title}",
+            "where": one.where,
+            "remedy": f"waived: {one.waived}" if one.waived else one.remedy,
+        }
         for one in in_order(findings)
     ]
     columns = ["severity", "rule", "where", "sentence", "shape", "remedy"]
@@ -525,11 +530,14 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
 
 
-def next_step(code: ExitCode, states: Mapping[str, int]) -> str:
-    """What to do next, from how it ended and how many sessions ended in which state."""
+def next_step(code: ExitCode, states: Mapping[str, int], warnings: int = 0) -> str:
+    """What to do next, from how it ended, how many sessions ended in which state, and how many warnings stand."""
     follow = NEXT.get(code, "")
     if code != ExitCode.PROVED:
         return follow
+    if warnings:
+        them = "the warning" if warnings == 1 else f"the {warnings} warnings"
+        follow = f"Read {them} in the record; have what is named there cleared, or waive the rule. Keep the record."
     if states.get("in prearchive"):
         follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
     if skipped := int(states.get("skipped", 0)):
