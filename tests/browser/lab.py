@@ -160,11 +160,29 @@ class Lab:
         self.wait_idle()
 
 
-def shot(page: Page, name: str, *, whole: bool = False) -> None:
-    """Keep a picture of the page, where somebody asked for pictures by ``XNBTRANSFER_PICTURES``."""
-    if PICTURES:
-        Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{PICTURES}/{name}.png", full_page=whole)
+def shot(page: Page, name: str) -> None:
+    """Keep pictures of the page where ``XNBTRANSFER_PICTURES`` asks for them: wide and narrow, light and dark."""
+    if not PICTURES:
+        return
+    Path(PICTURES).mkdir(parents=True, exist_ok=True)
+    themed = page.evaluate("() => Boolean(window.jupyterapp)")  # a saved page has the mark of a theme, too
+    usual = page.viewport_size
+    light = page.locator("body").get_attribute("data-jp-theme-light") if themed else ""
+    for theme, dark in ((light, ""), *((("false", "-dark"),) if light == "true" else ())):
+        _theme(page, theme)
+        for width, narrow in ((usual["width"], ""), (700, "-narrow")):
+            page.set_viewport_size({"width": width, "height": usual["height"]})
+            page.screenshot(path=f"{PICTURES}/{name}{dark}{narrow}.png")
+        page.set_viewport_size(usual)
+    _theme(page, light)
+
+
+def _theme(page: Page, light: str) -> None:
+    """Light ("true") or dark ("false"); where a page has no themes (""), nothing happens."""
+    if light and page.locator("body").get_attribute("data-jp-theme-light") != light:
+        name = "JupyterLab Light" if light == "true" else "JupyterLab Dark"
+        page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", light)
 
 
 def button(page: Page, name: str):

@@ -6,6 +6,7 @@ import re
 
 from lab import Lab, button, press, shot, step_is, violations
 from playwright.sync_api import Page, expect
+from roads import SOURCE, as_
 
 from xnbtransfer.journal import read_journal
 from xnbtransfer.record import open_record
@@ -46,7 +47,7 @@ def choose(page: Page, *sessions: str) -> None:
     expect(page.locator(".count").first).to_contain_text(f"{len(sessions)} of 9 selected")
 
 
-def to_the_run(page: Page, *sessions: str) -> None:
+def to_the_run(page: Page, *sessions: str, archive: bool = False) -> None:
     go(page, "Go on", "Choose")
     choose(page, *sessions)
     for words, title in (
@@ -57,6 +58,8 @@ def to_the_run(page: Page, *sessions: str) -> None:
         ("Approve plan", "Run"),
     ):
         go(page, words, title)
+        if archive and title == "Review":
+            page.get_by_label("Archive after the comparison").check()
 
 
 def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chromium):
@@ -269,6 +272,48 @@ def test_a_run_outlives_the_page_and_the_kernel(lab, page, demo, jupyterlab, fol
     entries = read_journal(record.journal)
     sent = [(one["session"], one["scan"]) for one in entries if one["kind"] == "sent"]
     assert len(sent) - len(set(sent)) <= 4, "at most one scan a worker is sent twice"
+
+
+def test_a_copy_becomes_a_move_by_mouse(lab, page, demo, jupyterlab, folder):
+    def at_the_source() -> set[str]:
+        with as_(demo, "owner") as connection:
+            return {row["session"] for row in connection.sessions(SOURCE)}
+
+    begin = f"from xnbtransfer.widgets import Guide\nguide = Guide({str(folder)!r})\nguide"
+    notebook = lab("move", jupyterlab.login_of(demo, "owner"), begin, "guide.story()")
+    notebook.run_all()
+    expect(button(page, "Go on")).to_be_enabled()
+    to_the_run(page, "006_CT1", archive=True)
+    before = at_the_source()
+    press(page, "▶ Start")
+    go(page, "Go on to the verdict", "Verify")
+    go(page, "Confirm verdict", "Archive")
+    go(page, "Go on to the record", "Record")
+    go(page, "Seal record", "Move")
+    press(page, "Look at what may be deleted")
+    typed = page.get_by_label(f"To delete, type: {SOURCE} 1")
+    expect(typed).to_be_visible()
+    assert violations(page) == []
+    shot(page, "70-move-planned")
+    typed.click()
+    page.keyboard.type(f"{SOURCE} 2")
+    expect(button(page, "Delete them at the source")).to_be_disabled()
+    page.keyboard.press("Backspace")
+    page.keyboard.type("1")
+    assert at_the_source() == before, "nothing is deleted before it is confirmed"
+    press(page, "Delete them at the source")
+    expect(page.locator(".xnb-guide")).to_contain_text("What became of each")
+    assert before - at_the_source() == {"006_CT1"} and at_the_source() < before
+    assert violations(page) == []
+    shot(page, "71-move-deleted")
+    press(page, "End, and log out")
+    expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
+    (copied,), (moved,) = folder.glob("*_guided_*"), folder.glob("*_finish-move_*")
+    record = open_record(moved)
+    assert record.summary["sessions"] == {"deleted": 1} and record.summary["exit_code"] == 0
+    assert copied.name in record.notebook.read_text(encoding="utf-8")
+    told = notebook.save()
+    assert moved.name in told and demo.accounts["owner"][1] not in told
 
 
 def test_records_are_found_opened_and_verified(lab, page, demo_xnat, jupyterlab, folder):
