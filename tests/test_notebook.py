@@ -243,7 +243,10 @@ def test_an_interrupt_ends_in_order_and_is_resumed(demo, tmp_path):
     command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--workers", "1", "--record-root", str(root)]
     command += ["--source-project", SOURCE, "--destination-project", DESTINATION]
     demo.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.5}])
-    first = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
+    )  # fmt: skip
     until = time.time() + 60
     while time.time() < until and not any('"sent"' in text_of(one) for one in root.glob("*/journal.jsonl")):
         time.sleep(0.01)

@@ -101,3 +101,9 @@ def test_a_site_may_ask_for_reasons(study, person):
     finally:
         for name in names:
             person("admin").put(f"/xapi/siteConfig/{name}", params={"value": "false"})
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", "²", "0"])
+def test_a_number_that_no_workflow_has_is_not_found(study, number):
+    for method in ("GET", "PUT"):
+        assert study.owner.request(method, f"/data/workflows/{number}").status_code == 404

@@ -50,7 +50,7 @@ def _look(request: Request, project: str) -> Response:
     if not rows and project and flag(request, "defaultToSiteWide"):
         rows = versions(state, "", words["tool"], words["path"])
     history = query.get("action") == "getHistory"
-    if query.get("version", "").isdigit():
+    if query.get("version", "").isdecimal():
         rows = [row for row in rows if row["version"] == int(query["version"])]
     if not rows or (flag(request, "contents") and rows[0]["status"] != "enabled"):
         if flag(request, "accept-not-found"):

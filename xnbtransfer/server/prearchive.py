@@ -288,7 +288,7 @@ def read_logs(request: Request) -> Response:
     if which is None:
         rows = [{"id": str(number), "date": log["at"], "entry": log["text"]} for number, log in enumerate(logs)]
         return _table(request, rows, ("id", "date", "entry"))
-    number = len(logs) - 1 if which == "last" else int(which) if which.isdigit() else -1
+    number = len(logs) - 1 if which == "last" else int(which) if which.isdecimal() else -1
     if not 0 <= number < len(logs):
         raise Refusal(404, "Unable to find log.")
     return answers.text(logs[number]["text"])

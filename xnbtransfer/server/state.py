@@ -97,10 +97,16 @@ class State:
             yield
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
-        return self.read().execute(sql, values).fetchall()
+        try:
+            return self.read().execute(sql, values).fetchall()
+        except OverflowError:  # a number from an address that no row can have
+            return []
 
     def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
-        return self.read().execute(sql, values).fetchone()
+        try:
+            return self.read().execute(sql, values).fetchone()
+        except OverflowError:
+            return None
 
     def site(self, key: str) -> str | None:
         found = self.row("SELECT value FROM site WHERE key=?", key)

@@ -92,7 +92,7 @@ def _workflow(request: Request, body: bytes) -> Response:
     given = fields.read(request, body)
     asked = {"id": given.id, **given.values}
     if number:
-        found = state.row("SELECT * FROM workflows WHERE pk=?", int(number)) if number.isdigit() else None
+        found = state.row("SELECT * FROM workflows WHERE pk=?", int(number)) if number.isdecimal() else None
         if found is None:
             raise Refusal(404, "Unable to find the specified workflow.")
     else:
