@@ -211,3 +211,17 @@ def test_options_bear_the_names_and_the_help_of_the_parameters():
                 continue
             assert found[name].opts[0] == "--" + name.replace("_", "-")
             assert found[name].help.startswith(options.model_fields[name].description)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "way"),
+    [
+        ("prearchive", {"destination_project": "P", "to_projct": "Q"}, "Did you mean 'to_project'?"),
+        ("share", {"source_project": "P", "destination_project": "Q", "undoo": True}, "Did you mean 'undo'?"),
+        ("share", {"source_project": "P", "destination_project": "Q", "worker": 2}, "xnbtransfer share --help"),
+    ],
+)
+def test_a_misspelt_parameter_is_answered_with_one_of_the_same_method(kind, given, way):
+    with pytest.raises(InputError) as caught:
+        METHODS[kind].from_mapping(given)
+    assert "There is no parameter" in caught.value.message and way in caught.value.remedy

@@ -70,6 +70,7 @@ def test_the_whole_road_of_records(demo, tmp_path):
         assert word in page and word in notebook, word
     assert env["XNAT_PASS"] not in page + notebook
     assert "output_type" in notebook and '"error"' not in notebook
+    assert f"<p>The record is {path.name}.</p>" in page
 
     told = pictures_of(found.notebook)
     words = ("sessions and data by month and modality", "on both sides", "Data sent over the run", "Verdicts on")

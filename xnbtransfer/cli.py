@@ -344,7 +344,10 @@ def _ask(folder: str, *, going: bool = True) -> Control:
             "It is the one named by 'run', or the unfinished record below the record root.",
         )
     if going and not in_use(Path(folder) / JOURNAL):
-        raise InputError(f"No run is going on in {folder}.", "It has ended, or is on another machine.")
+        raise InputError(
+            f"No run is going on in {folder}, so nothing was asked of it.",
+            "Look at it with 'xnbtransfer records', or ask on the machine that it runs on.",
+        )
     return Control(folder)
 
 

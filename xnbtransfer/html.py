@@ -341,6 +341,11 @@ def other_resources_table(inventory: Any) -> Html:
     )
 
 
+def paragraph(text: str) -> Html:
+    """A sentence between the tables."""
+    return Html(f"<p>{_escape(text)}</p>", text)
+
+
 def settings_table(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Html:
     """The settings of both projects that decide how data is taken, side by side; script texts as yes or no."""
     names = {

@@ -90,9 +90,9 @@ def read_inventory(
         except NotFoundError:
             raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
         names = {row["session_id"]: row for row in sessions}
-        if known is not None:
-            select = lambda row: row["session_id"] in known  # noqa: E731
         wanted = [row for row in sessions if select is None or select(row)] if files else []
+        if known is not None:
+            wanted = [row for row in wanted if row["session_id"] in known]
         ids = [row["session_id"] for row in wanted]
         if known is None:
             asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]

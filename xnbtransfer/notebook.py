@@ -15,7 +15,7 @@ from pydantic import Field
 from . import errors
 from .control import STOP
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
-from .html import NEXT, Html, record_table
+from .html import NEXT, Html, paragraph, record_table
 from .method_options import METHODS, PartOptions
 from .options import TransferOptions
 from .plan import Plan
@@ -42,6 +42,7 @@ _CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "dat
 class InventoryOptions(PartOptions):
     """Parameters of ``templates/inventory.ipynb``."""
 
+    command = "inventory"
     offered = ("source_server", "source_project", *_CHOICE, "record_root")
     destination_project: str = ""
 
@@ -49,6 +50,7 @@ class InventoryOptions(PartOptions):
 class CompareOptions(PartOptions):
     """Parameters of ``templates/compare.ipynb``."""
 
+    command = "diff"
     offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
     offered += ("label_map", "label_rule", "record_root")
 
@@ -56,6 +58,7 @@ class CompareOptions(PartOptions):
 class ReviewOptions(PartOptions):
     """Parameters of ``templates/review.ipynb``: the checks and the review alone, without a copy."""
 
+    command = "review"
     offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
     offered += ("label_map", "label_rule", "review", "policy", "waivers", "identifiers", "record_root", "reason")
 
@@ -63,6 +66,7 @@ class ReviewOptions(PartOptions):
 class VerifyOptions(PartOptions):
     """Parameters of ``templates/verify.ipynb``: the record to prove again, and how."""
 
+    command = "verify"
     offered = ("record", "proof", "with_source", "source_server", "destination_server", "record_root")
     source_project: str = ""
     destination_project: str = ""
@@ -203,7 +207,7 @@ def close(workspace: Workspace, *things: Any, **named: Any) -> Html:
     return record_table(workspace, summary, files)
 
 
-def end(workspace: Workspace) -> str:
+def end(workspace: Workspace) -> Html:
     """The last cell: says where the record lies, or that the result is not clean.
 
     Raises
@@ -217,8 +221,10 @@ def end(workspace: Workspace) -> str:
     if code != ExitCode.PROVED:
         raise IncompleteError(f"{summary['result']} (exit code {int(code)}).".capitalize(), NEXT.get(code, ""), code)
     if os.environ.get(WORKSPACE):
-        return f"The record is {workspace.name}."
-    return f"The record {workspace.name} is complete but for this notebook: save it, then run 'xnbtransfer seal' on it."
+        return paragraph(f"The record is {workspace.name}.")
+    return paragraph(
+        f"The record {workspace.name} is complete but for this notebook: save it, then run 'xnbtransfer seal' on it."
+    )
 
 
 def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str, str], aloud: bool):
@@ -235,7 +241,7 @@ def _execute(template: Path, executed: Path, parameters: dict, env: Mapping[str,
             coalesce_streams=True,
             autosave_cell_every=10,
             cwd=str(Path.cwd()),
-            extra_arguments=["--IPKernelApp.log_level=40"],
+            extra_arguments=["--IPKernelApp.log_level=50"],
             stdout_file=sys.stderr if aloud else None,
         )
 

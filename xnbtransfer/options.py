@@ -297,7 +297,8 @@ def _spelling(kind: type[TransferOptions], problem: ValidationError) -> str:
 
     for error in problem.errors():
         if error["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(error["loc"][0]), TransferOptions.model_fields, 1, 0.5)
+            names = getattr(kind, "offered", ()) or kind.model_fields
+            near = difflib.get_close_matches(str(error["loc"][0]), names, 1, 0.5)
             if near:
                 return f"Did you mean {near[0]!r}?"
     return f"The parameters are listed by 'xnbtransfer {kind.command} --help'."

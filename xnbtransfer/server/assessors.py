@@ -131,11 +131,7 @@ def _new(request: Request, session: Mapping, below: str, given: Given, name: str
 
 
 routes = []
-for _base in (
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-):
+for _base in find.SESSION_ADDRESSES:
     routes += [
         Route(f"{_base}/assessors", to_list, methods=["GET", "POST"]),
         Route(f"{_base}/assessors/{{a}}", assessor, methods=["GET", "PUT", "POST", "DELETE"]),

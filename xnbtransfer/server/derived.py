@@ -19,9 +19,5 @@ def reconstructions(request: Request) -> Response:
 
 routes = [
     Route(f"{base}/reconstructions", reconstructions)
-    for base in (
-        "/data/experiments/{e}",
-        "/data/projects/{p}/experiments/{e}",
-        "/data/projects/{p}/subjects/{s}/experiments/{e}",
-    )
+    for base in find.SESSION_ADDRESSES
 ]

@@ -15,6 +15,12 @@ from starlette.requests import Request
 from .answers import Refusal
 from .state import State
 
+SESSION_ADDRESSES = (
+    "/data/experiments/{e}",
+    "/data/projects/{p}/experiments/{e}",
+    "/data/projects/{p}/subjects/{s}/experiments/{e}",
+)
+
 
 @dataclass(frozen=True)
 class Kind:

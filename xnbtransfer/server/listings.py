@@ -446,12 +446,6 @@ def scans(request: Request) -> Response:
     return table(request, found)
 
 
-_SESSION_BASES = (
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-)
-
 routes = [
     Route("/data/experiments", experiments),
     Route("/data/projects/{p}/experiments", experiments),
@@ -459,5 +453,5 @@ routes = [
     Route("/data/subjects/{s}/experiments", experiments),
     Route("/data/subjects", subjects),
     Route("/data/projects/{p}/subjects", subjects),
-    *(Route(f"{base}/scans", scans) for base in _SESSION_BASES),
+    *(Route(f"{base}/scans", scans) for base in find.SESSION_ADDRESSES),
 ]

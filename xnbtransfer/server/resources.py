@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import folders, places, removing, zips
+from . import find, folders, places, removing, zips
 from .answers import Refusal, catalog, flag, table, text
 from .places import Place
 from .state import State, safe, too_long
@@ -294,11 +294,7 @@ _BASES = [
     "/data/projects/{p}/subjects/{s}",
     "/data/subjects/{s}",
 ]
-for _session in (
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-):
+for _session in find.SESSION_ADDRESSES:
     _BASES += [_session, _session + "/scans/{scan}", _session + "/assessors/{a}"]
 
 _ALL = ["GET", "PUT", "POST", "DELETE"]

@@ -137,11 +137,7 @@ def _note(request: Request, owner: Mapping, what: str) -> None:
 
 
 routes = []
-for _base in (
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-):
+for _base in find.SESSION_ADDRESSES:
     routes += [
         Route(f"{_base}/scans", to_list, methods=["POST"]),
         Route(f"{_base}/scans/{{scan}}", scan, methods=["GET", "PUT", "POST", "DELETE"]),

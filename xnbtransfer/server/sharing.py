@@ -132,30 +132,26 @@ def one_scan_project(request: Request) -> Response:
             if to == session["project"]:
                 raise Refusal(403, "The project owns the session of this scan.")
             db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", key)
-        elif _allowed(session["project"], session["label"]) or not state.can(user, to, "create"):
-            raise Refusal(403, f"Specified user account has insufficient create privileges in the {to} project.")
-        elif shared or to == session["project"]:
-            raise Refusal(409, f"Already assigned to project:{to}")
         else:
+            _allowed(session["project"], session["label"])
+            if not state.can(user, to, "create"):
+                raise Refusal(403, f"Specified user account has insufficient create privileges in the {to} project.")
+            if shared or to == session["project"]:
+                raise Refusal(409, f"Already assigned to project:{to}")
             db.execute("INSERT INTO shares VALUES(?,?,?,'')", key)
         what = "Removed" if request.method == "DELETE" else "Shared"
         state.workflow(session["id"], f"{what} via web service", user, request.query_params, project=to)
     return text("")
 
 
-_SESSIONS = (
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-)
 routes = []
-_ASSESSORS = tuple(f"{base}/assessors/{{a}}" for base in _SESSIONS)
-for _base in ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *_SESSIONS, *_ASSESSORS):
+_ASSESSORS = tuple(f"{base}/assessors/{{a}}" for base in find.SESSION_ADDRESSES)
+for _base in ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *find.SESSION_ADDRESSES, *_ASSESSORS):
     routes += [
         Route(f"{_base}/projects", projects),
         Route(f"{_base}/projects/{{to}}", one_project, methods=["PUT", "DELETE"]),
     ]
-for _base in _SESSIONS:
+for _base in find.SESSION_ADDRESSES:
     routes += [
         Route(f"{_base}/scans/{{scan}}/projects", scan_projects),
         Route(f"{_base}/scans/{{scan}}/projects/{{to}}", one_scan_project, methods=["PUT", "DELETE"]),

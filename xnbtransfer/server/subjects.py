@@ -214,9 +214,7 @@ _ALL = ["GET", "PUT", "POST", "DELETE"]
 _BASES = (
     "/data/subjects/{s}",
     "/data/projects/{p}/subjects/{s}",
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
+    *find.SESSION_ADDRESSES,
 )
 routes = [Route(base, item, methods=_ALL) for base in _BASES]
 routes += [Route(f"{base}/status", status) for base in _BASES]

@@ -175,15 +175,9 @@ def of_pipeline(request: Request) -> Response:
     return table(request, [_view(row)["data_fields"] for row in rows], [*names, "create_user"], "Workflows")
 
 
-_BASES = (
-    "/data/subjects/{s}",
-    "/data/projects/{p}/subjects/{s}",
-    "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
-    "/data/projects/{p}/subjects/{s}/experiments/{e}",
-)
+_BASES = ("/data/subjects/{s}", "/data/projects/{p}/subjects/{s}", *find.SESSION_ADDRESSES)
 routes = [Route(f"{base}/history", history) for base in _BASES]
-routes += [Route(f"{base}/assessors/{{a}}/history", history) for base in _BASES if "{e}" in base]
+routes += [Route(f"{base}/assessors/{{a}}/history", history) for base in find.SESSION_ADDRESSES]
 routes += [
     Route("/data/workflows", workflow, methods=["GET", "PUT"]),
     Route("/data/workflows/{number}", workflow, methods=["GET", "PUT"]),

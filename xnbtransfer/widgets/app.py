@@ -13,7 +13,7 @@ import traitlets
 
 from .. import html
 from ..errors import XnbTransferError
-from ..html import Html
+from ..html import Html, paragraph
 from ..pictures import Picture
 from .forms import Stepper
 from .models import GuidedTransfer
@@ -21,7 +21,7 @@ from .page import Page
 from .runner import GOING
 from .steps import BY_NAME, GLYPHS, NAMES, STEPS
 from .still import Still
-from .story import chapter, paragraph
+from .story import chapter
 from .views import ChoosePage, ComparePage, ConnectPage
 from .views_move import MovePage
 from .views_plan import LabelsPage, PlanPage, ReviewPage

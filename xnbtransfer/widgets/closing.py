@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, RefusedError
-from ..html import Html
+from ..html import Html, paragraph
 from ..pictures import Picture
 from ..record import NOTEBOOK, close_record, seal
 
@@ -68,7 +68,7 @@ def write_story(chapters: list[list[Html | Picture]], to: Path) -> Path:
             cell.outputs = [output(part) for told in chapters for part in told]
         elif PAGE_TAG in tags:
             words = "The steps were taken here; what was confirmed is written below."
-            cell.outputs = [output(Html(f"<p>{words}</p>", words))]
+            cell.outputs = [output(paragraph(words))]
     nbformat.validate(notebook)
     to.write_text(nbformat.writes(notebook, version=4) + "\n", encoding="utf-8")
     return to

@@ -70,7 +70,7 @@ class RecordShelf:
         found = self.open(name)
         told = html.pairs(self._words(found), f"Record {name}")
         path = found.page.relative_to(found.path)
-        told += html.Html(f"<p>Read {html._escape(path)} in its folder.</p>", f"Read {path} in its folder.")
+        told += html.paragraph(f"Read {path} in its folder.")
         if (found.data / "sessions.csv").exists():
             columns = ["subject", "session", "state", "verdict", "files", "different", "not_proved", "because"]
             told += html.table(found.table("sessions"), "Sessions", columns, limit=60)

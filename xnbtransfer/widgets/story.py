@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import change_tables, html, pictures
 from ..changes import ChangePlan
-from ..html import Html
+from ..html import Html, paragraph
 from ..pictures import Picture
 from ..record import versions
 from ..values import Result
@@ -43,11 +43,6 @@ def chapter(transfer: GuidedTransfer, name: str) -> Chapter:
 def heading(text: str) -> Html:
     """A heading between the tables."""
     return Html(f"<h3>{html._escape(text)}</h3>", f"\n{text}\n")
-
-
-def paragraph(text: str) -> Html:
-    """A sentence between the tables."""
-    return Html(f"<p>{html._escape(text)}</p>", text)
 
 
 def short(rows: pd.DataFrame, caption: str, columns: list[str], full: str = "", limit: int = ROWS) -> Html:

@@ -144,7 +144,7 @@ class ReviewPage(Page):
         self.waivers.continuous_update = False
         self.policy = ipw.Text(description="Policy (YAML file)", style=WIDE)
         self.policy.continuous_update = False
-        self.workers = ipw.BoundedIntText(min=1, max=32, description="Scans in flight", style=WIDE)
+        self.workers = ipw.BoundedIntText(min=1, max=32, description="Scans at one time, each way", style=WIDE)
         self.reason = ipw.Text(description="Reason, for the record and the server", style=WIDE, layout=wide)
         self.reason.continuous_update = False
         self.found = ipw.HTML()
