@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from roads import DESTINATION, SOURCE, again, as_, copy, make_plan, options, writes
 
+from xnbtransfer import _http
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import DiskFullError, ExitCode, InputError, LoginError, NotFoundError
 from xnbtransfer.keys import SessionKey
@@ -123,7 +124,8 @@ def test_missing_scans_are_merged(demo, tmp_path):
     assert result.exit_code == ExitCode.PROVED, (result.problems, result.files["because"].unique())
 
 
-def test_a_destination_that_vanishes_and_comes_back(demo, tmp_path):
+def test_a_destination_that_vanishes_and_comes_back(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(_http, "PAUSE_S", 0.02)  # each of the sessions waits in vain
     port = int(demo.url.rsplit(":", 1)[1])
     sent = []
 
