@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import requests
 from roads import SOURCE, as_, writes
 
+from xnbtransfer import actions
+from xnbtransfer.steps import carry_out
+
 _numbers = itertools.count(1)
 SMALL = ("006_CT1", "007_MR1", "005_MR1", "001_MR2", "003_CT1")  # each with a first scan of ten files
 
@@ -107,3 +110,25 @@ def make_place(server) -> Place:
         place.request("PUT", f"/data/projects/{project}/users/Members/{server.accounts['member'][0]}")
     place.settle()
     return place
+
+
+def three_sessions(server):
+    """A place whose project has A1 and A2 of one subject and B1 of another; for a fixture, which ends the faults."""
+    found = make_place(server)
+    for session, subject, like in (("A1", "A", SMALL[0]), ("A2", "A", SMALL[1]), ("B1", "B", SMALL[2])):
+        found.hold(session, subject, like)
+    found.settle()
+    yield found
+    server.faults([])
+
+
+def carried(place: Place, made, folder, role: str = "owner", confirm: str | None = None):
+    """Carry out a plan of steps, confirmed as it asks where nothing else is said."""
+    confirm = made.confirm if confirm is None else confirm
+    with place.connect(role) as source, place.connect(role) as destination:
+        carrier = actions.carrier_of(made, source, destination)
+        return carry_out(made, carrier, (source, destination), folder=folder, confirm=confirm)
+
+
+def states(result) -> dict[tuple[str, str], str]:
+    return {(row.subject, row.session): row.state for row in result.sessions.itertuples()}

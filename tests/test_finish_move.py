@@ -12,9 +12,9 @@ from pathlib import Path
 
 import bagit
 import pytest
-from places import SMALL, make_place
+from places import SMALL, make_place, three_sessions
+from places import carried as carry
 
-from xnbtransfer import actions
 from xnbtransfer import server as embedded
 from xnbtransfer.changes import ChangePlan
 from xnbtransfer.errors import ExitCode, InputError, RefusedError
@@ -23,7 +23,6 @@ from xnbtransfer.method_options import FinishOptions
 from xnbtransfer.notebook import run_template
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.record import close_record, open_record, open_workspace, seal
-from xnbtransfer.steps import carry_out
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Verdict
 
@@ -36,12 +35,7 @@ def demo():
 
 @pytest.fixture
 def place(demo):
-    """A project with A1 and A2 of one subject and B1 of another."""
-    found = make_place(demo)
-    for session, subject, like in (("A1", "A", SMALL[0]), ("A2", "A", SMALL[1]), ("B1", "B", SMALL[2])):
-        found.hold(session, subject, like)
-    yield found
-    demo.faults([])
+    yield from three_sessions(demo)
 
 
 @pytest.fixture
@@ -84,10 +78,7 @@ def carried(place, made, folder, confirm=None, between=None, role="owner"):
     if between is not None:
         between()
         place.settle()
-    confirm = made.confirm if confirm is None else confirm
-    with place.connect(role) as source, place.connect(role) as destination:
-        carrier = actions.carrier_of(made, source, destination)
-        return carry_out(made, carrier, (source, destination), folder=folder, confirm=confirm)
+    return carry(place, made, folder, role, confirm)
 
 
 def deletions(place) -> list[dict]:

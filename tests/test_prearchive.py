@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from places import make_place
+from places import carried, make_place
 from roads import DESTINATION, as_
 
 from xnbtransfer import actions
@@ -54,12 +54,6 @@ def act(place, folder, role="owner", labels=None, **values):
         carrier = actions.carrier_of(made, connection, connection)
         confirm = values.get("confirm", made.confirm)
         return made, carry_out(made, carrier, (connection,), folder=folder, confirm=confirm)
-
-
-def again(place, made, folder):
-    with place.connect() as connection:
-        carrier = actions.carrier_of(made, connection, connection)
-        return carry_out(made, carrier, (connection,), folder=folder, confirm=made.confirm)
 
 
 def old(place, session: str) -> None:
@@ -159,7 +153,7 @@ def test_archiving_is_proved_file_by_file_and_not_done_twice(place, tmp_path):
     assert result.counts[Verdict.EQUAL] == 10 == len(result.files)
     assert place.sessions() == {"W1": "T"} and place.rows() == {}
     place.settle()
-    second = again(place, made, tmp_path)
+    second = carried(place, made, tmp_path)
     assert (second.counts, second.exit_code, second.writes) == (result.counts, 0, 0)
     assert place.writes() == []
 
@@ -326,7 +320,7 @@ def test_a_row_is_moved_and_its_bytes_are_compared(place, tmp_path):
     assert result.exit_code == ExitCode.PROVED
     assert result.counts[Verdict.EQUAL] == 10
     assert place.rows() == {} and place.rows(place.other) == {"W1": "READY"}
-    assert again(place, made, tmp_path).writes == 0
+    assert carried(place, made, tmp_path).writes == 0
 
 
 def test_proof_by_listing_claims_no_more(place, tmp_path):

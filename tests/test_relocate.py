@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from places import SMALL, make_place
+from places import SMALL, carried, states, three_sessions
 
 from xnbtransfer import actions
 from xnbtransfer import server as embedded
@@ -22,25 +22,13 @@ def demo():
 
 @pytest.fixture
 def place(demo):
-    """A project with A1 and A2 of one subject and B1 of another."""
-    found = make_place(demo)
-    for session, subject, like in (("A1", "A", SMALL[0]), ("A2", "A", SMALL[1]), ("B1", "B", SMALL[2])):
-        found.hold(session, subject, like)
-    found.settle()
-    yield found
-    demo.faults([])
+    yield from three_sessions(demo)
 
 
 def planned(place, role="owner", **values):
     given = {"source_project": place.project, "destination_project": place.other}
     with place.connect(role) as connection:
         return plan_move(connection, MoveOptions.from_mapping({**given, **values}))
-
-
-def carried(place, made, folder):
-    with place.connect() as connection:
-        carrier = actions.carrier_of(made, connection, connection)
-        return carry_out(made, carrier, (connection,), folder=folder)
 
 
 def move(place, folder, **values):
@@ -52,10 +40,6 @@ def subjects(place, project) -> dict[str, bool]:
     """Labels, and whether they are only shown there."""
     with place.connect() as connection:
         return {row["subject"]: row["shared"] for row in connection.subjects(project)}
-
-
-def states(result) -> dict[tuple[str, str], str]:
-    return {(row.subject, row.session): row.state for row in result.sessions.itertuples()}
 
 
 def conflicts(made) -> dict[tuple[str, str], str]:

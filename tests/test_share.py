@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from places import SMALL, make_place
+from places import SMALL, carried, states, three_sessions
 
-from xnbtransfer import actions
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, InputError, RefusedError
 from xnbtransfer.method_options import ShareOptions
 from xnbtransfer.share import plan_share
-from xnbtransfer.steps import carry_out
 from xnbtransfer.values import Verdict
 
 
@@ -22,25 +20,13 @@ def demo():
 
 @pytest.fixture
 def place(demo):
-    """A project with A1 and A2 of one subject and B1 of another."""
-    found = make_place(demo)
-    for session, subject, like in (("A1", "A", SMALL[0]), ("A2", "A", SMALL[1]), ("B1", "B", SMALL[2])):
-        found.hold(session, subject, like)
-    found.settle()
-    yield found
-    demo.faults([])
+    yield from three_sessions(demo)
 
 
 def planned(place, role="member", **values):
     given = {"source_project": place.project, "destination_project": place.other}
     with place.connect(role) as connection:
         return plan_share(connection, ShareOptions.from_mapping({**given, **values}))
-
-
-def carried(place, made, folder, role="member"):
-    with place.connect(role) as connection:
-        carrier = actions.carrier_of(made, connection, connection)
-        return carry_out(made, carrier, (connection,), folder=folder)
 
 
 def share(place, folder, role="member", **values):
@@ -51,10 +37,6 @@ def share(place, folder, role="member", **values):
 def subjects(place, project="") -> set[str]:
     with place.connect() as connection:
         return {row["subject"] for row in connection.subjects(project or place.other)}
-
-
-def states(result) -> dict[tuple[str, str], str]:
-    return {(row.subject, row.session): row.state for row in result.sessions.itertuples()}
 
 
 def test_subjects_go_first_and_a_label_is_always_sent(place, tmp_path):
@@ -74,7 +56,7 @@ def test_subjects_go_first_and_a_label_is_always_sent(place, tmp_path):
 def test_a_second_run_writes_nothing_and_a_second_plan_knows(place, tmp_path):
     made, first = share(place, tmp_path)
     place.settle()
-    second = carried(place, made, tmp_path)
+    second = carried(place, made, tmp_path, "member")
     assert (second.counts, second.exit_code, place.writes()) == (first.counts, 0, [])
     made, third = share(place, tmp_path / "new")
     assert all("already" in change.because for change in made.sessions)
@@ -121,7 +103,7 @@ def test_what_is_in_the_way_is_left_and_nothing_of_it_changes(place, tmp_path):
     assert len(place.writes()) == 1
     assert planned(place, existing="stop").blockers
     with pytest.raises(RefusedError):
-        carried(place, planned(place, existing="stop"), tmp_path / "stop")
+        carried(place, planned(place, existing="stop"), tmp_path / "stop", "member")
 
 
 def test_the_same_study_copied_there_is_not_shown_twice(place, tmp_path):
@@ -143,7 +125,7 @@ def test_shown_under_another_label_is_said_and_not_relabelled(place, tmp_path):
 def test_a_label_that_appears_after_the_plan_stops_that_item_only(place, tmp_path):
     made = planned(place)
     place.hold("A1", "X", SMALL[3], place.other)
-    result = carried(place, made, tmp_path)
+    result = carried(place, made, tmp_path, "member")
     assert result.exit_code == ExitCode.DIFFERENCES
     assert states(result)[("A", "A1")] == "failed"
     assert {states(result)[key] for key in (("A", "A2"), ("B", "B1"))} == {"shared"}
@@ -214,10 +196,10 @@ def test_a_lost_answer_is_looked_up(place, tmp_path, undo, fault, more):
 def test_a_run_that_was_cut_off_is_continued(place, tmp_path):
     made = planned(place, subjects=["B"])
     place.server.faults([{"fault": "reset-before", "method": "PUT", "path": "/experiments/"}])
-    first = carried(place, made, tmp_path)
+    first = carried(place, made, tmp_path, "member")
     assert first.exit_code == ExitCode.TRANSIENT
     assert sum(first.counts.values()) == len(first.files)
     place.server.faults([])
-    second = carried(place, made, tmp_path)
+    second = carried(place, made, tmp_path, "member")
     assert second.exit_code == ExitCode.PROVED and set(states(second).values()) == {"shared"}
     assert place.sessions(place.other).keys() == {"B1"}
