@@ -14,7 +14,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xnbtransfer"
 LAYERS = {
-    "words": ["errors", "keys", "values", "options", "labels", "label_rules", "findings", "method_options"],
+    "words": [
+        "errors",
+        "keys",
+        "values",
+        "yaml_files",
+        "options",
+        "labels",
+        "label_rules",
+        "findings",
+        "method_options",
+    ],
     "pure": [
         "script",
         "confidentiality",

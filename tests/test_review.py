@@ -424,6 +424,10 @@ def test_a_policy_and_waivers_reach_the_plan_and_bear_their_reason(ward, tmp_pat
     assert (found.severity, found.waived) == ("note", "a dummy, ticket 17")
     assert not made.blockers
     assert Plan.load(made.save(tmp_path / "plan.json")) == made
+    waivers.write_text('format: 1\nwaivers:\n  - {rule: D10, scope: {session: "001_MRI"}, reason: "a dummy"}\n')
+    made = ward.plan(policy=str(policy), waivers=str(waivers))
+    (found,) = [one for one in made.findings if one.rule == "P12"]
+    assert found.severity == "warning" and "001_MR1 was meant" in found.sentence and made.blockers
 
 
 def test_a_list_of_identifiers_finds_what_no_pattern_can(ward, tmp_path):

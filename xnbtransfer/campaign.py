@@ -24,6 +24,7 @@ from .plan import plan
 from .progress import read_sides
 from .record import open_record
 from .xnat import connect_sides
+from .yaml_files import read_yaml
 
 INDEX = "campaign.csv"
 PAGE = "campaign.html"
@@ -100,14 +101,7 @@ def read_campaign(path: str | Path) -> list[Entry]:
 
 
 def _yaml_rows(path: Path) -> list[dict[str, Any]]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError) as problem:
-        raise InputError(f"The campaign {path} cannot be read ({type(problem).__name__}).") from None
-    except yaml.YAMLError as problem:
-        raise InputError(f"The campaign {path} is not YAML: {str(problem).splitlines()[0]}.") from None
+    found = read_yaml(path, "campaign").values
     unknown = set(found) - {"defaults", "transfers"} if isinstance(found, dict) else {"no names"}
     rows = found.get("transfers") if isinstance(found, dict) else None
     defaults = (found.get("defaults") or {}) if isinstance(found, dict) else {}

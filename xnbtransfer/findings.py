@@ -118,6 +118,15 @@ RULES: dict[str, Rule] = {
     "P11": Rule("warning", "Fields are carried as they are",
                 "Fields of subjects and sessions were chosen. Their values are neither judged nor kept in the record.",
                 "Make sure that none of them says who somebody is."),
+    "P12": Rule("warning", "A waiver that fits nothing",
+                "A waiver of this transfer, or one of the policy that is nearly right, names labels that nothing "
+                "selected has. What it was to waive still counts.",
+                "Correct the labels: they are those at the source, compared to the letter."),
+    "P13": Rule("note", "Waivers for other labels",
+                "A waiver of the policy names labels that nothing selected has, as those for other transfers do."),
+    "P14": Rule("warning", "A policy for other projects",
+                "The policy file names other destination projects, and no '*': none of its rules counts here.",
+                "Check the project's ID in the file, or leave the policy out."),
     "S13": Rule("blocking", "Files go in without anonymisation",
                 "method=files puts files into the archive byte for byte: neither the site's nor the project's script "
                 "runs on them, no series filter, and no prearchive stands between. What the headers hold is there to "

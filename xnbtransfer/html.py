@@ -481,9 +481,7 @@ def policy_table(plan: Any) -> Html:
         if found := getattr(policy, name):
             rows.append({"what": name.replace("_", " "), "is": ", ".join(found), "because": "policy"})
     for one in policy.waivers:
-        scope = {key: value for key, value in one.scope.model_dump().items() if value not in ("*", False)}
-        told = ", ".join(f"{key} {value}" if value is not True else "the whole project" for key, value in scope.items())
-        rows.append({"what": f"waiver of {one.rule}", "is": told, "because": one.reason})
+        rows.append({"what": f"waiver of {one.rule}", "is": one.scope.told, "because": one.reason})
     return table(rows, "Policy and waivers", ["what", "is", "because"], empty="none: every rule counts as it stands")
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import OptionsError
+from .yaml_files import in_words, read_yaml
 
 Existing = Literal["skip", "stop", "merge", "replace", "rename"]
 
@@ -252,14 +253,7 @@ class TransferOptions(BaseModel):
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> TransferOptions:
         """Options from a YAML file; ``overrides`` win."""
-        import yaml
-
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise OptionsError(f"The configuration {path} cannot be read: {problem.strerror}.") from None
-        except yaml.YAMLError as problem:
-            raise OptionsError(f"The configuration {path} is not YAML: {str(problem).splitlines()[0]}.") from None
+        values = read_yaml(path, "configuration", refuse=OptionsError).values
         if not isinstance(values, dict):
             raise OptionsError(f"The configuration {path} holds no 'name: value' lines.")
         return cls.from_mapping({**values, **overrides})
@@ -288,7 +282,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return f"There is no parameter {name!r}."
     if error["type"] == "missing":
         return f"The parameter {name!r} is required."
-    message = error["msg"].removeprefix("Value error, ")
+    message = in_words(error)
     return f"The parameter {name!r}: {message}." if name else f"{message}."
 
 

@@ -35,7 +35,7 @@ from .label_rules import chosen_labels, read_rule
 from .labels import LabelMap, check_labels, label_map_of
 from .options import TransferOptions
 from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
-from .policy import read_policy
+from .policy import idle_findings, read_policy
 from .resources import left_behind, plan_resources
 from .routing import read_receiver, too_long
 from .values import Inventory
@@ -181,6 +181,9 @@ def plan(
                 *label_findings(warnings, destination.project),
                 *_decision_findings(decisions, keys),
                 *_pattern_findings(rows, options),
+                *idle_findings(
+                    policy, _selected(source), destination.project, path=options.policy, waivers=options.waivers
+                ),
                 *about_resources,
                 *_method_findings(source, destination, options, rows),
                 *standing_in_the_way(rows, source.project),
@@ -277,6 +280,12 @@ def _settle(
         labels = LabelMap({**labels.table, **new})
         compared = diff(source, destination, labels, decisions.left_out)
     return _Settled(labels, compared, there, decisions, rules, frozenset(new))
+
+
+def _selected(source: Inventory) -> Iterable[tuple[str, str, str]]:
+    yield from source.scans[["subject", "session", "scan"]].itertuples(index=False, name=None)
+    for subject, session in source.sessions[["subject", "session"]].itertuples(index=False, name=None):
+        yield subject, session, ""
 
 
 def _decision_findings(decisions: Decisions, keys: list[SessionKey]) -> list[Finding]:

@@ -18,15 +18,17 @@ A YAML file, checked by its schema::
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import InputError
-from .findings import RULES, Finding
+from .findings import RULES, Finding, finding
+from .yaml_files import read_yaml, what_is_wrong
 
 Retained = Literal[
     "uids", "dates", "device", "institution", "patient", "descriptors", "structured", "graphics", "private"
@@ -45,6 +47,12 @@ class Scope(_Model):
     scan: str = Field("*", description="scan ID at the source")
     element: str = Field("*", description="element as a finding names it")
     everywhere: bool = Field(False, description="the waiver holds for the whole project")
+
+    @property
+    def told(self) -> str:
+        """The scope in words."""
+        words = [f"{name} {value}" for name, value in self.model_dump().items() if value not in ("*", True, False)]
+        return ", ".join([*words, *(["the whole project"] if self.everywhere else [])])
 
     def fits(self, finding: Finding) -> bool:
         """Whether a finding lies in this scope; one that is about all sessions does not lie in a single one."""
@@ -187,27 +195,59 @@ def read_policy(path: str | Path = "", project: str = "", *, waivers: str | Path
     return found
 
 
-def _load(path: str | Path, kind: type[BaseModel], word: str) -> Any:
-    import yaml
+def idle_findings(
+    policy: Policy, selected: Iterable[tuple[str, str, str]], project: str, *, path: str = "", waivers: str = ""
+) -> Iterator[Finding]:
+    """What of the policy meets nothing that was selected: it makes nothing laxer, and may be misspelt.
 
+    Parameters
+    ----------
+    policy : Policy
+        As :func:`read_policy` gives it for the same files.
+    selected : iterable of (subject, session, scan)
+        The labels at the source; "" as the scan of a session that has none.
+    project : str
+        The destination project.
+    """
+    rows = set(selected)
+    of_this_run = set(_load(waivers, _Waivers, "waivers").waivers) if waivers else set()
+    for one in policy.waivers:
+        wanted = (one.scope.subject, one.scope.session, one.scope.scan)
+        if any(all(map(fnmatch.fnmatchcase, row, wanted)) for row in rows):
+            continue
+        near = [
+            f"{word} {_near(label, {row[place] for row in rows})}"
+            for place, (word, label) in enumerate(zip(("subject", "session", "scan"), wanted, strict=True))
+            if _near(label, {row[place] for row in rows})
+        ]
+        sentence = f"The waiver of {one.rule} for {one.scope.told} fits nothing that is selected."
+        if near:
+            sentence = f"{sentence[:-1]}; perhaps {', '.join(near)} was meant."
+        yield finding("P12" if near or one in of_this_run else "P13", sentence, project=project)
+    if path and not (names := set(_load(path, _File, "policy").projects)) & {"*", project}:
+        near = _near(project, names)
+        sentence = f"The policy says nothing of {project}, and names {', '.join(sorted(names)) or 'no project'}."
+        yield finding("P14", f"{sentence[:-1]}; perhaps {near} is misspelt." if near else sentence, project=project)
+
+
+def _near(label: str, labels: Iterable[str]) -> str:
+    """The one of some labels that was perhaps meant; "" where the label is one of them, a pattern, or none is near."""
+    labels = set(labels)
+    if label in labels or set(label) & set("*?["):
+        return ""
+    same = sorted(one for one in labels if one.casefold() == label.strip().casefold())
+    return (same or difflib.get_close_matches(label, sorted(labels), 1, 0.8) or [""])[0]
+
+
+def _load(path: str | Path, kind: type[BaseModel], word: str) -> Any:
     advice = "docs/findings.md shows such a file."
+    found = read_yaml(path, f"{word} file", advice)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise InputError(f"The {word} file {path} cannot be read: {problem.strerror}.", advice) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise InputError(f"The {word} file {path} is not YAML: {str(problem).splitlines()[0]}.", advice) from None
-    try:
-        return kind.model_validate(values)
+        return kind.model_validate(found.values)
     except ValidationError as problem:
-        told = []
-        for error in problem.errors():
-            where = ".".join(str(part) for part in error["loc"]) or "the file"
-            said = error["msg"].removeprefix("Value error, ")
-            if error["type"] == "string_type":
-                said = "write it in quotes: labels are text"
-            told.append(f"{where}: {said}.")
-        raise InputError(f"The {word} file {path} cannot be used. {' '.join(told[:5])}", advice) from None
+        told = [what_is_wrong(error, kind, found.lines) for error in problem.errors()]
+        more = f" And {len(told) - 5} more." if len(told) > 5 else ""
+        raise InputError(f"The {word} file {path} cannot be used. {' '.join(told[:5])}{more}", advice) from None
 
 
 def _known_rule(name: str) -> str:
