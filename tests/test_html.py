@@ -11,7 +11,7 @@ from results import HOSTILE, a_plan, a_result, empty, inventory, options
 from xnbtransfer import html
 from xnbtransfer.values import Verdict
 
-ALLOWED = {"table", "caption", "thead", "tbody", "tr", "th", "td", "p", "b", "br"}
+ALLOWED = {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "b", "br"}
 
 
 class Tags(HTMLParser):

@@ -194,11 +194,7 @@ def table(
         drawn = [_cell(n, cell, n in numbers, n == names[0], bleak) for n, cell in zip(names, cells, strict=True)]
         lines.append(f"<tr>{''.join(drawn)}</tr>")
         texts.append([_plain(name, cell) for name, cell in zip(names, cells, strict=True)])
-    markup = (
-        '<table style="border-collapse:collapse;margin:8px 0">'
-        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    )
+    markup = _framed(caption, f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>")
     if note:
         markup += f"<p>{_escape(note)}</p>"
     right = [name in numbers for name in names]
@@ -221,14 +217,10 @@ def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | N
     style = f"{_style(False)};background-color:{_GREY};color:#1f2328;white-space:nowrap"
     lines = "".join(
         f'<tr><th scope="row" bgcolor="{_GREY}" style="{style}">{_escape(name)}</th>'
-        f'<td style="{_style(False)}">{_escape(value)}</td></tr>'
+        f'<td style="{_style(False)};overflow-wrap:anywhere">{_escape(value)}</td></tr>'
         for name, value in rows.items()
     )
-    markup = (
-        '<table style="border-collapse:collapse;margin:8px 0">'
-        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
-        f"<tbody>{lines}</tbody></table>"
-    )
+    markup = _framed(caption, f"<tbody>{lines}</tbody>")
     text = "\n".join([caption, *(f"{name}: {value}" for name, value in rows.items())])
     return Html(markup, text, metadata)
 
@@ -237,7 +229,8 @@ def banner(word: str, sentence: str, colour: str, symbol: str) -> Html:
     """One line that tells how it went, and what to do next."""
     markup = (
         f'<table width="100%" style="border-collapse:collapse;margin:8px 0;width:100%"><tr><td bgcolor="{colour}" '
-        f'style="background-color:{colour};color:#1f2328;padding:12px 16px;border:1px solid #d0d7de;text-align:left">'
+        f'style="background-color:{colour};color:#1f2328;padding:12px 16px;border:1px solid #d0d7de;text-align:left;'
+        'overflow-wrap:anywhere">'
         f'<b style="font-size:120%">{symbol} {_escape(word)}</b><br>{_escape(sentence)}</td></tr></table>'
     )
     return Html(markup, f"{symbol} {word}\n{sentence}")
@@ -660,9 +653,18 @@ def _cell(name: str, cell: str, number: bool, first: bool, bleak: bool) -> str:
         return f'<td bgcolor="{colour}" style="{style}">{_escape(_plain(name, cell))}</td>'
     if first and not number:
         return f'<th scope="row" style="{_style(False)};font-weight:normal;white-space:nowrap">{_escape(cell)}</th>'
-    # Short words stay on one line, so that a narrow screen breaks the sentences and not the labels.
-    short = ";white-space:nowrap" if len(cell) <= 24 else ""
-    return f'<td style="{_style(number)}{short}">{_escape(cell)}</td>'
+    # Short words stay on one line, so that a narrow screen breaks the sentences, and digests, and not the labels.
+    breaks = "white-space:nowrap" if len(cell) <= 24 else "min-width:14em;overflow-wrap:anywhere"
+    return f'<td style="{_style(number)};{breaks}">{_escape(cell)}</td>'
+
+
+def _framed(caption: str, rows: str) -> str:
+    """A table under its caption, in a box of its own: what is too wide is scrolled there and moves nothing else."""
+    return (
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:8px 0">'
+        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
+        f"{rows}</table></div>"
+    )
 
 
 def _style(number: bool) -> str:

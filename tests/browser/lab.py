@@ -183,6 +183,7 @@ def _theme(page: Page, light: str) -> None:
         name = "JupyterLab Light" if light == "true" else "JupyterLab Dark"
         page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
         expect(page.locator("body")).to_have_attribute("data-jp-theme-light", light)
+        expect(page.locator("#jupyterlab-splash")).to_have_count(0)  # it covers the page while a theme is loaded
 
 
 def button(page: Page, name: str):
@@ -215,3 +216,35 @@ def violations(page: Page, within: str = ".xnb-guide") -> list[str]:
         f"{one['nodes'][0]['failureSummary'][:300]}"
         for one in found["violations"]
     ]
+
+
+WIDTHS = (700, 1400)
+_BEYOND = """() => {
+    const told = (one) => `${one.tagName.toLowerCase()}.${one.className}: ${one.textContent.trim().slice(0, 60)}`;
+    const found = [];
+    for (const guide of document.querySelectorAll('.xnb-guide')) {
+        const area = guide.closest('.jp-OutputArea-output') || guide.parentElement;
+        const edge = area.getBoundingClientRect().left + area.clientWidth;
+        if (area.scrollWidth > area.clientWidth) found.push('it scrolls as a whole');
+        for (const one of guide.querySelectorAll('*')) {
+            if (!one.getClientRects().length || one.closest('.unseen')) continue;
+            const own = one.closest('.grid, div[style*="overflow-x"]');  // what is wide is scrolled in a box of its own
+            if (own && own !== one) continue;
+            if (one.getBoundingClientRect().right > edge + 1) found.push(`beyond the edge: ${told(one)}`);
+            if (own || one.matches('input, select, option, select *')) continue;
+            if (one.clientWidth && one.scrollWidth > one.clientWidth + 1) found.push(`cut off: ${told(one)}`);
+        }
+    }
+    return found;
+}"""
+
+
+def beyond(page: Page) -> list[str]:
+    """What of the guide reaches beyond its output area or its own box, on a narrow page and on a wide one."""
+    usual, found = page.viewport_size, []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": usual["height"]})
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        found += [f"{width} px: {one}" for one in page.evaluate(_BEYOND)]
+    page.set_viewport_size(usual)
+    return found

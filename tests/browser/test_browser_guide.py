@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lab import Lab, button, press, shot, step_is, violations
+from lab import Lab, beyond, button, press, shot, step_is, violations
 from playwright.sync_api import Page, expect
 from roads import SOURCE, as_
 
@@ -35,6 +35,11 @@ def cell(page: Page, step: str, session: str, column: int):
 def go(page: Page, words: str, title: str) -> None:
     press(page, words)
     step_is(page, title)
+
+
+def flaws(page: Page) -> list[str]:
+    """What a page should not have: accessibility by axe-core, and nothing cut off, narrow or wide."""
+    return violations(page) + beyond(page)
 
 
 def choose(page: Page, *sessions: str) -> None:
@@ -71,7 +76,7 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     expect(page.locator(".xnb-blockers")).to_contain_text("Not connected to the source.")
     expect(button(page, "Go on")).to_be_disabled()
     shot(page, "01-connect")
-    found = violations(page)
+    found = flaws(page)
     page.get_by_label("Address").first.fill(demo.url)
     page.get_by_label("User or token").first.fill(user)
     page.get_by_label("Password or secret").first.fill(password)
@@ -79,8 +84,9 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     page.keyboard.press("Enter")
     expect(page.locator(".xnb-guide").get_by_role("cell", name="mia").first).to_be_visible()
     shot(page, "02-connected")
+    found += flaws(page)
     go(page, "Go on", "Choose")
-    found += violations(page)
+    found += flaws(page)
     choose(page, "001_MR1", "002_MR1")
     # by keyboard: down to a row, take it with the space bar, look at its scans with Enter
     grid = table(page).locator(".grid")
@@ -92,12 +98,12 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     expect(page.locator(".xnb-details").first).to_contain_text("Scans of 001/001_MR2")
     assert len(notebook.page.locator(".jp-Cell").all()) == 4, "a key of the table did something to the notebook"
     shot(page, "03-choose")
-    found += violations(page)
+    found += flaws(page)
     go(page, "Confirm selection", "Compare")
     cell(page, "Compare", "002_MR1", 1).click()
     expect(page.locator(".xnb-details").locator("visible=true")).to_contain_text("XNAT would refuse")
     shot(page, "04-conflict")
-    found += violations(page)
+    found += flaws(page)
     page.get_by_label("Decision", exact=True).select_option("rename")
     press(page, "Decide")
     expect(cell(page, "Compare", "002_MR1", 4)).to_have_text("rename to 002_MR1_2")
@@ -110,7 +116,7 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     expect(page.locator(".xnb-blockers")).to_contain_text("a character that XNAT does not take")
     expect(button(page, "Confirm labels")).to_be_disabled()
     shot(page, "06-label-refused")
-    found += violations(page)
+    found += flaws(page)
     cell(page, "Labels", "001_MR1", 3).click()
     page.keyboard.press("Enter")
     page.keyboard.press("Control+a")
@@ -118,14 +124,15 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     page.keyboard.press("Enter")
     expect(cell(page, "Labels", "001_MR1", 3)).to_have_text("VISIT_1")
     shot(page, "07-labels")
+    found += flaws(page)
     go(page, "Confirm labels", "Review")
     page.get_by_label("Reason, for the record and the server").fill("a first look")
     page.keyboard.press("Tab")
     expect(button(page, "Confirm review")).to_be_enabled()
-    found += violations(page)
+    found += flaws(page)
     shot(page, "08-review")
     go(page, "Confirm review", "Plan")
-    found += violations(page)
+    found += flaws(page)
     shot(page, "09-plan")
     go(page, "Approve plan", "Run")
     demo.faults(SLOW)
@@ -133,26 +140,27 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     expect(button(page, "‖ Pause")).to_be_visible()
     press(page, "‖ Pause")
     expect(page.locator(".xnb-bar")).to_have_class(re.compile("paused"))
-    found += violations(page)
+    found += flaws(page)
     shot(page, "10-paused")
     demo.faults([])
     press(page, "▶ Resume")
     go(page, "Go on to the verdict", "Verify")
     expect(page.locator(".xnb-guide").first).to_contain_text("all proved")
-    found += violations(page)
+    found += flaws(page)
     shot(page, "11-verify")
     go(page, "Confirm verdict", "Archive")
     press(page, "Archive them now")
     expect(page.locator(".xnb-guide").first).to_contain_text("Archived from here: 3")
-    found += violations(page)
+    found += flaws(page)
     shot(page, "12-archived")
     go(page, "Go on to the record", "Record")
-    found += violations(page)
+    found += flaws(page)
     press(page, "Seal record")
     step_is(page, "Move")
+    found += flaws(page)
     press(page, "Look at what may be deleted")
     expect(page.locator(".xnb-blockers").locator("visible=true")).to_contain_text("mia may not delete sessions")
-    found += violations(page)
+    found += flaws(page)
     shot(page, "13-move")
     press(page, "End, and log out")
     expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
@@ -293,7 +301,7 @@ def test_a_copy_becomes_a_move_by_mouse(lab, page, demo, jupyterlab, folder):
     press(page, "Look at what may be deleted")
     typed = page.get_by_label(f"To delete, type: {SOURCE} 1")
     expect(typed).to_be_visible()
-    assert violations(page) == []
+    assert flaws(page) == []
     shot(page, "70-move-planned")
     typed.click()
     page.keyboard.type(f"{SOURCE} 2")
@@ -304,7 +312,7 @@ def test_a_copy_becomes_a_move_by_mouse(lab, page, demo, jupyterlab, folder):
     press(page, "Delete them at the source")
     expect(page.locator(".xnb-guide")).to_contain_text("What became of each")
     assert before - at_the_source() == {"006_CT1"} and at_the_source() < before
-    assert violations(page) == []
+    assert flaws(page) == []
     shot(page, "71-move-deleted")
     press(page, "End, and log out")
     expect(page.locator(".jp-Notebook")).to_contain_text("This transfer is finished")
@@ -332,7 +340,7 @@ def test_records_are_found_opened_and_verified(lab, page, demo_xnat, jupyterlab,
     table(page, "Records").locator(".body .cell").first.click()
     expect(page.locator(".xnb-guide")).to_contain_text("every file of it is as it was sealed")
     expect(page.locator(".xnb-guide")).to_contain_text("ticket 17")
-    assert violations(page) == []
+    assert flaws(page) == []
     shot(page, "30-records")
     press(page, "Verify at the destination")
     expect(page.locator(".xnb-guide")).to_contain_text("nothing to send")
@@ -351,11 +359,11 @@ def test_the_page_in_the_dark(page, chromium, tmp_path, demo_xnat, blocked):
         expect(button(page, "Go on")).to_be_enabled()
         go(page, "Go on", "Choose")
         choose(page, "001_MR1", "002_MR1", "003_CT1")
-        assert violations(page) == []
+        assert flaws(page) == []
         go(page, "Confirm selection", "Compare")
         cell(page, "Compare", "002_MR1", 1).click()
         expect(page.locator(".xnb-details").locator("visible=true")).to_contain_text("XNAT would")
         shot(page, "40-dark")
-        assert violations(page) == []
+        assert flaws(page) == []
     finally:
         server.stop()
