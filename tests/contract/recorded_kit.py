@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+import base64
+import html
 import io
 import json
 import re
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from xml.etree import ElementTree
 
 import requests
-from contract_kit import BROWSER, changed, zipped
+from contract_kit import BROWSER, changed, message, zipped
+from recorded_shapes import STAMP, detail, shape
 
 from xnbtransfer.server.demo_files import SeriesPlan, make_series, make_uid
 
@@ -28,53 +31,34 @@ ROLES = {
 }
 
 
-def shape(content_type: str, body: bytes) -> object:
-    """What kind of answer a body is: the keys of a table, the type of an item, the entries of a zip, a short text."""
-    if body[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            return {"zip": sorted(name for name in archive.namelist() if not name.endswith("/"))}
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return "bytes"
-    if "\0" in text:
-        return "bytes"
-    if not text.strip():
-        return "nothing"
-    if "<h3>" in text:
-        return "page"
-    if text.lstrip()[:1] == "{":
-        return _json_shape(json.loads(text))
-    if text.lstrip()[:1] == "<":
-        return _xml_shape(text)
-    if "csv" in content_type:
-        return {"csv": sorted(next(csv.reader([text.splitlines()[0]])))}
-    return _text_shape(text)
+class Memory:
+    """What later requests name of earlier answers: the second in which a row was made, a session, a token."""
 
+    def __init__(self) -> None:
+        self._rows: dict[str, list[str]] = {}
+        self._kept: dict[str, str] = {}
 
-def _json_shape(found: dict) -> object:
-    if "ResultSet" in found:
-        rows = found["ResultSet"]["Result"]
-        keys = {re.sub(r"_\d+$", "_{user}", key) for key in (rows[0] if rows else ())}
-        return {"table": sorted(keys), "beside": sorted(set(found["ResultSet"]) - {"Result"})}
-    if "items" in found:
-        kind = found["items"][0]["meta"]["xsi:type"]
-        return {"item": "session" if kind.endswith("SessionData") else kind}
-    return {"json": sorted(found)}
+    def learn(self, answer: requests.Response, name: str | None = None) -> None:
+        """Note the addresses of rows in an answer; with a name, also its session or its token."""
+        for stamp, folder in re.findall(r"/prearchive/projects/\w+/(\d{8}_\d{6,})/(\w+)", answer.text):
+            stamps = self._rows.setdefault(folder, [])
+            if stamp not in stamps:
+                stamps.append(stamp)
+        if name:
+            token = answer.json() if answer.text[:1] == "{" else {}
+            self._kept[name] = answer.cookies.get("JSESSIONID") or answer.text.strip()
+            self._kept |= {f"{name} {key}": str(value) for key, value in token.items()}
+            self._kept |= dict(re.findall(r"(XNAT_CSRF)=([\w-]+)", answer.text))
 
+    def fill(self, text: str) -> str:
+        """Put what is known where a request has ``{timestamp}``, ``{earlier timestamp}`` or ``{a kept name}``."""
 
-def _xml_shape(text: str) -> object:
-    if "<html" in text[:200].lower():
-        return "html"
-    root = ElementTree.fromstring(text.encode())
-    return {"xml": root.tag.rpartition("}")[2]}
+        def stamp(found: re.Match) -> str:
+            stamps = self._rows.get(found[3], ["20010101_000000"])
+            return f"{found[1]}{stamps[0 if found[2] else -1]}/{found[3]}"
 
-
-def _text_shape(text: str) -> object:
-    line = text.strip()
-    if re.fullmatch(r"\w+_[SE]\d{5,}", line):
-        return "accession number"
-    return {"text": line} if re.fullmatch(r"[\w.]{1,20}", line) else "text"
+        text = re.sub(r"(/prearchive/projects/\w+/)\{(earlier )?timestamp\}/(\w+)", stamp, text)
+        return re.sub(r"\{([\w ]+)\}", lambda found: self._kept.get(found[1], found[0]), text)
 
 
 class World:
@@ -83,6 +67,7 @@ class World:
     def __init__(self, server) -> None:
         self.server = server
         self._numbers: dict[str, str] = {}
+        self.memory = Memory()
         self.people = {role: server.accounts[name] for role, name in ROLES.items() if name in server.accounts}
         self.people["destination owner"] = ("dora", "made for the recording")
         dora = {"username": "dora", "password": self.people["destination owner"][1], "email": "dora@example.org",
@@ -102,11 +87,27 @@ class World:
     def send(self, role: str, method: str, path: str, **given) -> requests.Response:
         given.setdefault("timeout", 60)
         given.setdefault("allow_redirects", False)
+        path = self.memory.fill(path)
+        path = re.sub(r"\{(\d+) x (\w+)\}", lambda found: ",".join([self.number(found[2])] * int(found[1])), path)
         for label in re.findall(r"\{(\w+)\}", path):
             path = path.replace("{" + label + "}", self.number(label))
         for who, (login, _) in self.people.items():
             path = path.replace("{login " + who + "}", login)
         return self._http[role].request(method, self.server.url + path, **given)
+
+    def log_in(self, case: dict) -> requests.Response:
+        """Send a request about log-ins with just the cookie that it names and, if ``basic``, name and password."""
+        headers = {"User-Agent": BROWSER if case.get("browser") else "python-requests"}
+        if "cookie" in case:
+            headers["Cookie"] = self.memory.fill(f"JSESSIONID={case['cookie']}")
+        if "basic" in case:
+            name, password = self.people.get(case["basic"], ("{token alias}", "{token secret}"))
+            if case["as"] == "wrong password":
+                password = "wrong"
+            pair = self.memory.fill(f"{name}:{password}")
+            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        address = self.server.url + self.memory.fill(case["path"])
+        return requests.request(case["method"], address, headers=headers, timeout=60, allow_redirects=False)
 
     def number(self, label: str) -> str:
         """The accession number that a session or a subject has had since it had this label."""
@@ -216,21 +217,71 @@ def dicom(parts: list) -> bytes:
                     "SeriesInstanceUID": make_uid(part["series"]),
                     "SOPInstanceUID": make_uid(part["series"], name),
                 }
+            changes |= part.get("headers", {})
             files.append((f"{part.get('number', part['scan'])}/{name}", changed(data, **changes) if changes else data))
     return zipped(files)
 
 
+def _sent(case: dict) -> dict:
+    """The body of an import as the recording sent it: raw zip, tar, one object, form data, without a length."""
+    data, how = dicom(case["dicom"]), case.get("how", "zip")
+    if how == "object":
+        return {"data": zipfile.ZipFile(io.BytesIO(data)).read(zipfile.ZipFile(io.BytesIO(data)).namelist()[0]),
+                "headers": {"Content-Type": "application/dicom"}}  # fmt: skip
+    if how.startswith("tar"):
+        data = _as_tar(data)
+    if how.endswith("form"):
+        return {"files": {"f": ("a.tar.gz" if how.startswith("tar") else "scan.zip", data)}}
+    kind = {"Content-Type": "application/x-tar" if how.startswith("tar") else "application/zip"}
+    return {"data": iter([data]) if how == "chunked" else data, "headers": kind}
+
+
+def _as_tar(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as packed_, zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in archive.namelist():
+            info = tarfile.TarInfo(name)
+            info.size = archive.getinfo(name).file_size
+            packed_.addfile(info, io.BytesIO(archive.read(name)))
+    return out.getvalue()
+
+
+def _at_once(world: World, case: dict) -> list:
+    """Imports at the same time: every status, and how many addresses were answered."""
+    with ThreadPoolExecutor(len(case["at once"])) as pool:
+        sent = [{**case, "path": case["path"].replace("{n}", str(number)), "dicom": parts}
+                for number, parts in enumerate(case["at once"])]  # fmt: skip
+        answers = list(pool.map(lambda one: world.send(one["as"], one["method"], one["path"], **_sent(one)), sent))
+    there = {answer.text.strip() for answer in answers if answer.ok}
+    return [sorted(answer.status_code for answer in answers), {"addresses": len(there)}]
+
+
+def prepare(world: World, case: dict) -> None:
+    """Do what was done before a recorded request, by hand or by requests that are recorded elsewhere."""
+    status, _ = ask(world, {"shape": "", **case})
+    assert status == case["expect"] if "expect" in case else status < 400, f"{case['before']}: {status}"
+
+
 def ask(world: World, case: dict) -> list:
-    """Send a recorded request again; [status, shape], without what was cut off when it was recorded."""
+    """Send a recorded request again; [status, shape], without what was cut off when it was recorded.
+
+    With ``wait`` it asks about what goes on in the background, and is sent until that is done.
+    """
     if "code" in case:
         world.put(f"/data/projects/BETA/prearchive_code/{case['code']}")
     status, found = _ask(world, case)
+    until = time.monotonic() + 20
+    while case.get("wait") and [status, found] != [case["status"], case["shape"]] and time.monotonic() < until:
+        time.sleep(0.1)
+        status, found = _ask(world, case)
     if isinstance(found, dict) and isinstance(case["shape"], dict) and "beside" not in case["shape"]:
         found.pop("beside", None)
     return [status, found]
 
 
 def _ask(world: World, case: dict) -> list:
+    if "at once" in case:
+        return _at_once(world, case)
     given: dict = {"headers": {}}
     body = case.get("body")
     if isinstance(body, dict):
@@ -251,7 +302,8 @@ def _ask(world: World, case: dict) -> list:
     elif body is not None:
         given["data"] = body.encode()
     elif "dicom" in case:
-        given["data"], given["headers"] = dicom(case["dicom"]), {"Content-Type": "application/zip"}
+        given |= _sent(case)
+    given.setdefault("headers", {})
     given["headers"] |= {
         key: BROWSER if value == "browser" else value for key, value in case.get("headers", {}).items()
     }
@@ -260,9 +312,13 @@ def _ask(world: World, case: dict) -> list:
         given["auth"] = (world.people["owner"][0] if role == "wrong password" else "nobody", "wrong")
         role = "anonymous"
     try:
-        answer = world.send(role, case["method"], case["path"], **given)
+        if case.keys() & {"keep", "cookie", "basic"}:
+            answer = world.log_in(case)
+        else:
+            answer = world.send(role, case["method"], case["path"], **given)
     except requests.RequestException as problem:
         return [0, type(problem).__name__]
+    world.memory.learn(answer, case.get("keep"))
     if case["method"] == "HEAD":
         return [answer.status_code, "nothing"]
     if isinstance(case["shape"], dict) and answer.ok:
@@ -272,4 +328,8 @@ def _ask(world: World, case: dict) -> list:
         if "address" in case["shape"]:
             address = re.sub(r"/\d{8}_\d{6,}/", "/{timestamp}/", answer.text.strip())
             return [answer.status_code, {"address": address}]
+        if found := detail(case["shape"], answer):
+            return [answer.status_code, found]
+    if isinstance(case["shape"], dict) and "says" in case["shape"] and not answer.ok:
+        return [answer.status_code, {"says": STAMP.sub("{timestamp}", html.unescape(message(answer)))}]
     return [answer.status_code, shape(answer.headers.get("Content-Type", ""), answer.content)]

@@ -56,6 +56,8 @@ class RequestLog:
 
 _MAY_CUT = ("reset", "endless", "no-answer", "cut")
 """How the names of faults begin that may end the connection within the last piece of an answer."""
+LONGEST_HEAD = 8192
+"""Bytes of address and headers that XNAT's container reads before it refuses with 400."""
 
 
 class Gate:
@@ -118,7 +120,7 @@ class Gate:
             )
 
         try:
-            refused = await auth.identify(request)
+            refused = _too_long(scope) or await auth.identify(request)
             if refused is not None:
                 await refused(scope, counting_receive, counting_send)
             else:
@@ -131,6 +133,13 @@ class Gate:
             raise
         finally:
             note()
+
+
+def _too_long(scope) -> Response | None:
+    """The refusal of what is too long: a list of many sessions in one address, as seen on a live server."""
+    length = len(scope["raw_path"]) + len(scope["query_string"])
+    length += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return answers.status_page(400) if length > LONGEST_HEAD else None
 
 
 def _mark(request: Request, problem: BaseException) -> None:

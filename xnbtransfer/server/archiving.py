@@ -251,13 +251,14 @@ async def read_values(request: Request) -> dict[str, list[str]]:
     return values
 
 
-def find_rows(state: State, user: str, addresses: list[tuple[str, str, str]], *, status: int = 403) -> list[Row]:
+def find_rows(state: State, user: str, addresses: list[tuple[str, str, str]], *, status: int = 403,
+              refusal: str = "") -> list[Row]:
     """Return the rows at ``addresses``.
 
     Raises
     ------
     Refusal
-        404 for an unknown one; ``status`` for one in a project the user may not edit.
+        404 for an unknown one; ``status`` for one in a project the user may not edit, with ``refusal`` or its address.
     """
     waiting, rows = Waiting(state), []
     for address in addresses:
@@ -266,7 +267,7 @@ def find_rows(state: State, user: str, addresses: list[tuple[str, str, str]], *,
         if row is None and (address[0] == UNASSIGNED or state.can(user, address[0], "edit")):
             raise Refusal(404, f"{url} not found.")
         if row is None or not may_edit(state, user, row):
-            raise Refusal(status, url)
+            raise Refusal(status, refusal or url)
         rows.append(row)
     return rows
 

@@ -181,7 +181,7 @@ async def identify(request: Request) -> Response | None:
         if session is None:
             request.state.session = request.state.fresh = sessions.start(None)
         return None
-    if session is not None and lacks_csrf(request, session):
+    if session is not None and lacks_csrf(request, session) and await run_in_threadpool(_checks_csrf, state):
         return status_page(403, "Invalid CSRF token")
     return None
 
@@ -213,6 +213,10 @@ def lacks_csrf(request: Request, session: Session) -> bool:
     if request.method in ("GET", "HEAD", "OPTIONS") or session.login is None or not _BROWSER.search(agent):
         return False
     return "XNATDesktopClient" not in agent and request.query_params.get("XNAT_CSRF") != session.csrf
+
+
+def _checks_csrf(state: State) -> bool:
+    return state.site("enableCsrfToken") != "false"
 
 
 def sessions_of(request: Request) -> Sessions:

@@ -92,21 +92,42 @@ def _row(request: Request, *, built: bool = False) -> tuple[Waiting, Row]:
     Refusal
         403 without the right to edit, 404 when there is no such row (or, with ``built``, no document yet).
     """
-    state: State = request.app.state.xnat
-    waiting, path = Waiting(state), request.path_params
-    row = waiting.find(path["project"], path["timestamp"], path["folder"])
-    user = request.state.user
-    allowed = may_edit(state, user, row) if row else state.can(user, path["project"], "edit")
-    if not allowed:
-        raise Refusal(403, f"This user has insufficient privileges for the data type 'user {user} does not have create "
-                           f"permissions for project {path['project']}'.")
+    waiting, row = _find(request)
     if row is None or (built and not row.built):
         raise Refusal(404, "Unable to locate prearc resource.")
     return waiting, row
 
 
+def _find(request: Request) -> tuple[Waiting, Row | None]:
+    """Return the addressed row, None where there is none.
+
+    What is unassigned only administrators may read; its uploader can build and move it, who knows the address
+    (XNAT source, ``PrearcUtils.getPrearcSessionDir``).
+
+    Raises
+    ------
+    Refusal
+        403 without the right to edit.
+    """
+    state: State = request.app.state.xnat
+    waiting, path = Waiting(state), request.path_params
+    row = waiting.find(path["project"], path["timestamp"], path["folder"])
+    user = request.state.user
+    if path["project"] == UNASSIGNED and request.method != "POST" and not state.is_admin(user):
+        raise Refusal(403, f"This user has insufficient privileges for the data type 'user {user} does not have "
+                           "permission to access the Unassigned directory '.")
+    allowed = may_edit(state, user, row) if row else state.can(user, path["project"], "edit")
+    if not allowed:
+        raise Refusal(403, f"This user has insufficient privileges for the data type 'user {user} does not have create "
+                           f"permissions for project {path['project']}'.")
+    return waiting, row
+
+
 def read_session(request: Request) -> Response:
-    """``GET`` one session: its row, with ``format=zip`` its files, with ``format=xml`` its document."""
+    """``GET`` one session: its row, with ``format=zip`` its files, with ``format=xml`` its document.
+
+    Of a session that is unknown, or gone, it is a table without rows (XNAT source, ``PrearcDatabase.buildRows``).
+    """
     form = request.query_params.get("format", "json").lower()
     if form not in ("json", "csv", "xml", "zip", "html"):
         raise Refusal(400, f"unsupported format: {form}")
@@ -119,8 +140,8 @@ def read_session(request: Request) -> Response:
             raise Refusal(404, "The named session exists, but its XNAT session document is not available. The session "
                                "is likely invalid or incomplete.")
         return Response(_document(waiting, row), media_type="text/xml")
-    _, row = _row(request)
-    return _table(request, [row.listing()], _COLUMNS)
+    _, found = _find(request)
+    return _table(request, [found.listing()] if found else [], _COLUMNS)
 
 
 def delete_session(request: Request) -> Response:
@@ -332,7 +353,7 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
         target = found["id"]
         if not state.can(user, target, "edit"):
             raise Refusal(403, "Invalid permissions for new project.")
-    rows = find_rows(state, user, addresses)
+    rows = find_rows(state, user, addresses, refusal="Invalid permissions for new project.")
     unlock = values.get("overrideLock", ["false"])[0].lower() == "true"
     if not unlock and any(row.status not in IDLE for row in rows):
         raise Refusal(403, "Operation not permitted: a session is being worked on.")

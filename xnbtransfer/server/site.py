@@ -30,7 +30,7 @@ _ADMIN_ONLY = {
     "sessionTimeout", "aliasTokenTimeout", "preventCrossModalityMerge", "requireChangeJustification",
     "backupDeletedToCache", "maintainFileHistory", "sessionArchiveTimeoutInterval", "receivedFileUser", "requireLogin",
     "passwordComplexityMessage", "restrictUserListAccessToAdmins", "showChangeJustification", "requireEventName",
-    "rerunProjectAnonOnRename", "securityAllowNonPrivateProjects",
+    "rerunProjectAnonOnRename", "securityAllowNonPrivateProjects", "enableCsrfToken",
 }  # fmt: skip
 _DEFAULTS = {
     "defaultProjectAutoArchiveSetting": "4",
@@ -46,6 +46,7 @@ _DEFAULTS = {
     "sitewidePetTracers": "",
     "dicomFileNameTemplate": "${StudyInstanceUID}-${SeriesNumber}-${InstanceNumber}-"
     "${HashSOPClassUIDWithSOPInstanceUID}",
+    "enableCsrfToken": "true",
     "enableDicomReceiver": "false",
     "maintainFileHistory": "false",
     "requireChangeJustification": "false",
