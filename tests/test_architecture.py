@@ -18,6 +18,7 @@ LAYERS = {
         "errors",
         "keys",
         "values",
+        "csv_files",
         "yaml_files",
         "options",
         "labels",

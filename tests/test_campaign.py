@@ -98,6 +98,12 @@ def test_a_csv_has_a_transfer_a_line_and_labels_keep_their_zeros(tmp_path):
     one, two = read_campaign(path)
     assert one.options.subjects == ("001", "002") and one.options.archive and one.options.workers == 2
     assert (two.template, two.options.subjects) == ("share", ())
+    path.write_text('Name;source_project ;destination_project;subjects\na;P;Q;"001;002"\n;;;\n')
+    (one,) = read_campaign(path)
+    assert (one.name, one.options.subjects) == ("a", ("001", "002"))
+    path.write_text("source_project,source_project,destination_project\nP,R,Q\n")
+    with pytest.raises(InputError, match="more than one column source_project"):
+        read_campaign(path)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def made(folder, text):
 
 
 @settings(max_examples=100, deadline=None)
-@given(table=st.dictionaries(KEY, KEY, max_size=6), columns=st.permutations([*COLUMNS, "remark"]))
+@given(table=st.dictionaries(KEY, KEY, min_size=1, max_size=6), columns=st.permutations([*COLUMNS, "remark"]))
 def test_a_map_comes_back_as_it_was_written(folder, table, columns):
     path = folder / "written.csv"
     with open(path, "w", newline="") as stream:
@@ -55,6 +55,19 @@ def test_excel_writes_a_mark_and_other_line_ends(folder):
     assert labels(SessionKey("a", "b")) == SessionKey("c", "d")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "subject;session;to_subject;to_session\r\n001;b;c;d\r\n",
+        "subject\tsession\tto_subject\tto_session\n001\tb\tc\td\n",
+        "Subject, Session, To_Subject, To_Session\n001,b,c,d\n,,,\n  \n",
+        '"subject";"session";"to_subject";"to_session"\n"001";"b";"c";"d"\n',
+    ],
+)
+def test_what_spreadsheets_make_of_a_table_is_read(folder, text):
+    assert read_label_map(made(folder, text)).table == {SessionKey("001", "b"): SessionKey("c", "d")}
+
+
 def test_a_session_without_a_line_keeps_its_labels():
     assert LabelMap({})(SessionKey("a", "b")) == SessionKey("a", "b")
 
@@ -63,14 +76,20 @@ def test_a_session_without_a_line_keeps_its_labels():
     ("text", "says"),
     [
         ("", "lacks the column subject"),
+        ("subject,session,to_subject,to_session\n", "no line below its header"),
         ("subject,session,to_subject\na,b,c\n", "lacks the column to_session"),
-        ("subject;session;to_subject;to_session\na;b;c;d\n", "separated by commas"),
+        ("subject|session|to_subject|to_session\na|b|c|d\n", "separated by commas"),
+        ("subject,session,to_subject,to_session\na ,b,c,d\n", "'a ' as subject in line 2"),
+        ("subject,session,to_subject,to_session\na,\u00a0b,c,d\n", "a sign that nobody sees"),
+        ('subject,session,to_subject,to_session\n"a\n",b,c,d\n', "as subject in line 3"),
+        (b"PK\x03\x04\xff\xfe", "is a workbook"),
+        ("subject,session,to_subject,to_session\na,b,c,d\n".encode("utf-16"), "not text in UTF-8"),
         ("subject,session,to_subject,to_session,session\na,b,c,d,e\n", "more than one column session"),
         ("subject,session,to_subject,to_session\na,b,c,\n", "empty cell in line 2"),
         ("subject,session,to_subject,to_session\na,b,c,d\na,b,c,e\n", "twice, again in line 3"),
         ("subject,session,to_subject,to_session\na,b,c,d,e\n", "5 cells in line 2"),
         ("subject,session,to_subject,to_session\na,b\n", "2 cells in line 2"),
-        (b"subject,session,to_subject,to_session\n\xff\xfe,b,c,d\n", "not a CSV table"),
+        (b"subject,session,to_subject,to_session\n\xff\xfe,b,c,d\n", "not text in UTF-8"),
         ('subject,session,to_subject,to_session\n"a,b,c,d\n', "not a CSV table"),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .csv_files import read_lines
 from .errors import ExitCode, InputError, OptionsError, TransientError, XnbTransferError
 from .html import Html, table
 from .notebook import OPTIONS, run_template
@@ -114,15 +115,18 @@ def _yaml_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            lines = list(reader)
-    except (OSError, UnicodeError, csv.Error) as problem:
-        raise InputError(f"The campaign {path} cannot be read ({type(problem).__name__}).") from None
-    if any(None in line for line in lines):
-        raise InputError(f"A line of the campaign {path} has more cells than there are columns.")
-    return [{name: _cell(name, text) for name, text in line.items() if text} for line in lines]
+    known = {"name", "template"}.union(*(options.model_fields for options in OPTIONS.values()))
+    lines = read_lines(path, "campaign", known)
+    header = lines[0][1] if lines else []
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise InputError(f"The campaign {path} has more than one column {twice[0]}.", "Keep one of them.")
+    for number, cells in lines[1:]:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise InputError(f"The campaign {path} has more cells in line {number} than there are columns.")
+    return [
+        {name: _cell(name, text) for name, text in zip(header, cells, strict=False) if text.strip()}
+        for _, cells in lines[1:]
+    ]
 
 
 def _cell(name: str, text: str) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from .conflicts import MATRIX, Decision
+from .csv_files import read_table, rows_of
 from .errors import InputError
 from .keys import SessionKey
-from .labels import LabelMap, read_table, rows_of
+from .labels import LabelMap
 
 COLUMNS = ["subject", "session", "decision", "to_session"]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import collections
-import csv
 import re
 import unicodedata
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from .csv_files import read_table, rows_of
 from .errors import InputError
 from .keys import SessionKey
 
@@ -42,9 +42,12 @@ def read_label_map(path: str | Path) -> LabelMap:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, has an empty cell, or names a session twice.
+        If the file cannot be read, lacks a column, has an empty cell, names a session twice, or names none.
     """
-    return _label_map(read_table(path, COLUMNS, "label map"), f"label map {path}")
+    rows = read_table(path, COLUMNS, "label map")
+    if not rows:
+        raise InputError(f"The label map {path} has no line below its header.", "Every session would keep its labels.")
+    return _label_map(rows, f"label map {path}")
 
 
 def label_map_of(table: pd.DataFrame) -> LabelMap:
@@ -66,67 +69,6 @@ def _label_map(rows: Iterable[tuple[str, tuple[str, ...]]], what: str) -> LabelM
             raise InputError(f"The {what} names {key} twice, again in {place}.", "Keep one of the lines.")
         found[key] = SessionKey(row[2], row[3])
     return LabelMap(found)
-
-
-def read_table(
-    path: str | Path, columns: Sequence[str], what: str, may_be_empty: Container[str] = ()
-) -> list[tuple[str, tuple[str, ...]]]:
-    """The rows of a CSV, each with its place in words; all cells are text, and none is empty unless it may be.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, lacks a column or has it twice, or a line does not fit.
-    """
-    # csv and not pandas: nothing can turn 001 into a number or NA into nothing, and a row too long is seen
-    remedy = f"Give it the columns {', '.join(columns)}, separated by commas."
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except OSError as problem:
-        raise InputError(f"The {what} {path} cannot be read: {problem.strerror}.") from None
-    except (csv.Error, ValueError):
-        raise InputError(f"The {what} {path} is not a CSV table.", remedy) from None
-    header = rows[0][1] if rows else []
-    lacking = [column for column in columns if header.count(column) != 1]
-    if lacking:
-        many = "has more than one column" if lacking[0] in header else "lacks the column"
-        raise InputError(f"The {what} {path} {many} {lacking[0]}.", remedy)
-    places = [header.index(column) for column in columns]
-    found = []
-    for number, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise InputError(
-                f"The {what} {path} has {len(cells)} cells in line {number} and {len(header)} columns.",
-                "Give every line as many cells as the first line.",
-            )
-        row = tuple(cells[place] for place in places)
-        if not all(cell or column in may_be_empty for cell, column in zip(row, columns, strict=True)):
-            raise InputError(f"The {what} {path} has an empty cell in line {number}.", "Fill it or take the line out.")
-        found.append((f"line {number}", row))
-    return found
-
-
-def rows_of(
-    table: pd.DataFrame, columns: Sequence[str], what: str, may_be_empty: Container[str] = ()
-) -> list[tuple[str, tuple[str, ...]]]:
-    """The rows of a frame as :func:`read_table` gives those of a file."""
-    lacking = [column for column in columns if column not in table.columns]
-    if lacking:
-        raise InputError(f"The {what} lacks the column {lacking[0]}.", f"Its columns are {', '.join(columns)}.")
-    found = []
-    for number, row in enumerate(table[list(columns)].itertuples(index=False, name=None), 1):
-        for cell, column in zip(row, columns, strict=True):
-            if not isinstance(cell, str):
-                raise InputError(
-                    f"The {what} has {cell!r} as {column} in row {number}, and that is no text.",
-                    "A label such as 001 would have lost its zeros: make the column text.",
-                )
-            if not cell and column not in may_be_empty:
-                raise InputError(f"The {what} has an empty cell in row {number}.", "Fill it or take the row out.")
-        found.append((f"row {number}", row))
-    return found
 
 
 def check_labels(
