@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 from share_kit import Pair
 
@@ -109,7 +112,7 @@ def test_files_of_an_assessor(pair):
     assert stored.status_code == 200, stored.text
     (row,) = pair.owner.rows(f"{path}/files")
     assert (row["Name"], row["collection"], row["Size"]) == ("note.txt", "QC", "4")
-    assert row["URI"].startswith(f"/data/experiments/{pair.ids['S01_MR1']}/assessors/{accession}/resources/")
+    assert row["URI"].startswith(f"/data/experiments/{pair.ids['S01_MR1']}/assessors/{accession}/out/resources/")
     assert pair.owner.get(row["URI"]).content == b"fine"
     assert row["URI"] in {one["URI"] for one in pair.owner.rows(f"{pair.session}/files", all="true")}
     every = pair.owner.rows(f"{pair.session}/resources", all="true")
@@ -119,10 +122,53 @@ def test_files_of_an_assessor(pair):
     assert not pair.whole()
 
 
+def test_what_went_into_an_assessor_is_apart_from_what_came_out(pair):
+    accession = make(pair, "QC1").text.strip()
+    path = f"{pair.session}/assessors/QC1"
+    headers = {"Content-Type": "application/octet-stream"}
+    for side, data in (("in", b"went in"), ("out", b"came out")):
+        stored = pair.owner.put(f"{path}/{side}/resources/QC/files/note.txt", data=data, headers=headers)
+        assert stored.status_code == 200, stored.text
+    (out,) = pair.owner.rows(f"{path}/out/files")
+    assert pair.owner.rows(f"{path}/files") == [out], "an address without a side is that of what came out"
+    (into,) = pair.owner.rows(f"{path}/in/files")
+    assert into["URI"].startswith(f"/data/experiments/{pair.ids['S01_MR1']}/assessors/{accession}/in/resources/")
+    assert [pair.owner.get(row["URI"]).content for row in (into, out)] == [b"went in", b"came out"]
+    assert [row["label"] for row in pair.owner.rows(f"{path}/in/resources")] == ["QC"]
+    every = {row["URI"] for row in pair.owner.rows(f"{pair.session}/files", all="true")}
+    assert out["URI"] in every
+    assert into["URI"] not in every
+    moved = pair.owner.put(f"{pair.session}/projects/{pair.dst}", params={"primary": "true"})
+    assert moved.status_code == 200
+    assert pair.owner.get(into["URI"]).content == b"went in"
+    assert not pair.whole()
+    assert pair.owner.delete(into["URI"].partition("/files/")[0]).status_code == 200
+    assert pair.owner.get(out["URI"]).content == b"came out"
+    assert not pair.whole()
+
+
+def test_assessors_in_a_download(pair):
+    accession = make(pair, "QC1").text.strip()
+    path = f"{pair.session}/assessors/QC1/resources/QC/files/a/note.txt"
+    pair.owner.put(path, data=b"fine", headers={"Content-Type": "application/octet-stream"})
+    asked = {"sessions": [f"{pair.src}:S01:S01_MR1:{pair.ids['S01_MR1']}"], "projectIds": [pair.src]}
+    asked |= {"assessors": [QC]}
+    for options, name in (([], "S01_MR1/assessors/QC1/resources/QC"), (["simplified"], "S01_MR1/QC1/QC")):
+        found = pair.owner.post("/xapi/archive/downloadwithsize", json={**asked, "options": options}).json()
+        assert found["size"] == "4"
+        xml = pair.owner.get(f"/xapi/archive/download/{found['id']}/xml").text
+        assert f"/archive/experiments/{pair.ids['S01_MR1']}/assessors/{accession}/out/resources/QC/files" in xml
+        packed = zipfile.ZipFile(io.BytesIO(pair.owner.get(f"/xapi/archive/download/{found['id']}/zip").content))
+        assert packed.namelist() == [f"{name}/a/note.txt"]
+    none = {**asked, "assessors": ["xnat:petAssessorData"]}
+    assert pair.owner.post("/xapi/archive/downloadwithsize", json=none).json()["size"] == "0"
+
+
 def test_assessors_go_with_their_session(pair):
     accession = make(pair, "QC1").text.strip()
-    path = f"{pair.session}/assessors/QC1/resources/QC/files/note.txt"
-    pair.owner.put(path, data=b"fine", headers={"Content-Type": "application/octet-stream"})
+    for side in ("in", "out"):
+        path = f"{pair.session}/assessors/QC1/{side}/resources/QC/files/note.txt"
+        pair.owner.put(path, data=b"fine", headers={"Content-Type": "application/octet-stream"})
     assert pair.owner.delete(pair.session, params={"removeFiles": "true"}).status_code == 200
     assert pair.status(f"/data/experiments/{accession}", pair.owner) == 404
     assert not pair.whole()

@@ -38,6 +38,7 @@ USUAL = {
     "e": ["E1", "E1", "XNAT_E00001", "E2", "E1,E2"], "scan": ["1", "1", "2", "ALL", "1,2"], "r": ["DICOM", "NEW", "1"],
     "path": ["a.dcm", "a/b.txt", "new.txt"], "name": ["checksums", "a.dcm", "E1"], "u": ["olga", "mia"],
     "group": ["Owners", "Members"], "folder": ["S1_MR1"], "verb": ["move", "rebuild", "delete"], "tool": ["anon", "x"],
+    "a": ["A1", "A1", "A1", "E1"], "side": ["in", "out"],
 }  # fmt: skip
 KNOWN = ["P", "S1", "E1", "XNAT_E00001", "1", "DICOM", "a.dcm", "olga", "true"]
 USUALLY = st.integers(0, 5)
@@ -195,6 +196,10 @@ def test_odd_requests(server, addresses, people):
             f"{server.url}/data/services/import", data=SESSION, headers={"Content-Type": "application/zip"},
             params={"dest": "/archive/projects/P/subjects/S1/experiments/E1", "overwrite": "delete"},
         )  # fmt: skip
+        people["admin"].put(
+            f"{server.url}/data/projects/P/subjects/S1/experiments/E1/assessors/A1",
+            params={"xsiType": "xnat:qcManualAssessorData"},
+        )
         for asked in [*drawn, {**drawn[0], "template": plain, "query": [], "tail": "", "names": []}]:
             send(server, people, addresses, asked)
         found = problems(server, since)

@@ -36,6 +36,7 @@ _DANGLING = {
         "SELECT pk, parent_id, label FROM resources WHERE NOT CASE parent_kind "
         "WHEN 'project' THEN parent_id IN (SELECT id FROM projects) "
         "WHEN 'subject' THEN parent_id IN (SELECT id FROM subjects) "
+        "WHEN 'input' THEN parent_id IN (SELECT id FROM experiments WHERE session_id<>'') "
         "WHEN 'experiment' THEN parent_id IN (SELECT id FROM experiments) "
         "ELSE parent_id IN (SELECT CAST(pk AS TEXT) FROM scans) END",
     "file {0} is of resource {1}, which does not exist":

@@ -46,6 +46,7 @@ def _order(request: Request, asked: dict[str, list[str]]) -> Response:
         except Refusal:
             raise Refusal(403) from None
         entries += _entries(state, session, words, asked)
+        entries += _of_assessors(state, request.state.user, session, words, asked)
     key = _save(state, request.state.user, entries)
     if request.scope["path"].endswith("/download"):
         return Response(key, media_type="application/xml")
@@ -55,11 +56,8 @@ def _order(request: Request, asked: dict[str, list[str]]) -> Response:
 
 def _entries(state: State, session, words: list[str], asked: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
     """The resources of one session that were asked for, with their names in the zip."""
-    project, subject, label, _ = words
-    options = set(asked.get("options", ()))
-    lead = f"{project}/" if "projectIncludedInPath" in options else ""
-    lead += f"{subject}/" if "subjectIncludedInPath" in options else ""
-    simple = "simplified" in options
+    lead, simple = _lead(words, asked)
+    label = words[2]
     types, formats = asked.get("scan_types"), asked.get("scan_formats")
     if types and formats:
         for scan in find.scans(state, session, "ALL"):
@@ -76,6 +74,26 @@ def _entries(state: State, session, words: list[str], asked: dict[str, list[str]
             middle = "" if simple else "resources/"
             uri = f"/archive/experiments/{session['id']}/resources/{holder['label']}/files"
             yield _entry(holder, f"{lead}{label}/{middle}{holder['label']}", uri)
+
+
+def _of_assessors(state: State, user: str, session, words: list[str], asked) -> Iterator[dict[str, Any]]:
+    """What came out of the assessors of one session that are of a type asked for."""
+    lead, simple = _lead(words, asked)
+    for row in find.assessors(state, user, session):
+        if row["xsi_type"] not in asked.get("assessors", ()):
+            continue
+        middle = row["label"] if simple else f"assessors/{row['label']}/resources"
+        for holder in _holders(state, "experiment", row["id"]):
+            uri = f"/archive/experiments/{session['id']}/assessors/{row['id']}/out/resources/{holder['label']}/files"
+            yield _entry(holder, f"{lead}{words[2]}/{middle}/{holder['label']}", uri)
+
+
+def _lead(words: list[str], asked: dict[str, list[str]]) -> tuple[str, bool]:
+    """The folders before a session's in the zip, of a project always with its subject; and whether it is simplified."""
+    options = set(asked.get("options", ()))
+    lead = f"{words[0]}/" if "projectIncludedInPath" in options else ""
+    lead += f"{words[1]}/" if options & {"projectIncludedInPath", "subjectIncludedInPath"} else ""
+    return lead, "simplified" in options
 
 
 def _holders(state: State, kind: str, key: str) -> list:

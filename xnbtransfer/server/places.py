@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from . import find
@@ -16,8 +17,25 @@ from .state import State
 
 _URI = re.compile(
     r"/?(?:(?:data|REST)/)?(?:archive/)?(?:projects/(?P<p>[^/]+)/?)?(?:subjects/(?P<s>[^/]+)/?)?"
-    r"(?:experiments/(?P<e>[^/]+)/?)?(?:scans/(?P<scan>[^/]+)/?|assessors/(?P<a>[^/]+)/?)?(?:resources/(?P<r>[^/]+)/?(?:files(?:/(?P<path>.+?))?)?)?/?"
+    r"(?:experiments/(?P<e>[^/]+)/?)?(?:scans/(?P<scan>[^/]+)/?|assessors/(?P<a>[^/]+)/?(?:(?P<side>in|out)(?:/|$))?)?"
+    r"(?:resources/(?P<r>[^/]+)/?(?:files(?:/(?P<path>.+?))?)?)?/?"
 )
+
+INPUT = "input"
+"""The kind of the place that holds what went into an assessor; what came out of it belongs to the assessor itself."""
+
+
+class _Side(Convertor[str]):
+    regex = "in|out"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("side", _Side())
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,8 @@ def named(state: State, user: str | None, words: Mapping[str, str], *, one: bool
                 "experiment", session["id"], session["project"], uri, session["label"], session["id"], below=project
             )
             if words.get("a"):
-                found.append(_assessor(place, find.assessor(state, user, session, words["a"], project)))
+                row = find.assessor(state, user, session, words["a"], project)
+                found.append(_assessor(place, row, words.get("side") or "out"))
             else:
                 found += scans_of(state, [place], words["scan"]) if words.get("scan") else [place]
         if words.get("scan") and not found and (one or words["scan"] not in ("ALL", "*")):
@@ -93,17 +112,16 @@ def assessors_of(state: State, user: str | None, sessions: Iterable[Place]) -> l
     return [_assessor(place, row) for place in sessions for row in find.assessors(state, user, {"id": place.key})]
 
 
-def _assessor(place: Place, row: Mapping) -> Place:
-    uri = f"{place.uri}/assessors/{row['id']}"
-    return Place(
-        "experiment", row["id"], row["project"], uri, row["label"], row["id"], below=place.below, session=place
-    )
+def _assessor(place: Place, row: Mapping, side: str = "out") -> Place:
+    """What came out of an assessor, or went ``in``; without a word it is ``out`` (XNAT source: XNATTemplate)."""
+    kind, uri = "experiment" if side == "out" else INPUT, f"{place.uri}/assessors/{row['id']}/{side}"
+    return Place(kind, row["id"], row["project"], uri, row["label"], row["id"], below=place.below, session=place)
 
 
 def exists(state: State, place: Place) -> bool:
     """Whether a place is still there."""
-    key = "pk" if place.kind == "scan" else "id"
-    return state.row(f"SELECT 1 FROM {place.kind}s WHERE {key}=?", place.key) is not None
+    key, kind = "pk" if place.kind == "scan" else "id", "experiment" if place.kind == INPUT else place.kind
+    return state.row(f"SELECT 1 FROM {kind}s WHERE {key}=?", place.key) is not None
 
 
 def resources(state: State, place: Place, wanted: str = "") -> list:

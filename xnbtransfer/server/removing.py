@@ -91,6 +91,7 @@ def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Pat
             folders.keep(state, folder)
         forget_resources(state, kind.name, row["id"])
         if kind is EXPERIMENT:
+            forget_resources(state, "input", row["id"])
             for scan in state.rows("SELECT pk FROM scans WHERE experiment_id=?", row["id"]):
                 forget_scan(state, scan["pk"])
             for assessor in state.rows("SELECT * FROM experiments WHERE session_id=?", row["id"]):

@@ -184,6 +184,7 @@ def _download(state: State, found, query) -> Response:
                 name = zips.scan_entry(structure, place.label, scan["id"], scan["type"], holder["label"], row["path"])
             else:
                 label = f"{place.session.label}/assessors/{place.label}" if place.session else place.label
+                label += "/in" if place.kind == places.INPUT else ""
                 name = zips.resource_entry(structure, label, holder["label"], row["path"])
             name = _prefix(state, place, query) + name
             path = (
@@ -204,7 +205,7 @@ def _download(state: State, found, query) -> Response:
 
 def _prefix(state: State, place: Place, query) -> str:
     """The folders of project and subject before the session's, for those who ask for them."""
-    if place.kind not in ("experiment", "scan"):
+    if place.kind not in ("experiment", "scan", places.INPUT):
         return ""
     found = state.row(
         "SELECT e.project, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id WHERE e.id=?",
@@ -296,6 +297,7 @@ _BASES = [
 ]
 for _session in find.SESSION_ADDRESSES:
     _BASES += [_session, _session + "/scans/{scan}", _session + "/assessors/{a}"]
+    _BASES.append(_session + "/assessors/{a}/{side:side}")
 
 _ALL = ["GET", "PUT", "POST", "DELETE"]
 routes = []

@@ -238,7 +238,7 @@ class State:
             ).lastrowid
 
     def add_resource(self, kind: str, parent_id: str | int, label: str, **fields: str) -> int:
-        """The primary key of a resource, made if it is missing. ``kind``: project, subject, experiment or scan."""
+        """The primary key of a resource, made if it is missing; ``kind``: project, subject, experiment, input, scan."""
         with self.write() as db:
             found = db.execute(
                 "SELECT pk FROM resources WHERE parent_kind=? AND parent_id=? AND label=?",
@@ -280,6 +280,9 @@ class State:
         kind, parent = found["parent_kind"], found["parent_id"]
         if kind == "project":
             return self.folder / "archive" / safe(parent) / "resources" / safe(found["label"])
+        if kind == "input":
+            owner = self.row("SELECT project FROM experiments WHERE id=?", parent)
+            return self.item_folder("experiment", parent, owner["project"]) / "IN" / safe(found["label"])
         if kind in ("subject", "experiment"):
             owner = self.row(f"SELECT project FROM {kind}s WHERE id=?", parent)
             base = self.item_folder(kind, parent, owner["project"])
