@@ -15,6 +15,7 @@ SLOW = [
     {"fault": "latency", "path": "/data/services/import", "delay_s": 10}
 ]  # a slow machine has time to press a button
 
+SLOW_READING = [{"fault": "latency", "path": "/data/projects/DEMO_DESTINATION", "delay_s": 1.5}]
 
 LABELS = {"Choose": "Sessions of DEMO_SOURCE", "Compare": "Selected sessions side by side"}
 LABELS["Labels"] = "Labels at the destination"
@@ -33,8 +34,13 @@ def cell(page: Page, step: str, session: str, column: int):
 
 
 def go(page: Page, words: str, title: str) -> None:
+    """Press the button that leads to a step; eyes and keyboard are led there, too."""
     press(page, words)
     step_is(page, title)
+    heading = page.locator(".xnb-guide").get_by_role("heading", name=title, exact=True)
+    expect(heading).to_be_focused()
+    expect(heading).to_be_in_viewport()
+    expect(page.locator(".xnb-stepper")).to_be_in_viewport(ratio=0.95)
 
 
 def flaws(page: Page) -> list[str]:
@@ -107,6 +113,14 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     page.get_by_label("Decision", exact=True).select_option("rename")
     press(page, "Decide")
     expect(cell(page, "Compare", "002_MR1", 4)).to_have_text("rename to 002_MR1_2")
+    again = button(page, "Read both projects again")
+    demo.faults(SLOW_READING)
+    again.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".xnb-busy").first).to_contain_text("Reading both projects")
+    demo.faults([])
+    expect(page.locator(".xnb-busy").first).to_have_text("")
+    expect(again).to_be_focused()
     shot(page, "05-decided")
     go(page, "Confirm comparison", "Labels")
     cell(page, "Labels", "001_MR1", 3).dblclick()
@@ -292,6 +306,16 @@ def test_a_copy_becomes_a_move_by_mouse(lab, page, demo, jupyterlab, folder):
     notebook.run_all()
     expect(button(page, "Go on")).to_be_enabled()
     to_the_run(page, "006_CT1", archive=True)
+    # somebody who types elsewhere is left where he is, whatever happens to the page
+    editor = page.locator(".jp-CodeCell").last.get_by_role("textbox")
+    editor.click()
+    page.keyboard.type("#")
+    assert notebook.ask("guide.transfer.show('plan')") == "None"
+    step_is(page, "Plan")
+    page.keyboard.type(" a remark")
+    expect(editor).to_be_focused()
+    expect(editor).to_contain_text("# a remark")
+    notebook.ask("guide.transfer.show('run')")
     before = at_the_source()
     press(page, "▶ Start")
     go(page, "Go on to the verdict", "Verify")

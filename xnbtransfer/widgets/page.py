@@ -29,7 +29,8 @@ class Page:
     def __init__(self, guide: Guide) -> None:
         self.guide, self.model = guide, guide.transfer
         step = BY_NAME[self.name]
-        self.head = ipw.HTML(f"<h2>{step.title}</h2><p>{html._escape(step.purpose)}</p>")
+        title = f'<h2 tabindex="-1" data-step="{self.name}">{step.title}</h2>'  # the stepper moves the focus there
+        self.head = ipw.HTML(f"{title}<p>{html._escape(step.purpose)}</p>")
         self.told = ipw.HTML()
         self.back = ipw.Button(description="Back")
         self.act = ipw.Button(description=step.act, button_style="primary")
