@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xnbtransfer.inventory import read_inventory, select_sessions
+from xnbtransfer.choice import select_sessions
+from xnbtransfer.inventory import read_inventory
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import Plan, plan
 from xnbtransfer.transfer import run

@@ -37,6 +37,7 @@ LAYERS = {
         "streams",
         "conflicts",
         "decisions",
+        "choice",
         "diff",
         "routing",
         "series_filters",

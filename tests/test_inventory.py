@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standin import PASSWORD, USER, standing_in, table
 
+from xnbtransfer.choice import select_sessions
 from xnbtransfer.errors import InputError, NotFoundError, ServerError
-from xnbtransfer.inventory import read_inventory, read_inventory_files, select_sessions, write_inventory
+from xnbtransfer.inventory import read_inventory, read_inventory_files, write_inventory
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.values import (
     FILE_COLUMNS,
@@ -195,8 +196,8 @@ def three() -> Inventory:
             {"subject": "001", "session": "001_MR2", "modality": "MR", "date": "", "session_id": "E3"},
         ],
         scans=[
-            {"subject": "001", "session": "001_MR1", "scan": "1", "type": "T1"},
-            {"subject": "001", "session": "001_MR1", "scan": "2", "type": "T2"},
+            {"subject": "001", "session": "001_MR1", "scan": "1", "type": "T1", "quality": "questionable"},
+            {"subject": "001", "session": "001_MR1", "scan": "2", "type": "T2", "quality": "usable"},
         ],
         files=[
             {"subject": "001", "session": "001_MR1", "scan": "1", "resource": "DICOM", "path": "a"},
@@ -212,6 +213,8 @@ def test_choosing(three):
     assert chosen(three, sessions=["~_MR[0-9]$"]) == ["001_MR1", "001_MR2"]
     assert chosen(three, modalities=["CT"]) == ["1_CT1"]
     assert chosen(three, date_from="2024-01-01", date_to="2024-02-01") == ["001_MR1"]
+    assert chosen(three, subjects=["~^0"]) == ["001_MR1", "001_MR2"]
+    assert chosen(three, subjects=["~^0", "1"], modalities=["MR", "CT"]) == ["001_MR1", "1_CT1", "001_MR2"]
 
 
 def test_choosing_scan_types_takes_their_files_along(three):
@@ -221,11 +224,41 @@ def test_choosing_scan_types_takes_their_files_along(three):
     assert list(part.files["path"]) == ["b"]
 
 
+def test_choosing_by_quality_takes_their_files_along(three):
+    options = TransferOptions.from_mapping({"source_project": "P", "destination_project": "Q", "qualities": ["usable"]})
+    part = select_sessions(three, options)
+    assert list(part.scans["scan"]) == ["2"] and list(part.files["path"]) == ["b"]
+    assert list(part.sessions["session"]) == ["001_MR1"] and list(part.sessions["scans"]) == [1]
+
+
+def test_choosing_by_a_list(three, tmp_path):
+    listed = tmp_path / "sessions.csv"
+    listed.write_text("session,subject,note\n001_MR2,001,second\n1_CT1,1,\n", encoding="utf-8-sig")
+    assert chosen(three, selection=str(listed)) == ["1_CT1", "001_MR2"]
+    assert chosen(three, selection=str(listed), modalities=["MR"]) == ["001_MR2"]
+    listed.write_text("subject,session\n1,001_MR1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"Line 2 .* names 1/001_MR1, and .* has no such session"):
+        chosen(three, selection=str(listed))
+    listed.write_text("subject,session\n", encoding="utf-8")
+    with pytest.raises(InputError, match="names no session"):
+        chosen(three, selection=str(listed))
+
+
 @pytest.mark.parametrize(
-    "values", [{"subjects": ["01"]}, {"sessions": ["001_mr1"]}, {"modalities": ["PT"]}, {"sessions": ["~^nothing"]}]
+    "values",
+    [
+        {"subjects": ["01"]},
+        {"sessions": ["001_mr1"]},
+        {"modalities": ["PT"]},
+        {"sessions": ["~^nothing"]},
+        {"subjects": ["~nobody"]},
+        {"scan_types": ["t1"]},
+        {"qualities": ["good"]},
+        {"scan_types": ["T1"], "qualities": ["usable"]},
+    ],
 )
 def test_a_choice_that_is_not_there_is_said(three, values):
-    with pytest.raises(InputError, match=r"There is no|leaves none"):
+    with pytest.raises(InputError, match=r"There is no|leaves none|hold no scan of"):
         chosen(three, **values)
 
 

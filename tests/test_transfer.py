@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from roads import DESTINATION, again, as_, copy, make_plan, options, writes
 
 from xnbtransfer import server as embedded
@@ -97,12 +98,12 @@ def test_a_second_run_writes_nothing(demo, tmp_path):
     assert third.exit_code == ExitCode.PROVED
 
 
-def test_requests_are_two_a_scan_and_nine_a_session(demo, tmp_path):
+def test_requests_are_two_a_scan_and_five_a_session(demo, tmp_path):
     """With the usual dozen of scans a session that is less than three a scan, proof included."""
     made, result = copy(demo, tmp_path, archive=True)
     sessions, scans = made.totals["sessions"], made.totals["scans"]
     print(f"{result.requests} requests for {scans} scans in {sessions} sessions")
-    assert result.requests <= 2 * scans + 9 * sessions + 12
+    assert result.requests <= 2 * scans + 5 * sessions + 10
 
 
 def test_chosen_scan_types_only(demo, tmp_path):
@@ -112,6 +113,27 @@ def test_chosen_scan_types_only(demo, tmp_path):
     adds_up(made, result)
     assert 0 < made.totals["scans"] <= kinds.iloc[0]
     assert result.exit_code == ExitCode.PROVED
+
+
+def test_chosen_scan_qualities_only(demo, tmp_path):
+    with as_(demo) as source:
+        scans = read_inventory(source, "DEMO_SOURCE").scans
+    poor = scans[scans["session"] == "001_MR1"].iloc[0]
+    where = f"{demo.url}/data/projects/DEMO_SOURCE/subjects/001/experiments/001_MR1/scans/{poor['scan']}"
+    answer = requests.put(where, params={"quality": "unusable"}, auth=demo.accounts["owner"], timeout=60)
+    assert answer.status_code == 200
+    made, result = copy(demo, tmp_path / "a", archive=True, sessions=["001_MR1"], qualities=["usable"])
+    adds_up(made, result)
+    assert result.exit_code == ExitCode.PROVED
+    (session,) = made.sessions
+    assert poor["scan"] not in {scan.scan for scan in session.sent_scans} and len(session.sent_scans) > 0
+    with as_(demo) as source, as_(demo) as destination:
+        later = make_plan(source, destination, options(sessions=["001_MR2"], qualities=["usable"]))
+        first = later.sessions[0].sent_scans[0].scan
+        where = f"{demo.url}/data/projects/DEMO_SOURCE/subjects/001/experiments/001_MR2/scans/{first}"
+        requests.put(where, params={"quality": "unusable"}, auth=demo.accounts["owner"], timeout=60)
+        with pytest.raises(RefusedError, match="no longer as the plan saw"):
+            run(later, source, destination, folder=tmp_path / "b")
 
 
 def test_a_plan_that_no_longer_fits_is_refused(demo, tmp_path):

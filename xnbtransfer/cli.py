@@ -17,10 +17,9 @@ from . import __version__
 from .change_commands import COMMANDS, given, parameters, run_changes, verify_again
 from .control import Control
 from .errors import ExitCode, InputError, XnbTransferError
-from .options import TransferOptions
+from .options import CHOICE, OF_SCANS, TransferOptions
 
-_CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
-_SOURCE = ("source_server", "source_project", *_CHOICE)
+_SOURCE = ("source_server", "source_project", *CHOICE, *OF_SCANS)
 _BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
 _ALL = tuple(TransferOptions.model_fields)
 _AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."

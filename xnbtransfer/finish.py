@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import re
 import secrets
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 from ._items import item_path
 from .backup import back_up
 from .changes import Change, ChangePlan, Step, digest_of, make_plan
+from .choice import chooser, not_there
 from .diff import is_dicom
 from .errors import InputError, RefusedError, ServerError
 from .findings import finding
@@ -89,15 +89,10 @@ def plan_finish(
                 f"The record is of {side.project} on {side.server}, and the connection is to {connection.server}.",
                 "Give the address of that server.",
             )
-    exact = {label for label in options.sessions if not label.startswith("~")}
-    patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
-    if lacking := sorted(exact - {session.session for session in made.sessions}):
+    if lacking := not_there(options.sessions, (session.session for session in made.sessions)):
         raise InputError(f"The copy {record.path.name} knows no session {lacking[0]!r}.", "Its plan lists them.")
-    asked = [
-        one
-        for one in made.sessions
-        if not options.sessions or one.session in exact or any(found.search(one.session) for found in patterns)
-    ]
+    chosen = chooser(options.sessions)
+    asked = [one for one in made.sessions if chosen(one.session)]
     ids = {one.session_id for one in asked if one.action in SENDS}
     here = read_inventory(source, made.source.project, select=lambda row: row["session_id"] in ids, prearchive=False)
     states = source_states(here)
@@ -207,7 +202,7 @@ def session_state(item: dict, files: list[dict]) -> str:
 def _in_the_way(made: Plan, one: SessionPlan, item: dict, states) -> str:
     if item["label"] != one.session:
         return f"it is called {item['label']} now"
-    if states.get(one.key, "") != one.source_state and not made.transfer_options.scan_types:
+    if states.get(one.key, "") != one.source_state and not made.transfer_options.of_scans:
         return "it changed at the source since it was copied; copy it again"
     if item["shares"]:
         names = ", ".join(project for project, _ in item["shares"])

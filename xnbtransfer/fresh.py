@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 
+from .choice import select_scans
 from .conflicts import Surroundings
 from .errors import InputError
-from .inventory import read_elsewhere, read_inventory, select_sessions
+from .inventory import read_elsewhere, read_inventory
 from .keys import SessionKey
 from .methods import meets_other_things
-from .options import TransferOptions
 from .plan import Plan, SessionPlan, destination_state, source_states
 from .values import Inventory
 from .xnat import Connection
@@ -58,14 +58,9 @@ def changed_since(
 def _read_source(plan: Plan, sessions: Sequence[SessionPlan], source: Connection) -> Inventory:
     ids = {session.session_id for session in sessions}
     found = read_inventory(source, plan.source.project, known=ids, prearchive=False, settings=False)
-    kinds = plan.transfer_options.scan_types
-    if kinds:
-        # Only these were planned, so only these are compared; what is gone shows as changed.
-        only = TransferOptions(
-            source_project=plan.source.project, destination_project=plan.destination.project, scan_types=kinds
-        )
-        with contextlib.suppress(InputError):
-            found = select_sessions(found, only)
+    # Only the chosen scans were planned, so only these are compared; what is gone shows as changed.
+    with contextlib.suppress(InputError):
+        return select_scans(found, plan.transfer_options)
     return found
 
 

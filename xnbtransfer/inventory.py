@@ -6,10 +6,8 @@ Files cost one request per some dozens of sessions. Labels are text on every way
 from __future__ import annotations
 
 import csv
-import dataclasses
 import datetime
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,6 @@ import pandas as pd
 from ._store import project_path, subject_path
 from .conflicts import study_uids
 from .errors import InputError, NotFoundError, RefusedError
-from .options import TransferOptions
 from .values import (
     ELSEWHERE_COLUMNS,
     FILE_COLUMNS,
@@ -237,84 +234,6 @@ def _resource_frame(files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
         row["files"] += 1
         row["size_bytes"] += size
     return frame([*found.values(), *(row for row in unlisted if row["resource"])], RESOURCE_COLUMNS)
-
-
-def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory:
-    """The part of an inventory that the options choose.
-
-    Raises
-    ------
-    InputError
-        If a named subject or session is not there, or nothing is left.
-    """
-    sessions, scans = inventory.sessions, inventory.scans
-    where = f"{inventory.project} on {inventory.server}"
-    for kind, wanted, there in (
-        ("subject", options.subjects, set(sessions["subject"])),
-        ("session", [label for label in options.sessions if not label.startswith("~")], set(sessions["session"])),
-    ):
-        lacking = [label for label in wanted if label not in there]
-        if lacking:
-            raise InputError(
-                f"There is no {kind} {lacking[0]!r} in {where}.",
-                "Labels are compared exactly, with their zeros; 'xnbtransfer inventory' lists them.",
-            )
-    keep = pd.Series(True, index=sessions.index)
-    if options.subjects:
-        keep &= sessions["subject"].isin(options.subjects)
-    if options.sessions:
-        exact = {label for label in options.sessions if not label.startswith("~")}
-        patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
-        keep &= (
-            sessions["session"]
-            .map(lambda label: label in exact or any(pattern.search(label) for pattern in patterns))
-            .astype(bool)
-        )
-    if options.modalities:
-        keep &= sessions["modality"].isin(options.modalities)
-    if options.date_from:
-        keep &= sessions["date"] >= options.date_from
-    if options.date_to:
-        keep &= (sessions["date"] <= options.date_to) & (sessions["date"] != "")
-    chosen = sessions[keep].reset_index(drop=True)
-    if chosen.empty:
-        raise InputError(
-            f"Of the {len(sessions)} sessions in {where} the selection leaves none.",
-            "Widen the selection; 'xnbtransfer inventory' lists what is there.",
-        )
-    keys = set(zip(chosen["subject"], chosen["session"], strict=True))
-    scans, files, resources = (
-        _where(table, ["subject", "session"], keys.__contains__)
-        for table in (inventory.scans, inventory.files, inventory.resources)
-    )
-    if options.scan_types:
-        scans = scans[scans["type"].isin(options.scan_types)].reset_index(drop=True)
-        if scans.empty:
-            raise InputError(
-                f"The chosen sessions in {where} hold no scan of type {', '.join(options.scan_types)}.",
-                "Scan types are compared exactly; 'xnbtransfer inventory' lists them.",
-            )
-        left = set(scans[["subject", "session", "scan"]].itertuples(index=False, name=None))
-        files, resources = (
-            _where(table, ["subject", "session", "scan"], lambda key: key in left or not key[2])
-            for table in (files, resources)
-        )
-        sums = scans.groupby(["subject", "session"], sort=False)[["files", "size_bytes"]].sum()
-        counts = scans.groupby(["subject", "session"], sort=False).size()
-        chosen = _where(chosen, ["subject", "session"], set(counts.index).__contains__)
-        rows = list(chosen[["subject", "session"]].itertuples(index=False, name=None))
-        chosen = chosen.assign(
-            scans=[int(counts[row]) for row in rows],
-            files=[int(sums["files"][row]) for row in rows],
-            size_bytes=[int(sums["size_bytes"][row]) for row in rows],
-        )
-    return dataclasses.replace(inventory, sessions=chosen, scans=scans, files=files, resources=resources)
-
-
-def _where(table: pd.DataFrame, keys: list[str], wanted: Callable[[tuple], bool]) -> pd.DataFrame:
-    """The rows whose key columns are wanted, numbered anew."""
-    mask = [wanted(key) for key in table[keys].itertuples(index=False, name=None)]
-    return table[pd.Series(mask, index=table.index, dtype=bool)].reset_index(drop=True)
 
 
 def write_inventory(inventory: Inventory, folder: str | Path) -> Path:

@@ -6,9 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .options import Labels, TransferOptions
+from .options import CHOICE, Labels, TransferOptions
 
-CHOICE = ("subjects", "sessions", "modalities", "date_from", "date_to")
 PROOFS = ("all", "listing")
 
 

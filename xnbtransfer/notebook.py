@@ -17,7 +17,7 @@ from .control import STOP
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
 from .html import NEXT, Html, paragraph, record_table
 from .method_options import METHODS, PartOptions
-from .options import TransferOptions
+from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
 from .progress import Lines, follow
 from .record import (
@@ -36,14 +36,12 @@ from .record import (
 from .values import Result
 from .xnat import Connection, connect, connect_sides
 
-_CHOICE = ("subjects", "sessions", "modalities", "scan_types", "date_from", "date_to")
-
 
 class InventoryOptions(PartOptions):
     """Parameters of ``templates/inventory.ipynb``."""
 
     command = "inventory"
-    offered = ("source_server", "source_project", *_CHOICE, "record_root")
+    offered = ("source_server", "source_project", *CHOICE, *OF_SCANS, "record_root")
     destination_project: str = ""
 
 
@@ -51,7 +49,7 @@ class CompareOptions(PartOptions):
     """Parameters of ``templates/compare.ipynb``."""
 
     command = "diff"
-    offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
+    offered = ("source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS)
     offered += ("label_map", "label_rule", "record_root")
 
 
@@ -59,7 +57,7 @@ class ReviewOptions(PartOptions):
     """Parameters of ``templates/review.ipynb``: the checks and the review alone, without a copy."""
 
     command = "review"
-    offered = ("source_server", "source_project", "destination_server", "destination_project", *_CHOICE)
+    offered = ("source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS)
     offered += ("label_map", "label_rule", "review", "policy", "waivers", "identifiers", "record_root", "reason")
 
 

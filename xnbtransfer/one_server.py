@@ -12,9 +12,10 @@ from typing import Any
 
 from ._items import item_path
 from .changes import Change, digest_of
+from .choice import select_sessions
 from .errors import InputError, RefusedError, ServerError
 from .findings import Finding, finding
-from .inventory import read_inventory, select_sessions
+from .inventory import read_inventory
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import check_labels

@@ -25,6 +25,9 @@ _SECRET = re.compile(r"pass(word|wd)?$|secret|token|credential", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+:[^/@\s]*@")
 _IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
+CHOICE = ("subjects", "sessions", "selection", "modalities", "date_from", "date_to")  # which sessions to take
+OF_SCANS = ("scan_types", "qualities")  # and which of their scans
+
 Labels = Annotated[tuple[str, ...], Field(default=())]
 
 
@@ -46,10 +49,12 @@ class TransferOptions(BaseModel):
         "", description="address of the destination XNAT; empty: XNAT_DESTINATION_HOST, then XNAT_HOST"
     )
     destination_project: str = Field(description="project ID to copy to")
-    subjects: Labels = Field((), description="subject labels to take; none: all")
+    subjects: Labels = Field((), description="subject labels to take; none: all; a pattern may be given as ~REGEX")
     sessions: Labels = Field((), description="session labels to take; none: all; a pattern may be given as ~REGEX")
+    selection: str = Field("", description="CSV with subject,session that lists the sessions to take; empty: all")
     modalities: Labels = Field((), description="modalities to take (MR, CT, PT); none: all")
     scan_types: Labels = Field((), description="scan types to take, as XNAT lists them; none: all")
+    qualities: Labels = Field((), description="scan qualities to take (usable, questionable, unusable); none: all")
     date_from: str = Field("", description="earliest session date, YYYY-MM-DD; empty: no limit")
     date_to: str = Field("", description="latest session date, YYYY-MM-DD; empty: no limit")
     label_map: str = Field("", description="CSV with subject,session,to_subject,to_session; empty: labels are kept")
@@ -114,7 +119,7 @@ class TransferOptions(BaseModel):
     reason: str = Field("", description="why this transfer is made; kept in the record and sent to the server")
 
     @field_validator(
-        "subjects", "sessions", "modalities", "scan_types", "on_conflict", "resources", "fields", mode="before"
+        "subjects", "sessions", "modalities", *OF_SCANS, "on_conflict", "resources", "fields", mode="before"
     )
     @classmethod
     def _labels_are_text(cls, value: Any) -> Any:
@@ -133,6 +138,7 @@ class TransferOptions(BaseModel):
     @field_validator(
         "source_project",
         "destination_project",
+        "selection",
         "label_map",
         "label_rule",
         "subject_pattern",
@@ -165,7 +171,7 @@ class TransferOptions(BaseModel):
             raise ValueError("is no address; it begins with https://")
         return value.rstrip("/")
 
-    @field_validator("sessions")
+    @field_validator("subjects", "sessions")
     @classmethod
     def _patterns_compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for label in value:
@@ -223,6 +229,11 @@ class TransferOptions(BaseModel):
         if not re.fullmatch(r"all|listing|sample:[1-9]\d*", value):
             raise ValueError("is not all, listing or sample:N")
         return value
+
+    @property
+    def of_scans(self) -> dict[str, tuple[str, ...]]:
+        """What is chosen of the scans of a session, where that is not all of them: the parameters that say so."""
+        return {name: wanted for name in OF_SCANS if (wanted := getattr(self, name))}
 
     @property
     def sample(self) -> int | None:

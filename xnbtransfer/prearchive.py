@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .changes import Change, ChangePlan, Step, digest_of, make_plan
+from .choice import chooser, not_there
 from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
 from .findings import Finding, finding
 from .keys import SessionKey
@@ -175,21 +176,14 @@ def plan_prearchive(
 
 
 def _choose(found: pd.DataFrame, options: PrearchiveOptions) -> pd.DataFrame:
-    exact = [label for label in options.sessions if not label.startswith("~")]
-    patterns = [re.compile(label[1:]) for label in options.sessions if label.startswith("~")]
-    for kind, wanted in (("subject", options.subjects), ("session", exact)):
-        lacking = [label for label in wanted if label not in set(found[kind])]
-        if lacking:
+    keep = pd.Series(True, index=found.index)
+    for kind, wanted in (("subject", options.subjects), ("session", options.sessions)):
+        if lacking := not_there(wanted, found[kind]):
             raise InputError(
                 f"No {kind} {lacking[0]!r} waits in the prearchive of {options.destination_project}.",
                 "Labels are compared exactly; the review lists what waits there.",
             )
-    keep = pd.Series(True, index=found.index)
-    if options.subjects:
-        keep &= found["subject"].isin(options.subjects)
-    if options.sessions:
-        named = [one in exact or any(pattern.search(one) for pattern in patterns) for one in found["session"]]
-        keep &= pd.Series(named, index=found.index, dtype=bool)
+        keep &= found[kind].map(chooser(wanted)).astype(bool)
     if options.statuses:
         keep &= found["status"].isin([status.upper() for status in options.statuses])
     return found[keep]

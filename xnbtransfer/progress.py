@@ -12,15 +12,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from .choice import select_sessions
 from .conflicts import study_uids
 from .control import Control
 from .decisions import Decisions, read_decisions
 from .html import duration, size
-from .inventory import read_elsewhere, read_inventory, read_others, select_sessions
+from .inventory import read_elsewhere, read_inventory, read_others
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import LabelMap, read_label_map
-from .options import TransferOptions
+from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
 from .transfer import run
 from .values import Event, Inventory, Result
@@ -45,11 +46,10 @@ class Sides(NamedTuple):
 
 def read_selected(connection: Connection, project: str, options: TransferOptions, *, gives: bool = False) -> Inventory:
     """The selected sessions of a project; files are listed for them only. ``gives`` as in ``read_inventory``."""
-    chooses = options.subjects or options.sessions or options.modalities or options.date_from or options.date_to
-    if not chooses:
+    if not any(getattr(options, name) for name in CHOICE):
         return select_sessions(read_inventory(connection, project, gives=gives), options)
     listed = read_inventory(connection, project, files=False, prearchive=False, settings=False)
-    chosen = select_sessions(listed, options.model_copy(update={"scan_types": ()}))
+    chosen = select_sessions(listed, options.model_copy(update=dict.fromkeys(OF_SCANS, ())))
     ids = set(chosen.sessions["session_id"])
     found = read_inventory(connection, project, gives=gives, select=lambda row: row["session_id"] in ids)
     return select_sessions(found, options)
