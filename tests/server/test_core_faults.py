@@ -98,10 +98,37 @@ def test_dice_with_a_seed_fall_the_same_way(faulty):
 
 
 def test_a_fault_nobody_knows_is_refused(faulty):
-    import urllib.error
+    with pytest.raises(ValueError, match="there is no fault 'latncy' .did you mean 'latency'"):
+        faulty.owner.server.faults([{"fault": "latncy"}])
 
-    with pytest.raises(urllib.error.HTTPError):
-        faulty.owner.server.faults([{"fault": "earthquake"}])
+
+@pytest.mark.parametrize(
+    ("rule", "near"),
+    [
+        ({"fault": "503", "propability": 0.5}, "probability"),
+        ({"fault": "503", "Path": "/scans"}, "path"),
+        ({"fault": "latency", "delay": 1}, "delay_s"),
+        ({"fault": "reset-mid-body", "byte": 3}, "bytes"),
+    ],
+)
+def test_a_key_nobody_knows_is_refused_with_the_near_one(faulty, rule, near):
+    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+        faulty.owner.server.faults([rule])
+
+
+def test_what_belongs_to_another_fault_is_refused(faulty):
+    with pytest.raises(ValueError, match="a rule of latency has no 'share'; it may have .*delay_s"):
+        faulty.owner.server.faults([{"fault": "latency", "share": 0.5}])
+
+
+def test_rules_that_were_read_can_be_put_back(faulty):
+    server = faulty.owner.server
+    server.faults([{"fault": "503", "path": "/data/auth", "times": 3}])
+    assert faulty.owner.get("/data/auth").status_code == 503
+    told = requests.get(f"{server.url}/_faults").json()
+    server.faults([])
+    server.faults(told)
+    assert [faulty.owner.get("/data/auth").status_code for _ in range(3)] == [503, 503, 200]
 
 
 def test_a_500_that_does_not_wait_for_the_body(faulty):
@@ -258,7 +285,8 @@ def test_what_is_never_carried_out_is_logged_too(faulty, fault):
 @pytest.mark.parametrize(
     "rules",
     [{}, ["503"], [{"path": "x"}], [{"fault": "503", "path": "("}], [{"fault": "latency", "delay_s": "soon"}],
-     [{"fault": "503", "probability": -1}], [{"fault": "503", "times": "often"}], [{"fault": 503}]],
+     [{"fault": "503", "probability": -1}], [{"fault": "503", "times": "often"}], [{"fault": 503}],
+     [{"fault": "503", "probability": 50}], [{"fault": "renamed-in-zip", "prefix": 3}]],
 )  # fmt: skip
 def test_rules_that_are_none_are_refused_with_a_sentence(faulty, rules):
     answer = requests.post(f"{faulty.owner.server.url}/_faults", json=rules)

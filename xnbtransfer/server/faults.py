@@ -6,8 +6,10 @@ What a rule is: `rules`; what faults do: `faulty_wire`, `faulty_files`.
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from .faulty_files import STORE_FAULTS
@@ -15,6 +17,25 @@ from .faulty_wire import FAULTS, App, Receive, Send
 from .rules import Disconnect, Moment, Rule, during
 
 __all__ = ["FAULTS", "STORE_FAULTS", "Disconnect", "FaultMiddleware", "Faults", "Rule", "read_rules"]
+
+_OF_ALL = ("fault", "method", "path", "item", "times", "left", "after", "probability", "seed", "retry_after_s")
+"""What every rule may say; ``left`` is what `GET /_faults` tells of ``times``."""
+WANTS: dict[str, tuple[str, ...]] = {
+    "latency": ("delay_s",),
+    "bandwidth": ("bytes_per_s",),
+    "reset-mid-body": ("bytes",),
+    "cut-upload": ("bytes",),
+    "truncated-zip": ("bytes",),
+    "rows-left-out": ("row", "share"),
+    "digests-empty": ("row",),
+    "digests-stale": ("row",),
+    "clock-jump": ("jump_s",),
+    "deep-json": ("bytes",),
+    "cut-on-store": ("bytes",),
+    "renamed-in-zip": ("prefix",),
+    "slow-archive": ("delay_s",),
+}
+"""What a fault wants beside that."""
 
 
 class Faults:
@@ -30,9 +51,7 @@ class Faults:
             raise ValueError("rules are a list of objects")
         made = [Rule(rule) for rule in rules]
         for rule in made:
-            if rule.fault not in FAULTS and rule.fault not in STORE_FAULTS:
-                known = ", ".join(sorted([*FAULTS, *STORE_FAULTS]))
-                raise ValueError(f"there is no fault {rule.fault!r}; known are {known}")
+            _known(rule.values)
         self.rules = made
 
     def meeting(self, method: str, path: str, query: str) -> list[Rule]:
@@ -46,6 +65,22 @@ class Faults:
     def moment(self, method: str = "", path: str = "", query: str = "") -> Moment:
         """What `rules.strike` asks while this request, or a turn of a background job, goes on."""
         return Moment([rule for rule in self.rules if rule.fault in STORE_FAULTS], method, path, query)
+
+
+def _known(rule: Mapping[str, Any]) -> None:
+    """Refuse a fault that there is not, and what a rule says that its fault takes no notice of."""
+    fault = rule["fault"]
+    if fault not in FAULTS and fault not in STORE_FAULTS:
+        every = sorted([*FAULTS, *STORE_FAULTS])
+        raise ValueError(f"there is no fault {fault!r}{_near(fault, every)}; known are {', '.join(every)}")
+    takes = [*_OF_ALL, *WANTS.get(fault, ())]
+    for name in rule.keys() - set(takes):
+        raise ValueError(f"a rule of {fault} has no {name!r}{_near(name, takes)}; it may have {', '.join(takes)}")
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(str(word), list(known), 1, 0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 class FaultMiddleware:

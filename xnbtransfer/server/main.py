@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,13 +185,24 @@ class RunningServer:
         return [json.loads(line) for line in lines]
 
     def faults(self, rules: list[dict[str, Any]]) -> None:
-        """Replace the fault rules while it runs."""
+        """Replace the fault rules while it runs.
+
+        Raises
+        ------
+        ValueError
+            With a sentence, if one is none; the old ones stay in force.
+        """
         body = json.dumps(rules).encode()
         request = urllib.request.Request(
             self.url + "/_faults", body, {"Content-Type": "application/json"}, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                answer.read()
+        except urllib.error.HTTPError as refusal:
+            if refusal.code != 400:
+                raise
+            raise ValueError(json.loads(refusal.read())["error"]) from None
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-_NUMBERS = ("after", "bytes", "bytes_per_s", "delay_s", "jump_s", "probability")
+_NUMBERS = ("after", "bytes", "bytes_per_s", "delay_s", "jump_s", "probability", "share")
 
 
 class Disconnect(Exception):
@@ -38,12 +38,16 @@ class Rule:
             found = values.get(name, 0)
             if isinstance(found, bool) or not isinstance(found, int | float) or (found < 0 and name != "jump_s"):
                 raise ValueError(f"{name} of a rule is a number, not {found!r}")
-        self.values = dict(values)
+        for name in ("probability", "share"):
+            if values.get(name, 0) > 1:
+                raise ValueError(f"{name} of a rule is between 0 and 1, not {values[name]!r}")
+        self.values = {name: value for name, value in values.items() if name != "left"}
         self.fault = values["fault"]
-        self.method, self.item, self.left = values.get("method"), values.get("item"), values.get("times")
+        self.method, self.item = values.get("method"), values.get("item")
+        self.left = values.get("left", values.get("times"))
         if self.left is not None and (isinstance(self.left, bool) or not isinstance(self.left, int)):
             raise ValueError(f"times of a rule is a whole number or null, not {self.left!r}")
-        for name in ("method", "item", "path"):
+        for name in ("method", "item", "path", "row", "prefix"):
             if not isinstance(values.get(name, ""), str | None):
                 raise ValueError(f"{name} of a rule is a text, not {values[name]!r}")
         try:
