@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import sys
 import threading
 import zipfile
 from urllib.parse import unquote, urlsplit
 
+import keyring
+import keyring.backend
 import pytest
 import requests
 from hypothesis import given, settings
@@ -97,6 +100,67 @@ def test_the_common_environment_serves_both_sides(standin, monkeypatch):
     monkeypatch.setenv("XNAT_PASS", PASSWORD)
     with connect("destination") as found:
         assert found.user == USER
+
+
+class Ring(keyring.backend.KeyringBackend):
+    """A keyring in memory, in place of that of the desktop."""
+
+    priority = 1
+
+    def __init__(self, held: dict[tuple[str, str], str], broken: bool = False) -> None:
+        self.held, self.broken = held, broken
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.broken:
+            raise keyring.errors.KeyringLocked("locked")
+        return self.held.get((service, username))
+
+    def get_credential(self, service: str, username: str | None):
+        for (place, name), secret in self.held.items():
+            if not self.broken and place == service and username in (None, name):
+                return keyring.credentials.SimpleCredential(name, secret)
+        if self.broken:
+            raise keyring.errors.KeyringLocked("locked")
+        return None
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise AssertionError("nothing is ever stored")
+
+
+@pytest.fixture
+def ring():
+    before = keyring.get_keyring()
+    yield lambda held, **more: keyring.set_keyring(Ring(held, **more))
+    keyring.set_keyring(before)
+
+
+def test_a_keyring_is_asked_after_netrc_and_before_a_prompt(standin, monkeypatch, tmp_path, ring):
+    host = urlsplit(standin.url).netloc
+    ring({(host, "ben"): "another", (standin.url, USER): PASSWORD})
+    with connect(server=standin.url, user=USER, prompt=False) as connection:
+        assert connection.user == USER
+    with connect(server=standin.url, prompt=False) as connection:
+        assert connection.user == USER, "the whole address is nearer than its host"
+    with pytest.raises(LoginError, match="No credentials"):
+        connect(server=standin.url, user="somebody", prompt=False)
+    ring({(host, USER): PASSWORD})
+    with connect(server=standin.url, prompt=False) as connection:
+        assert connection.user == USER
+    path = tmp_path / "netrc"
+    path.write_text(f"machine {host} login {USER} password wrong\n", encoding="utf-8")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    with pytest.raises(LoginError, match="refuses the login"):
+        connect(server=standin.url, prompt=False)
+
+
+def test_a_keyring_that_is_locked_or_not_installed_is_passed_over(standin, monkeypatch, ring):
+    ring({(standin.url, USER): PASSWORD}, broken=True)
+    with pytest.raises(LoginError, match="No credentials"):
+        connect(server=standin.url, prompt=False)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(LoginError, match="No credentials"):
+        connect(server=standin.url, prompt=False)
 
 
 def test_netrc_is_used_last_and_a_password_is_not_mixed_with_another_user(standin, monkeypatch, tmp_path):

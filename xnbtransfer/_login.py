@@ -44,7 +44,7 @@ def address(side: str, server: str) -> str:
 
 
 def credentials(side: str, server: str, user: str, password: str, prompt: bool) -> tuple[str, str]:
-    """User and password: arguments, ``XNAT_<SIDE>_*``, ``XNAT_*``, ``.netrc``, a prompt, in this order.
+    """User and password: arguments, ``XNAT_<SIDE>_*``, ``XNAT_*``, ``.netrc``, a keyring, a prompt, in this order.
 
     A password is only used with the user of the same place, or with a user named without a password.
     """
@@ -57,7 +57,9 @@ def credentials(side: str, server: str, user: str, password: str, prompt: bool) 
             return wanted or name, secret
         wanted = wanted or name
     found = _from_netrc(server)
-    if found and (not wanted or found[0] == wanted):
+    if not found or wanted not in ("", found[0]):
+        found = _from_keyring(server, wanted)
+    if found and wanted in ("", found[0]):
         return found
     if prompt and _somebody_there():
         try:
@@ -70,7 +72,7 @@ def credentials(side: str, server: str, user: str, password: str, prompt: bool) 
     names = " and ".join(f"XNAT_{side.upper()}_{key}" if side else f"XNAT_{key}" for key in ("USER", "PASS"))
     raise LoginError(
         f"No credentials for {server} are given.",
-        f"Set {names} (or XNAT_USER and XNAT_PASS), or add the host to ~/.netrc.",
+        f"Set {names} (or XNAT_USER and XNAT_PASS), or add the host to ~/.netrc or to a keyring.",
     )
 
 
@@ -202,6 +204,22 @@ def _from_netrc(server: str) -> tuple[str, str] | None:
     for name in (parts.netloc, parts.hostname or "", "default"):
         if name in hosts and hosts[name][0] and hosts[name][2]:
             return hosts[name][0], hosts[name][2]
+    return None
+
+
+def _from_keyring(server: str, user: str) -> tuple[str, str] | None:
+    """What the desktop's keyring holds for the address or its host, where the package ``keyring`` is installed."""
+    try:
+        import keyring
+    except ImportError:
+        return None
+    for service in (server, urlsplit(server).netloc):
+        try:
+            found = keyring.get_credential(service, user or None)
+        except Exception:  # noqa: BLE001 - none on this machine, locked, or what its backend raises
+            return None
+        if found and found.username and found.password:
+            return found.username, found.password
     return None
 
 

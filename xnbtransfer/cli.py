@@ -48,7 +48,7 @@ def cli() -> None:
     """Copy DICOM sessions between XNAT projects, prove every file, keep the record.
 
     Credentials come from XNAT_SOURCE_HOST, _USER, _PASS and XNAT_DESTINATION_HOST, _USER, _PASS, from XNAT_HOST, _USER,
-    _PASS, from .netrc, or from a prompt; never from an option.
+    _PASS, from .netrc, from a keyring, or from a prompt; never from an option.
 
     Exit codes: 0 all proved, 1 anything else, 2 bad parameters, 3 differences or failed sessions, 4 something cannot be
     proved, 5 refused, 6 run it again.

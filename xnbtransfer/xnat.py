@@ -74,8 +74,9 @@ def connect(
     """Log in to an XNAT.
 
     Each of server, user and password is the argument, else ``XNAT_<SIDE>_HOST|USER|PASS``, else
-    ``XNAT_HOST|USER|PASS``; user and password else come from ``.netrc`` (``NETRC`` is honoured), else from a
-    prompt if somebody is there. A user name that is an alias token is understood.
+    ``XNAT_HOST|USER|PASS``; user and password else come from ``.netrc`` (``NETRC`` is honoured), else from a keyring
+    (if the package of that name is installed), else from a prompt if somebody is there. A user name that is an alias
+    token is understood.
 
     Parameters
     ----------
