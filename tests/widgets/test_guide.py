@@ -101,6 +101,21 @@ def test_pages_are_built_when_they_are_first_looked_at(road):
     assert list(PAGES) == list(NAMES)
 
 
+def test_a_click_is_not_taken_back_by_a_thread_that_looks_at_the_same_moment(reading_road):
+    guide = Guide(transfer=reading_road.to("review"))
+    box = guide.page.archive
+    with box.hold_trait_notifications():  # the box has it, the model does not yet
+        box.value = True
+        guide.refresh()
+        assert box.value is True
+    assert guide.transfer.option("archive") and box.value is True
+    with guide.transfer.working("review", "reading"):
+        assert box.disabled
+        box.value = False  # it was clicked before it was closed
+    guide.refresh()
+    assert box.value is True and not box.disabled and guide.transfer.option("archive")
+
+
 def test_a_second_page_on_the_same_transfer_shows_the_run_that_goes_on(road):
     road.server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
     transfer = road.to("run", workers=1)

@@ -293,6 +293,35 @@ def test_one_thing_at_a_time(reading_road):
     assert transfer.busy == ""
 
 
+def test_nothing_changes_below_what_is_being_made(reading_road):
+    """A plan that is being made would not have what was changed meanwhile, and be approved without it."""
+    transfer = reading_road.to("labels")
+    told = []
+
+    def change(_) -> None:
+        if transfer.busy == "looking at headers" and not told:
+            told.append(transfer.step)
+            with pytest.raises(RefusedError, match="Still looking at headers"):
+                transfer.set(archive=True)
+            with pytest.raises(RefusedError, match="Still looking at headers"):
+                transfer.relabel({FIRST: {"to_session": "OTHER"}})
+
+    transfer.observe(change, "version")
+    transfer.confirm()
+    assert told == ["review"], "a step is shown together with what is done for it"
+    assert not transfer.option("archive") and not transfer.made.transfer_options.archive and not transfer.labels
+    transfer.set(archive=True)
+    assert transfer.made.transfer_options.archive
+
+
+def test_no_step_is_shown_as_idle_before_its_work_begins(reading_road):
+    transfer = reading_road.to("labels")
+    seen = []
+    transfer.observe(lambda _: seen.append((transfer.step, transfer.busy)), "version")
+    transfer.confirm()
+    assert seen[0] == ("review", "looking at headers")
+
+
 def test_what_is_not_a_parameter_of_the_guide_is_refused(reading_road):
     transfer = reading_road.to("connect")
     with pytest.raises(InputError, match="'password' is not set here"):

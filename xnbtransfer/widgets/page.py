@@ -7,7 +7,7 @@ callback that blocks would hold up the whole notebook.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
@@ -37,6 +37,7 @@ class Page:
         self.back.on_click(lambda _: self.guide.safely(self._go_back))
         self.act.on_click(lambda _: self.guide.work(self.confirm))
         self.footer = ipw.HBox([self.back, self.act], layout=ipw.Layout(justify_content="flex-end", margin="6px 0 0"))
+        self._heard: dict[str, Any] = {}
         self.body = ipw.VBox()
         self.box = ipw.VBox([self.head, self.body, self.told, self.footer])
         self.box.add_class("xnb-card")
@@ -48,6 +49,30 @@ class Page:
 
     def refresh(self) -> None:
         """Show the model as it is now."""
+
+    @property
+    def locked(self) -> bool:
+        """Whether nothing can be changed now: the run has begun, or something is being done."""
+        return self.model.begun or bool(self.model.busy)
+
+    def news(self, name: str, value: Any) -> bool:
+        """Whether the model says something else of ``name`` than when this was asked last.
+
+        Only then is a box set to it: what somebody has just put there is not set back by a thread that looks before
+        the model has heard of it.
+        """
+        if name in self._heard and self._heard[name] == value:
+            return False
+        self._heard[name] = value
+        return True
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a parameter; the box shows the old one again where that was refused."""
+        try:
+            self.model.set(**{name: value})
+        finally:
+            if self.model.option(name) != value:
+                self._heard.pop(name, None)
 
     def confirm(self) -> None:
         """What the button does."""
@@ -83,6 +108,11 @@ def listed(title: str, sentences: list[str]) -> str:
 def button(words: str) -> ipw.Button:
     """A button as wide as its words."""
     return ipw.Button(description=words, layout=ipw.Layout(width="auto", align_self="flex-start"))
+
+
+def labels_of(text: str) -> tuple[str, ...]:
+    """Labels that were typed with commas between them."""
+    return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
 def image(picture: pictures.Picture | None) -> str:

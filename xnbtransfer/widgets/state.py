@@ -91,8 +91,7 @@ class Steps(traitlets.HasTraits):
             if name not in self._confirmed:
                 self._confirmed.append(name)
             self.step = after(name)
-        self._changed()
-        self.prepare(self.step)
+        self.prepare(self.step)  # says with the new step that it is at work, so that nobody changes anything in between
 
     def withdraw(self, name: str) -> None:
         """Take back the confirmation of a step and of all that follow.
@@ -100,8 +99,10 @@ class Steps(traitlets.HasTraits):
         Raises
         ------
         RefusedError
-            If the run has begun.
+            If the run has begun, or something is being done right now: what it makes would not know of the change.
         """
+        if self.busy:
+            raise RefusedError(f"Still {self.busy}.", "Wait until that has ended, then change it.")
         if self.begun and NAMES.index(name) <= NAMES.index("run"):
             raise RefusedError(
                 "The run of the approved plan has begun, so nothing before it can be changed.",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import html
 from .forms import Login
-from .page import WIDE, Page, button, details
+from .page import WIDE, Page, button, details, labels_of
 from .selection import SIDES
 from .table import SessionTable
 
@@ -90,7 +90,7 @@ class ChoosePage(Page):
             box.observe(lambda change, side=side: self._project(side, change["new"]), "value")
             self.project[side] = box
         self.types = ipw.SelectMultiple(description="Scan types (none: all)", style=WIDE, rows=4)
-        self.types.observe(lambda change: self.guide.safely(self.model.set, scan_types=tuple(change["new"])), "value")
+        self.types.observe(lambda change: self.guide.safely(self.set, "scan_types", tuple(change["new"])), "value")
         self.resources = ipw.Text(
             description="Results to carry, too (labels by comma, * for all; empty: none)",
             placeholder="better run the pipeline again there",
@@ -108,11 +108,18 @@ class ChoosePage(Page):
         return [projects, self.other, self.place, self.details, ipw.HBox([self.types, self.resources])]
 
     def _resources(self, text: str) -> None:
-        self.model.set(resources=tuple(one.strip() for one in text.split(",") if one.strip()))
+        self.set("resources", labels_of(text))
 
     def _project(self, side: str, project: str) -> None:
         if project != self.model.chosen_projects[side]:
-            self.guide.work(self.model.choose_project, side, project)
+            self.guide.work(self._choose, side, project)
+
+    def _choose(self, side: str, project: str) -> None:
+        try:
+            self.model.choose_project(side, project)
+        finally:
+            if self.model.chosen_projects[side] != project:
+                self._heard.pop(side, None)
 
     def refresh(self) -> None:
         for side, box in self.project.items():
@@ -120,11 +127,12 @@ class ChoosePage(Page):
             chosen = self.model.chosen_projects[side]
             if chosen and chosen not in self.model.projects[side]:
                 names.append((chosen, chosen))
-            if list(box.options) != names:
-                box.options = names
-            if box.value != chosen:
-                box.value = chosen
-            box.disabled = self.model.begun
+            if self.news(side, (chosen, names)):
+                if list(box.options) != names:
+                    box.options = names
+                if box.value != chosen:
+                    box.value = chosen
+            box.disabled = self.locked
         listing = self.model.listing
         if listing is not self._of:
             self._of = listing
@@ -135,26 +143,32 @@ class ChoosePage(Page):
             self.types.options = types
         for one in (self.types, self.resources):
             one.layout.display = None if listing is not None else "none"
-            one.disabled = self.model.begun
-        carried = ", ".join(self.model.option("resources"))
-        if [one.strip() for one in self.resources.value.split(",") if one.strip()] != list(
-            self.model.option("resources")
-        ):
-            self.resources.value = carried
+            one.disabled = self.locked
+        carried = self.model.option("resources")
+        if self.news("resources", carried) and labels_of(self.resources.value) != carried:
+            self.resources.value = ", ".join(carried)
         told = "".join(f"<p>{html._escape(one)}</p>" for one in self.model.other_ways())
         if self.other.value != told:
             self.other.value = told
         if self.table is not None:
-            self.table.locked = self.model.begun
-            if self.table.selected != [tuple(key) for key in self.model.selected]:
-                self.table.selected = self.model.selected
+            self.table.locked = self.locked
+            keys = [tuple(key) for key in self.model.selected]
+            if self.news("selected", keys) and self.table.selected != keys:
+                self.table.selected = keys
 
     def _table(self, listing: Any) -> SessionTable:
         label = f"Sessions of {listing.project}"
         table = SessionTable(listing.sessions, columns=self.columns, selected=self.model.selected, label=label)
-        table.on_select(lambda keys: self.guide.safely(self.model.select, keys))
+        table.on_select(lambda keys: self.guide.safely(self._select, keys))
         table.on_current(self._details)
         return table
+
+    def _select(self, keys: list[tuple]) -> None:
+        try:
+            self.model.select(keys)
+        finally:
+            if self.table.selected != [tuple(key) for key in self.model.selected]:
+                self._heard.pop("selected", None)
 
     def _details(self, key: tuple | None) -> None:
         if key is None:
@@ -197,7 +211,7 @@ class ComparePage(Page):
 
     def _existing(self, value: str) -> None:
         if value != self.model.option("existing"):
-            self.model.set(existing=value)
+            self.set("existing", value)
 
     def _ask_label(self) -> None:
         self.label.layout.display = None if self.decision.value == "rename" else "none"
@@ -207,9 +221,10 @@ class ComparePage(Page):
         self.model.decide(self.table.current, self.decision.value, label)
 
     def refresh(self) -> None:
-        if self.existing.value != self.model.option("existing"):
-            self.existing.value = self.model.option("existing")
-        self.existing.disabled = self.again.disabled = self.decide.disabled = self.model.begun
+        existing = self.model.option("existing")
+        if self.news("existing", existing) and self.existing.value != existing:
+            self.existing.value = existing
+        self.existing.disabled = self.again.disabled = self.decide.disabled = self.locked
         differences = self.model.differences
         if differences is self._of:
             return

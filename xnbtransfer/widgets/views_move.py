@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from .. import change_tables, html
-from .page import WIDE, Page, button, listed
+from .page import WIDE, Page, button, labels_of, listed
 from .story import deletion
 
 
@@ -54,7 +54,7 @@ class MovePage(Page):
         self.model.plan_deletion(
             limit=self.limit.value,
             cooling_off_days=self.days.value,
-            abandon=tuple(one.strip() for one in self.abandon.value.split(",") if one.strip()),
+            abandon=labels_of(self.abandon.value),
             backup=self.backup.value.strip(),
             empty_subjects=self.subjects.value,
         )

@@ -81,7 +81,7 @@ class LabelsPage(Page):
 
     def refresh(self) -> None:
         for one in (self.use, self.read, self.keep):
-            one.disabled = self.model.begun
+            one.disabled = self.locked
         if self.model.differences is None:
             return
         state = (id(self.model.differences), tuple(sorted(self.model.labels.items())))
@@ -120,7 +120,7 @@ class LabelsPage(Page):
                 self.table.edits = new
         finally:
             self._mine = False
-        self.table.locked = self.model.begun
+        self.table.locked = self.locked
         self.table.note(self.model.label_notes())
 
     def _edited(self, edits: Mapping[tuple, Mapping[str, str]]) -> None:
@@ -159,19 +159,16 @@ class ReviewPage(Page):
     def _change(self, name: str, value: Any) -> None:
         if value != self.model.option(name):
             do = self.guide.work if name in DEPTH else self.guide.safely
-            do(self._set, name, value)
-
-    def _set(self, name: str, value: Any) -> None:
-        self.model.set(**{name: value})
+            do(self.set, name, value)
 
     def refresh(self) -> None:
         for name in FORM:
             box, value = getattr(self, name), self.model.option(name)
-            if box.value != value:
+            if self.news(name, value) and box.value != value:
                 if name == "proof" and value not in [one for _, one in PROOF]:
                     box.options = [*PROOF, (value, value)]
                 box.value = value
-            box.disabled = self.model.begun
+            box.disabled = self.locked
         made = self.model.made
         if made is not self._of:
             self._of = made
