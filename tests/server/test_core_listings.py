@@ -97,6 +97,40 @@ def test_keys_of_subjects(seen):
     assert rows[0]["insert_date"]
 
 
+PERSON = "xnat:subjectData/demographics[@xsi:type=xnat:demographicData]"
+
+
+def test_columns_of_subjects_by_path(study):
+    arm = "xnat:subjectData/fields/field[name=arm]/field"
+    given = {f"{PERSON}/gender": "female", arm: "B", "weight": "70"}
+    made = study.owner.put(f"{study.path}/subjects/S01", params=given)
+    assert made.status_code == 200
+    rows = study.owner.rows(f"{study.path}/subjects", columns=f"label,{PERSON}/gender,{arm},weight,nonsense")
+    assert keys(rows) == {"ID", "label", "gender", arm.lower(), "weight", "URI"}
+    row = next(row for row in rows if row["label"] == "S01")
+    assert (row["gender"], row[arm.lower()], row["weight"]) == ("female", "B", "70")
+    for name, value in (("gender", "female"), (f"{PERSON}/gender", "fem*"), (arm, "B"), ("weight", "70")):
+        found = study.owner.rows(f"{study.path}/subjects", **{"columns": "label", name: value})
+        assert [row["label"] for row in found] == ["S01"], name
+
+
+def test_subjects_of_named_projects(study):
+    found = study.owner.rows("/data/subjects", project=study.name)
+    assert found
+    assert {row["project"] for row in found} == {study.name}
+    assert not study.owner.rows("/data/subjects", project="NOBODY_HAS_THIS")
+
+
+def test_columns_of_scans_by_path(study):
+    path = f"{study.path}/experiments/S01_MR1/scans"
+    asked = {"xsiType": "xnat:mrScanData", "xnat:mrScanData/parameters/tr": "2000.0"}
+    assert study.owner.put(f"{path}/1", params=asked).status_code == 200
+    rows = study.owner.rows(path, columns="type,xnat:mrScanData/quality,xnat:mrScanData/parameters/tr")
+    expected = {"xnat_imagescandata_id", "ID", "type", "quality", "xnat:mrscandata/parameters/tr", "URI"}
+    assert keys(rows) == expected
+    assert {row["ID"]: row["xnat:mrscandata/parameters/tr"] for row in rows}["1"] == "2000.0"
+
+
 def test_keys_of_scans(seen):
     path = f"/data/experiments/{seen.ids['S01_MR1']}/scans"
     expected = {"xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description", "URI"}

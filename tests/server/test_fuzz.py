@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -223,7 +224,20 @@ def send(server, people, addresses, asked) -> None:
         text = answer.content[:200_000].decode("latin-1")
         assert "Traceback (most recent call last)" not in text
         assert 100 <= answer.status_code < 600
+        if answer.ok and method == "GET" and not asked["range"]:
+            readable(answer)
         assert not re.search(r"sqlite3\.|site-packages|\.py\b.*line \d+", text), text[:500]
+
+
+def readable(answer: requests.Response) -> None:
+    """What says that it is XML or JSON can be read as such; files of people may be anything."""
+    kind = answer.headers.get("Content-Type", "")
+    if "attachment" in answer.headers.get("Content-Disposition", "") or not answer.content:
+        return
+    if "xml" in kind and not answer.url.endswith("/download"):
+        ElementTree.fromstring(answer.content)
+    if "json" in kind:
+        answer.json()
 
 
 def consistent(server) -> list[str]:

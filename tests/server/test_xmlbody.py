@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnbtransfer.server import answers, fields, xmlbody
+from xnbtransfer.server import answers, fields, listings, xmlbody
 
 NAMES = 'xmlns:xnat="http://nrg.wustl.edu/xnat" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 XML = {"Content-Type": "text/xml"}
@@ -173,6 +173,25 @@ def test_dates_may_be_american_and_null_deletes(study):
     assert "note" not in shown(study.owner, path)
 
 
+@pytest.mark.parametrize("name", ["fields/field[name", "a b", "<b>", "1st", "a//b", "x\0y"])
+def test_what_can_be_no_field_is_left_out_without_a_word(study, name):
+    path = f"{study.path}/experiments/S01_MR1"
+    assert study.owner.put(path, params={name: "myvar]/field=hello", "note": "kept"}).status_code == 200
+    document = study.owner.get(path, params={"format": "xml"}).content
+    assert ElementTree.fromstring(document).findtext("{http://nrg.wustl.edu/xnat}note") == "kept"
+    assert b"myvar" not in document
+
+
+def test_xml_holds_what_lies_deep_and_no_character_that_it_cannot(study):
+    path = f"{study.path}/experiments/S01_MR1"
+    fields = {"xnat:mrSessionData/a/b/c": "deep", "note": "a\x01b", "fields/field[name=n\nl]/field": "v"}
+    assert study.owner.put(path, params=fields).status_code == 200
+    found = ElementTree.fromstring(study.owner.get(path, params={"format": "xml"}).content)
+    names = {"xnat": "http://nrg.wustl.edu/xnat"}
+    assert found.findtext("xnat:a/xnat:b/xnat:c", namespaces=names) == "deep"
+    assert found.findtext("xnat:note", namespaces=names) == "ab"
+
+
 def test_locking_and_quarantine(study, person):
     path = f"{study.path}/subjects/S01/experiments/S01_MR1"
     assert person("member").put(path, params={"_lock": "true"}).status_code == 403
@@ -202,7 +221,7 @@ def test_an_item_comes_back_from_its_xml(attributes, plain, custom):
     assert found.xsi_type == "xnat:mrSessionData"
 
 
-@pytest.mark.parametrize("module", [answers, fields, xmlbody])
+@pytest.mark.parametrize("module", [answers, fields, listings, xmlbody])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
 

@@ -25,6 +25,9 @@ NAMESPACES = (
 )
 
 
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
 class Refusal(Exception):
     """An answer other than success: a status and the sentence that XNAT puts into its status page."""
 
@@ -46,6 +49,11 @@ def status_page(status: int, message: str = "", headers: Mapping[str, str] | Non
 
 def text(body: object = "", status: int = 200) -> Response:
     return Response(str(body), status, media_type="text/plain")
+
+
+def as_xml(document: str, headers: Mapping[str, str] | None = None, media_type: str = "text/xml") -> Response:
+    """A document without the characters that XML cannot hold."""
+    return Response(_NO_XML.sub("", document), headers=dict(headers or {}), media_type=media_type)
 
 
 def as_json(body: object, status: int = 200) -> Response:
@@ -104,7 +112,7 @@ def table(
         head = "".join(f"<column>{escape(name)}</column>" for name in names)
         body = "".join("<row>" + "".join(f"<cell>{escape(c)}</cell>" for c in line) + "</row>" for line in lines)
         xml = f'<ResultSet totalRecords="{len(lines)}"><results><columns>{head}</columns><rows>{body}</rows></results>'
-        return Response(f"{xml}</ResultSet>", media_type="text/xml")
+        return as_xml(f"{xml}</ResultSet>")
     found: dict[str, Any] = {"Columns": list(properties)} if properties else {}
     found |= extra or {}
     found["Result"] = [dict(zip(names, line, strict=True)) for line in lines]
@@ -127,7 +135,7 @@ def item(
     lists = {name: list(rows) for name, rows in (children or {}).items()}
     person: dict[str, Any] = {}
     for name, value in fields.items():
-        custom = re.fullmatch(r"(\w+/\w+)\[name=(.*)\]/(\w+)", name)
+        custom = re.fullmatch(r"(\w+/\w+)\[name=(.*)\]/(\w+)", name, re.DOTALL)
         if value in (None, ""):
             continue
         if custom:
@@ -149,7 +157,7 @@ def item(
 def item_answer(request: Request, found: dict[str, Any]) -> Response:
     """One item as JSON, or as XML for ``format=xml``."""
     if request.query_params.get("format", "json").lower() == "xml":
-        return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{item_xml(found)}', media_type="text/xml")
+        return as_xml(f'<?xml version="1.0" encoding="UTF-8"?>\n{item_xml(found)}')
     return as_json({"items": [found]})
 
 
@@ -173,18 +181,22 @@ def item_xml(found: dict[str, Any], element: str = "") -> str:
     head = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
     head += f" {NAMESPACES}" if outermost else f' xsi:type="{kind}"'
     body = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in plain.items() if k not in attributes)
-    nested: dict[str, dict[str, str]] = {}
-    for name in (name for name in fields if "/" in name):
-        outer, _, inner = name.partition("/")
-        nested.setdefault(outer, {})[inner] = fields[name]
-    for outer, below in nested.items():
-        inside = "".join(f"<xnat:{k}>{escape(v)}</xnat:{k}>" for k, v in below.items() if "/" not in k)
-        body += f"<xnat:{outer}>{inside}</xnat:{outer}>"
+    body += _nested({name: value for name, value in fields.items() if "/" in name})
     for child in found["children"]:
         wrapper, _, single = child["field"].partition("/")
         inside = "".join(item_xml(row, f"xnat:{single or wrapper}") for row in child["items"])
         body += f"<xnat:{wrapper}>{inside}</xnat:{wrapper}>" if single else inside
     return f"<{element}{head}>{body}</{element}>"
+
+
+def _nested(fields: Mapping[str, str]) -> str:
+    """Elements within elements for fields by their paths: ``scanner/model`` is a ``model`` in a ``scanner``."""
+    plain = "".join(f"<xnat:{name}>{escape(v)}</xnat:{name}>" for name, v in fields.items() if "/" not in name)
+    below: dict[str, dict[str, str]] = {}
+    for name in (name for name in fields if "/" in name):
+        outer, _, inner = name.partition("/")
+        below.setdefault(outer, {})[inner] = fields[name]
+    return plain + "".join(f"<xnat:{outer}>{_nested(inner)}</xnat:{outer}>" for outer, inner in below.items())
 
 
 def root_element(xsi_type: str) -> str:
@@ -218,4 +230,4 @@ def catalog(label: str, key: str, files: Iterable[Mapping[str, Any]]) -> Respons
         lines.append(f'\t<cat:entry {shown} xsi:type="{kind}"/>')
     body = "\n".join(["<cat:entries>", *lines, "</cat:entries>"])
     head = f"<{root} ID={quoteattr(key)} name={quoteattr(label)} {NAMESPACES}>"
-    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{head}\n{body}\n</{root}>', media_type="text/xml")
+    return as_xml(f'<?xml version="1.0" encoding="UTF-8"?>\n{head}\n{body}\n</{root}>')

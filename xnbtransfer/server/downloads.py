@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from . import find, zips
+from . import answers, find, zips
 from .answers import NAMESPACES, Refusal, as_json, json_body
 from .state import State, now, safe
 
@@ -135,7 +135,7 @@ def as_xml(request: Request) -> Response:
     lines = [f"<cat:entry name={quoteattr(one['name'])} URI={quoteattr(one['uri'])}/>" for one in entries]
     body = f"<cat:Catalog ID={quoteattr(key)} {NAMESPACES}><cat:entries>{''.join(lines)}</cat:entries></cat:Catalog>"
     headers = {"Content-Disposition": f'attachment; filename="{key}.xml"'}
-    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{body}', media_type="application/xml", headers=headers)
+    return answers.as_xml(f'<?xml version="1.0" encoding="UTF-8"?>\n{body}', headers, "application/xml")
 
 
 def as_zip(request: Request) -> Response:

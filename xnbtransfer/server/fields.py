@@ -18,6 +18,8 @@ _CONTROL = {
     "_obsolete", "allowdatadeletion", "xnat_csrf", "primary", "overwrite", "accept-not-found", "columns",
     "moveassessors",
 }  # fmt: skip
+_PATH = re.compile(r"[A-Za-z_][\w.-]*(/[A-Za-z_][\w.-]*)*|\w+/\w+\[name=[^\]]+\]/\w+", re.ASCII)
+"""What can be the path of a field; anything else is no field of XNAT's, and left out without a word as such are."""
 _IDENTITY = {"id": "id", "project": "project", "label": "label", "xsitype": "xsi_type"}
 _NOT_OURS = {"xsi_type", "user", "subject"}
 DEMOGRAPHICS = {
@@ -75,7 +77,7 @@ def read(request: Request, body: bytes, types: set[str] | None = None) -> Given:
         if identity:
             setattr(found, identity, value)
             found.relabel = value if name == "label" else found.relabel
-        elif key and key.lower() not in _NOT_OURS:
+        elif _PATH.fullmatch(key) and key.lower() not in _NOT_OURS:
             found.values[key] = value
     for one in (found, *found.scans):
         one.values = {name: _checked(name, value) for name, value in one.values.items()}

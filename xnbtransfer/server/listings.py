@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from . import find
 from .answers import Refusal, table
+from .fields import DEMOGRAPHICS
 from .state import State
 
 _SESSION_LEVEL = {
@@ -59,6 +60,7 @@ _FILE_FIELDS = {
 }  # fmt: skip
 _SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "group", "src", "dob", "yob", "age", "gender",
             "handedness", "URI")  # fmt: skip
+_SUBJECT_PATH = re.compile(r"xnat:subjectdata/(?:demographics(?:\[[^\]]*\])?/)?(.+)", re.IGNORECASE)
 _SESSION_ROOT = re.compile(r"xnat:(\w+sessiondata|experimentdata|subjectassessordata)")
 _BELOW = re.compile(r"xnat:(\w+(session|scan)data|experimentdata)/")
 _CONTROL = {"columns", "format", "xsitype", "sortby", "sortorder", "limit", "offset", "xnat_csrf", "recent"}
@@ -376,22 +378,41 @@ def subjects(request: Request) -> Response:
             }
         )
     for name, pattern in request.query_params.items():
-        key = {"id": "ID", "label": "label", "gender": "gender", "group": "group"}.get(name.lower())
-        if key and pattern:
-            found = [row for row in found if matches(pattern, str(row.get(key, "")))]
+        key, where = _subject_column(name)
+        if key and pattern and name.lower() not in _CONTROL:
+            found = [row for row in found if matches(pattern, str(row.get(where, "")))]
     asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
     names = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
     below = [column for column in asked if _BELOW.match(column.lower())]
     if asked:
-        own = [column for column in asked if column not in below]
-        names = ["ID", *(re.sub("^xnat:subjectdata/", "", column, flags=re.IGNORECASE) for column in own), "URI"]
-    known = {name.lower(): name for name in (*_SUBJECT, *(name for row in found for name in row))}
-    names = list(dict.fromkeys(known[name.lower()] for name in names if name.lower() in known))
-    rows = [{name: row.get(name, "") for name in names} for row in found]
+        own = [_subject_column(column) for column in asked if column not in below]
+        pairs = dict([("ID", "ID"), *(pair for pair in own if pair[0]), ("URI", "URI")])
+    else:
+        pairs = {name: name for name in names}
+    names = list(pairs)
+    rows = [{name: row.get(where, "") for name, where in pairs.items()} for row in found]
     if below:
         rows = _join_sessions(request, project, rows, below)
         names += [column.lower() for column in below]
     return _paged(request, rows, names)
+
+
+def _subject_column(column: str) -> tuple[str, str]:
+    """The key of a column of subjects and the field that it shows; the shortcut where there is one, else the path.
+
+    >>> _subject_column("GENDER"), _subject_column("xnat:subjectData/fields/field[name=arm]/field")
+    (('gender', 'gender'), ('xnat:subjectdata/fields/field[name=arm]/field', 'fields/field[name=arm]/field'))
+    >>> _subject_column("xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/gender")
+    ('gender', 'gender')
+    >>> _subject_column("nonsense")
+    ('', '')
+    """
+    short = {name.lower(): name for name in (*_SUBJECT, *DEMOGRAPHICS)}
+    path = _SUBJECT_PATH.fullmatch(column)
+    field = path[1] if path else column
+    if field.lower() in short:
+        return short[field.lower()], short[field.lower()]
+    return (column.lower(), field) if path else ("", "")
 
 
 def _join_sessions(request: Request, project: str | None, rows, below: list[str]) -> list[dict[str, Any]]:
@@ -436,10 +457,14 @@ def scans(request: Request) -> Response:
             every = {name.lower(): (name, value) for name, value in (one | extra).items()}
             names = ["xnat_imagescandata_id", "ID", *asked, "URI"]
             one = {}
+            fields = {name.lower(): value for name, value in json.loads(row["fields"] or "{}").items()}
             for name in names:
-                known = every.get(name.rpartition("/")[2].lower())
+                path = _SCAN.fullmatch(name.lower())
+                known = every.get((path[2] or path[4]) if path else name.lower())
                 if known:
                     one[known[0]] = known[1]
+                elif path:
+                    one[name.lower()] = fields.get(path[2] or path[4], "")
         if kind and kind != "xnat:imageScanData":
             one[f"{kind.lower()}/xnat_imagescandata_id"] = row["pk"]
         found.append(one)

@@ -139,7 +139,7 @@ def read_session(request: Request) -> Response:
         if not row.built:
             raise Refusal(404, "The named session exists, but its XNAT session document is not available. The session "
                                "is likely invalid or incomplete.")
-        return Response(_document(waiting, row), media_type="text/xml")
+        return answers.as_xml(_document(waiting, row))
     _, found = _find(request)
     return _table(request, [found.listing()] if found else [], _COLUMNS)
 
