@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .history import read_history
+from .journal import read_journal
 from .keys import SessionKey
 from .methods import Work
 from .plan_file import Plan, SessionPlan
@@ -46,7 +48,11 @@ def add_finished(
     finished = plan.model_copy(update={"sessions": tuple(done)})
     earlier = verify(finished, journal, destination, proof="listing", beside=False)
     open_points = earlier.sessions["not_proved"].any() or earlier.sessions["different"].any()
-    if open_points and plan.transfer_options.proof == "all":
+    proved = (Verdict.EQUAL, Verdict.EXPLAINED)
+    history = read_history(read_journal(journal))
+    before = sum(row["verdict"] in proved for one in done for row in history[one.key].rows)
+    less = earlier.counts[Verdict.EQUAL] + earlier.counts[Verdict.EXPLAINED] < before
+    if less or (open_points and plan.transfer_options.proof == "all"):
         earlier = verify(finished, journal, destination, source, beside=False)
     for row in earlier.sessions.to_dict("records"):
         ended.outcomes[SessionKey(row["subject"], row["session"])] = row

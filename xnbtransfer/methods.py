@@ -21,7 +21,7 @@ from .errors import NotFoundError, RefusedError, ServerError, TransientError, Xn
 from .history import SessionHistory
 from .plan import Plan, ScanPlan, SessionPlan
 from .streams import Seen, Spool
-from .verify import same_study
+from .verify import ARCHIVED, same_study
 from .xnat import Connection
 
 _TRIES = 4
@@ -259,7 +259,7 @@ class ImportDoor:
                     return listed
             except (TransientError, ServerError) as error:
                 problem = error
-            found = self.archived_id(session) if problem is None else self._settled(work)
+            found = self.archived_id(session) if problem is None else self._settled(session, work.uri)
             if found:
                 return self.destination.files([found])
             if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
@@ -267,16 +267,25 @@ class ImportDoor:
             time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
         raise problem or ServerError(f"{session.to} was archived, but the destination does not list it.")
 
-    def _settled(self, work: Work) -> str:
+    def _settled(self, session: SessionPlan, uri: str) -> str:
         """The accession of the archived session once its prearchive row has gone, else ""."""
         until = time.time() + _ARCHIVE_WAIT_S
         while True:
-            row = self.destination.prearchive_row(work.uri)
+            row = self.destination.prearchive_row(uri)
             if row is None:
-                return self.archived_id(work.session)
+                return self.archived_id(session)
             if row["status"] not in ("ARCHIVING", "QUEUED_ARCHIVING", "_ARCHIVING") or time.time() > until:
                 return ""
             time.sleep(0.5)
+
+    def archived_before(self, work: Work) -> str:
+        """The accession of a session that an earlier run has archived, or asked to be archived; else "".
+
+        What waits in the prearchive still was not archived, whatever else the archive holds of its study.
+        """
+        if work.past.state == ARCHIVED:
+            return self.archived_id(work.session)
+        return self._settled(work.session, work.uri or work.past.uri) if work.past.archiving else ""
 
     def archived_id(self, session: SessionPlan) -> str:
         """The accession of the session in the archive of the destination, or ""."""

@@ -10,7 +10,7 @@ from .methods import ImportDoor, Work, name_of
 from .plan import Plan
 from .streams import Seen, see, whole
 from .values import Verdict
-from .verify import expected_changes, judge, not_proved, read_back
+from .verify import expected_changes, judge, misplaced, not_proved, read_back
 from .xnat import Connection
 
 Rows = tuple[list[dict], list[dict]]
@@ -98,14 +98,26 @@ class Proof:
         names = {(one.scan, one.resource, one.path): one.name for one in sent if one.name}
         for row in rows:
             name = names.get((row["scan"], row["resource"], row["path"]))
-            found = by_md5.get(row.get("destination_md5")) or by_name.get(name)
+            found = by_name.get(name)
+            if found is None or found["md5"] != row.get("destination_md5"):
+                found = by_md5.get(row.get("destination_md5")) or found
             if found is not None:
+                if row.get("destination_md5") not in (None, "", found["md5"]):
+                    self._read_again(work, row, found, sent)
                 row |= {"destination_scan": found["scan"], "destination_path": found["path"]}
                 row |= {"destination_md5": found["md5"], "destination_size_bytes": found["size_bytes"]}
             if name and found is None:
                 row |= {"verdict": Verdict.DIFFERENT, "because": "the archive does not list it"}
             elif row["verdict"] == Verdict.NOT_PROVED and row["source_md5"] == found["md5"]:
                 row |= {"verdict": Verdict.EQUAL, "because": "its listed MD5 is that of the source"}
+        placed = {(one.scan, one.resource, one.path): one for one in sent}
+        where = {
+            at: (placed[row["scan"], row["resource"], row["path"]], row["destination_scan"])
+            for at, row in enumerate(rows)
+            if row.get("destination_scan")
+        }
+        for at, because in misplaced(where).items():
+            rows[at] |= {"verdict": Verdict.DIFFERENT, "because": because}
         ours = {(row.get("destination_scan"), row.get("destination_path")) for row in rows}
         scans = {scan for scan, _ in ours}
         extra = [
@@ -118,3 +130,15 @@ class Proof:
             if row["scan"] in scans and (row["scan"], row["path"]) not in ours
         ]
         return rows, extra
+
+    def _read_again(self, work: Work, row: dict, found: dict, sent: list[Seen]) -> None:
+        """A file of a sample whose bytes in the archive are not those that were read back in the prearchive."""
+        session_id, place = self.door.archived_id(work.session), (found["scan"], found["resource"], found["path"])
+        with self.destination.open_scan_file(session_id, *place) as chunks, whole(chunks) as view:
+            there = see(view, scan=place[0], resource=place[1], path=place[2], key=self.key)
+        one = next(
+            one for one in sent if (one.scan, one.resource, one.path) == (row["scan"], row["resource"], row["path"])
+        )
+        expected = expected_changes(self.plan, work.session, archived=True)
+        rows, _ = judge(work.session, [one], [there], expected, key=self.key, where="the archive")
+        row |= rows[0]

@@ -426,7 +426,7 @@ class _Run:
 
     def _holds(self, work: Work, records: list[dict]) -> bool:
         """Whether the destination still holds all files of a scan that the journal says was sent."""
-        if work.past.archiving and self.door.archived_id(work.session):
+        if self.door.archived_before(work):
             return True
         if self.options.method == "receiver":
             return bool(work.uri)  # a receiver names files anew: what is missing in its row is seen by the proof
@@ -462,7 +462,7 @@ class _Run:
             work.state = "failed"
             self._proved(work, "failed")
             return
-        archived_id = self.door.archived_id(session) if work.past.archiving or work.past.state == ARCHIVED else ""
+        archived_id = self.door.archived_before(work)
         listed = self.destination.files([archived_id]) if archived_id else []
         if not archived_id:
             work.rows, work.extra = self.proof.in_prearchive(work, sent)

@@ -255,7 +255,9 @@ class Result:
         from .errors import ExitCode
 
         counts = self.counts
-        failed = bool((self.sessions["state"] == "failed").any())
+        states = self.sessions["state"]
+        # what waits with files that nobody sent is not what was to be archived
+        failed = bool((states == "failed").any() or (states.eq("in prearchive") & self.sessions["extra"].gt(0)).any())
         if self.transient:
             return ExitCode.TRANSIENT
         if self.findings is not None and bool((self.findings["severity"] == "blocking").any()):

@@ -7,12 +7,13 @@ whose value changed explained by the destination's own script.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import functools
 import secrets
 import time
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import dicom
@@ -241,7 +242,42 @@ def judge(
             row |= _there(other)
             row |= _compare(one, other, expected, key)
         rows.append(row)
+    twins = {one.content.sop_instance_uid for at, one in enumerate(there) if at not in taken and one.content}
+    for at, right in partner.items():
+        if there[right].content.sop_instance_uid in twins:
+            rows[at] |= {
+                "verdict": Verdict.DIFFERENT,
+                "because": f"its instance is in {where} of the destination twice",
+            }
+    for at, because in misplaced({at: (sent[at], there[right].scan) for at, right in partner.items()}).items():
+        rows[at] |= {"verdict": Verdict.DIFFERENT, "because": because}
     return rows, _extra(session, there, taken)
+
+
+def misplaced(found: Mapping[Hashable, tuple[Seen, str]]) -> dict[Hashable, str]:
+    """Which files lie in a scan of the destination where they do not belong, each with a sentence.
+
+    ``found`` maps anything to a file of the source and the scan that its partner is in. The destination may number
+    scans anew, and joins those of one series; but it keeps a series together and two series apart.
+    """
+    scans_of: dict[tuple[str, str], collections.Counter[str]] = {}
+    series_in: dict[str, set[str]] = {}
+    for one, there in found.values():
+        if one.content is not None and there:
+            series = one.content.series_instance_uid
+            scans_of.setdefault((one.scan, series), collections.Counter())[there] += 1
+            series_in.setdefault(there, set()).add(series)
+    wrong = {}
+    for name, (one, there) in found.items():
+        if one.content is None or not there:
+            continue
+        scans = scans_of[one.scan, one.content.series_instance_uid]
+        home = one.scan if one.scan in scans else scans.most_common(1)[0][0]
+        if there != home:
+            wrong[name] = f"it is in scan {there} of the destination, and others of its series in scan {home}"
+        elif there != one.scan and len(series_in[there]) > 1:
+            wrong[name] = f"it is in scan {there} of the destination, together with another series"
+    return wrong
 
 
 def _extra(session: SessionPlan, there: Sequence[Seen], taken: set[int]) -> list[dict]:
@@ -453,7 +489,8 @@ def verify(
         state, there_rows, more = _again(plan, session, past, destination, source, proof)
         rows += there_rows
         extra += more
-        outcomes.append(outcome(session, state, there_rows, more, "read again now"))
+        because = "read again now" if proof == "all" else "its listing was read again now"
+        outcomes.append(outcome(session, state, there_rows, more, because))
     return result_of(
         more_rows.told(outcomes),
         [*rows, *more_rows.rows],
@@ -479,15 +516,18 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
             now = by_name.get((row["destination_scan"], row["destination_path"]))
             if now is None:
                 row |= {"verdict": Verdict.DIFFERENT, "because": "the destination no longer lists it"}
-            elif not now["md5"] or now["md5"] != row["destination_md5"]:
+            elif not now["md5"]:
+                row |= {"verdict": Verdict.NOT_PROVED, "because": "the destination lists no MD5 for it"}
+            elif now["md5"] != row["destination_md5"]:
                 row |= {"verdict": Verdict.NOT_PROVED, "because": "its listed MD5 is not the one that was proved"}
         return state, recorded, []
     scan_of = {row["path"]: row["scan"] for row in listed}
     with chunks() as stream:
         there = read_back(stream, key=key, scan_of=scan_of)
-    digests = {one.md5 for one in there}
-    if source is not None and any(
-        row["destination_md5"] not in digests for row in recorded if row.get("destination_md5")
+    digests = collections.Counter(one.md5 for one in there)
+    if (
+        source is not None
+        and collections.Counter(filter(None, (row.get("destination_md5") for row in recorded))) - digests
     ):
         sent = _source_again(source, session, past, key)
         rows, extra = judge(
@@ -496,11 +536,13 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
             there,
             expected_changes(plan, session, archived=state == ARCHIVED),
             key=key,
-            where="the archive",
+            where="the archive" if state == ARCHIVED else "the prearchive",
         )
         return state, rows, extra
     by_uid = {one.content.sop_instance_uid: at for at, one in enumerate(there) if one.content}
-    by_md5 = {one.md5: at for at, one in enumerate(there)}
+    by_md5: dict[str, list[int]] = {}
+    for at, one in enumerate(there):
+        by_md5.setdefault(one.md5, []).append(at)
     geometry = {
         (record["path"], scan, resource): (record["bulk"], record["geometry"])
         for (scan, resource), records in past.sent.items()
@@ -510,9 +552,13 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
     for row in recorded:
         if row["because"].startswith("not sent"):
             continue
-        at = by_md5.get(row.get("destination_md5"))
-        if at is not None:
-            taken.add(at)
+        if same := by_md5.get(row.get("destination_md5")):
+            was = row.get("destination_scan", "")
+            taken.add(at := same.pop(next((n for n, one in enumerate(same) if there[one].scan == was), 0)))
+            # a session that was archived since may have been given other scan numbers on the way
+            if state == past.state and there[at].scan not in ("", was):
+                because = f"it is in scan {there[at].scan} now, and was in scan {was}"
+                row |= {"verdict": Verdict.DIFFERENT, "because": because, "destination_scan": there[at].scan}
             continue
         at = by_uid.get(row["SOPInstanceUID"], by_uid.get(dicom.hash_uid(row["SOPInstanceUID"])))
         if at is None:
@@ -520,11 +566,13 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
             continue
         taken.add(at)
         content: Content = there[at].content
+        before = row["verdict"] in (Verdict.EQUAL, Verdict.EXPLAINED)
         row |= _there(there[at])
         if (content.bulk, content.geometry) == geometry.get((row["path"], row["scan"], row["resource"])):
+            read = "its header changed since it was proved" if before else "its header was not compared"
             row |= {
                 "verdict": Verdict.NOT_PROVED,
-                "because": "its content is equal, but its header changed since it was proved; verify with the source",
+                "because": f"its content is equal, but {read}; verify with the source",
             }
         else:
             row |= {"verdict": Verdict.DIFFERENT, "because": "its pixel data or geometry is not that of the source"}
@@ -548,11 +596,19 @@ def study_of(seen: Iterable[Seen]) -> str:
 
 
 def _where(plan: Plan, session: SessionPlan, past: SessionHistory, destination: Connection):
-    """Where a session is now: (state, how to open its zip, its listed files)."""
+    """Where a session is now: (state, how to open its zip, its listed files).
+
+    As long as it waits in the prearchive, what the archive holds of its study is older than this run.
+    """
+    if past.state != ARCHIVED and past.uri and destination.prearchive_row(past.uri) is not None:
+        listed = [
+            {"scan": row["scan"], **one, "md5": ""}
+            for row in destination.prearchive_resources(past.uri)
+            for one in destination.prearchive_files(past.uri, row["scan"], row["resource"])
+        ]
+        return IN_PREARCHIVE, functools.partial(destination.open_prearchive, past.uri), listed
     for row in destination.sessions_with_label(plan.destination.project, session.destination_session):
         if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
             listed = destination.files([row["session_id"]])
             return ARCHIVED, functools.partial(destination.open_session, row["session_id"]), listed
-    if past.uri and destination.prearchive_row(past.uri) is not None:
-        return IN_PREARCHIVE, functools.partial(destination.open_prearchive, past.uri), []
     return "failed", None, []
