@@ -7,6 +7,8 @@ import io
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -218,3 +220,29 @@ def test_scans_keep_their_type(study):
     new = f"{study.path}/experiments/S01_MR1/scans/9"
     assert study.owner.put(new).status_code == 417
     assert study.owner.put(new, params={"xsiType": "xnat:imageScanData"}).status_code == 400
+
+
+def test_where_files_lie(seen):
+    path = f"{seen.path}/experiments/S01_MR1/scans/1/files"
+    for row in seen.owner.rows(path, locator="absolutePath"):
+        assert "URI" not in row
+        assert Path(row["absolutePath"]).read_bytes() == seen.content("S01_MR1", row["Name"])
+    assert all(not row["projectPath"].startswith("/") for row in seen.owner.rows(path, locator="projectPath"))
+
+
+def test_files_as_a_catalogue(seen):
+    path = f"{seen.path}/experiments/S01_MR1/scans/1/files"
+    answer = seen.owner.get(path, params={"format": "xcat"})
+    names = {"cat": "http://nrg.wustl.edu/catalog"}
+    entries = ElementTree.fromstring(answer.content).findall(".//cat:entry", names)
+    packed = zipfile.ZipFile(io.BytesIO(seen.owner.get(path, params={"format": "zip"}).content))
+    assert [entry.get("cachePath") for entry in entries] == packed.namelist()
+    for entry in entries:
+        address = entry.get("URI").removeprefix(seen.owner.server.url)
+        assert seen.owner.get(address).content == packed.read(entry.get("cachePath"))
+
+
+def test_no_pictures_are_made(seen):
+    path = f"{seen.path}/experiments/S01_MR1/scans/1/resources/DICOM/files/a.dcm"
+    assert seen.owner.get(path, params={"format": "image/jpeg"}).status_code == 400
+    assert seen.owner.get(path).headers["Content-Type"] == "application/octet-stream"

@@ -114,6 +114,26 @@ def test_columns_of_subjects_by_path(study):
         assert [row["label"] for row in found] == ["S01"], name
 
 
+def test_sessions_with_what_is_known_of_their_subjects(study):
+    arm = "xnat:subjectData/fields/field[name=arm]/field"
+    given = {f"{PERSON}/gender": "female", arm: "B"}
+    assert study.owner.put(f"{study.path}/subjects/S01", params=given).status_code == 200
+    asked = {"columns": f"label,xnat:subjectData/label,{PERSON}/gender,{arm}", "project": study.name}
+    for path in ("/data/experiments", f"{study.path}/experiments"):
+        rows = study.owner.rows(path, **asked)
+        row = next(row for row in rows if row["label"] == "S01_MR1")
+        assert (row["subject_label"], row[f"{PERSON}/gender".lower()], row[arm.lower()]) == ("S01", "female", "B")
+    assert study.owner.rows("/data/experiments", **asked, **{f"{PERSON}/gender": "female"})
+    assert not study.owner.rows("/data/experiments", **asked, **{f"{PERSON}/gender": "male"})
+
+
+def test_types_of_scans(study):
+    rows = study.owner.rows(f"{study.path}/scan_types")
+    assert keys(rows) == {"type", "series_descriptions"}
+    types = {row["type"] for row in study.owner.rows(f"{study.path}/experiments/S01_MR1/scans")}
+    assert types <= {row["type"] for row in rows} <= {row["type"] for row in study.owner.rows("/data/scan_types")}
+
+
 def test_subjects_of_named_projects(study):
     found = study.owner.rows("/data/subjects", project=study.name)
     assert found

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from . import (
     answers,
@@ -173,7 +173,13 @@ async def _unknown(request: Request, problem: Exception) -> Response:
 
 
 async def _not_allowed(request: Request, problem: Exception) -> Response:
-    return answers.status_page(405)
+    """405, and 200 for ``OPTIONS``, both with the methods that the address has."""
+    known = {"OPTIONS"}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            known |= route.methods or set()
+    headers = {"Allow": ", ".join(sorted(known))}
+    return Response(headers=headers) if request.method == "OPTIONS" else answers.status_page(405, headers=headers)
 
 
 async def _broken(request: Request, problem: Exception) -> Response:

@@ -224,7 +224,10 @@ def sessions_of(request: Request) -> Sessions:
 
 
 def front_page(request: Request) -> Response:
+    """The page behind every address of the web pages; strangers are sent from the first one to the log-in."""
     user = request.state.user
+    if user is None and request.scope["path"] == "/":
+        return RedirectResponse("/app/template/Login.vm", 302)
     return HTMLResponse(LOGIN_PAGE if user is None else f"<!DOCTYPE html>\n<html><body>{user}</body></html>\n")
 
 

@@ -48,6 +48,8 @@ _PATHS = {
     },
     "xnat:subjectassessordata/": {"subject_id"},
 }
+_OF_SUBJECT = {"xnat:subjectdata/id": "subject_ID", "xnat:subjectdata/label": "subject_label",
+               "xnat:subjectdata/project": "subject_project"}  # fmt: skip
 _SCAN = re.compile(r"xnat:(\w+)scandata/(.+)|xnat:(\w+)sessiondata/scans/scan/(.+)")
 _SCAN_FIELDS = {
     "id": "id", "uid": "uid", "type": "type", "quality": "quality", "frames": "frames", "note": "note",
@@ -73,6 +75,8 @@ def shortcut(column: str) -> str:
         return "UID"
     if lower in _EXPERIMENT:
         return _EXPERIMENT[lower]
+    if lower in _OF_SUBJECT:
+        return _OF_SUBJECT[lower]
     for prefix, names in _PATHS.items():
         if lower.startswith(prefix) and lower[len(prefix) :] in names:
             return _EXPERIMENT[lower[len(prefix) :]]
@@ -160,6 +164,9 @@ def experiments(request: Request) -> Response:
         pairs = [(root, "ID")] + [(name, name) for name in always]
         pairs += [(short, short) for _, short in names if short and short not in (root, *always)]
     for key in others:
+        if person := _SUBJECT_PATH.fullmatch(key):
+            pairs.append((key, f"person {person[1]}"))
+            continue
         stem, _, field = key.partition("/")
         own = _SESSION_ROOT.fullmatch(stem) or stem == kind.lower()
         pairs.append((key, _EXPERIMENT.get(field, f"/{field}") if own else key))
@@ -200,7 +207,7 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
     user = request.state.user
     readable = set(state.visible_projects(user))
     sql = (
-        "SELECT e.*, s.label AS subject_label, s.project AS subject_project FROM experiments e "
+        "SELECT e.*, s.label AS subject_label, s.project AS subject_project, s.fields AS person FROM experiments e "
         "LEFT JOIN subjects s ON s.id=e.subject_id"
     )
     conditions, values = [], []
@@ -242,8 +249,10 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
 
 def _session(row) -> dict[str, Any]:
     fields = json.loads(row["fields"] or "{}")
+    person = json.loads(row["person"] or "{}")
     return {
         **{f"/{name.lower()}": value for name, value in fields.items()},
+        **{f"person {name.lower()}": value for name, value in person.items()},
         **{shortcut(name) or name: value for name, value in fields.items()},
         "ID": row["id"],
         "label": row["label"],
@@ -272,6 +281,8 @@ def _filtered(request: Request, rows: list[dict[str, Any]]) -> list[dict[str, An
         short = shortcut(name)
         if name.lower().endswith("/sharing/share/project"):
             rows = [row for row in rows if set(pattern.split(",")) & set(row["sharing"].split(","))]
+        if not short and (person := _SUBJECT_PATH.fullmatch(name)):
+            short = f"person {person[1].lower()}"
         if name.lower() in _CONTROL or not short or not pattern:
             continue
         owner = "session_project" if short == "project" else short
@@ -471,7 +482,27 @@ def scans(request: Request) -> Response:
     return table(request, found)
 
 
+def scan_types(request: Request) -> Response:
+    """GET /data/scan_types and /data/projects/P/scan_types: the types of scans and how their series are called."""
+    state: State = request.app.state.xnat
+    projects = state.visible_projects(request.state.user)
+    if "p" in request.path_params:
+        projects = [find.project(state, request.state.user, request.path_params["p"], "data")["id"]]
+    marks = ",".join("?" * len(projects))
+    found: dict[str, str] = {}
+    for row in state.rows(
+        f"SELECT s.type, s.series_description FROM scans s JOIN experiments e ON e.id=s.experiment_id "
+        f"WHERE e.project IN ({marks}) ORDER BY s.type, s.pk",
+        *projects,
+    ):
+        found[row["type"]] = f"{found.get(row['type'], '')}{row['series_description']},"
+    rows = [{"type": kind, "series_descriptions": names} for kind, names in found.items()]
+    return table(request, rows, ("type", "series_descriptions"), title="Scan Types")
+
+
 routes = [
+    Route("/data/scan_types", scan_types),
+    Route("/data/projects/{p}/scan_types", scan_types),
     Route("/data/experiments", experiments),
     Route("/data/projects/{p}/experiments", experiments),
     Route("/data/projects/{p}/subjects/{s}/experiments", experiments),

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import mimetypes
-import tarfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from . import find, folders, places, removing, zips
+from . import find, folders, packing, places, removing
 from .answers import Refusal, catalog, flag, table, text
 from .places import Place
-from .state import State, safe, too_long
+from .state import State, too_long
 from .uploads import upload
 from .workflows import justified
 
@@ -120,7 +117,9 @@ def file_list(request: Request) -> Response:
         place, holder, row = found[at]
         return _send_file(request, state, holder["pk"], row["path"])
     if query.get("format") in ("zip", "tar", "tar.gz"):
-        return _download(state, found, query)
+        return packing.packed(state, found, query)
+    if query.get("format") == "xcat":
+        return packing.catalogue(state, found, str(request.base_url).rstrip("/"))
     rows = [
         {
             "Name": row["path"].rpartition("/")[2],
@@ -135,10 +134,17 @@ def file_list(request: Request) -> Response:
         }
         for place, holder, row in found
     ]
+    columns = _FILE_COLUMNS
+    locator = {"absolutepath": "absolutePath", "projectpath": "projectPath"}.get(query.get("locator", "").lower(), "")
+    if locator:  # where a file lies, in place of its address, as a live server has it
+        columns = [locator if name == "URI" else name for name in columns]
+        for row, (_, holder, file) in zip(rows, found, strict=True):
+            path = state.file_path(holder["pk"], file["path"])
+            row[locator] = path if locator == "absolutePath" else packing.below(path, state.folder / "archive")
     return table(
         request,
         rows,
-        _FILE_COLUMNS,
+        columns,
         title="Files",
         total=False,
         extra={"Columns": [{"key": "URI", "serverRoot": ""}]},
@@ -171,70 +177,6 @@ def _rows(state: State, here: list[Place], wanted: str) -> list[tuple[Place, Any
     return found
 
 
-def _download(state: State, found, query) -> Response:
-    if not found:
-        raise Refusal(404)
-    structure = query.get("structure", "")
-    folders = {holder["pk"]: state.resource_folder(holder["pk"]) for _, holder, _ in found}
-
-    def members():
-        for place, holder, row in found:
-            if place.scan is not None:
-                scan = place.scan
-                name = zips.scan_entry(structure, place.label, scan["id"], scan["type"], holder["label"], row["path"])
-            else:
-                label = f"{place.session.label}/assessors/{place.label}" if place.session else place.label
-                label += "/in" if place.kind == places.INPUT else ""
-                name = zips.resource_entry(structure, label, holder["label"], row["path"])
-            name = _prefix(state, place, query) + name
-            path = (
-                state.file_path(holder["pk"], row["path"])
-                if "/" in row["path"]
-                else folders[holder["pk"]] / safe(row["path"])
-            )
-            yield name, path
-
-    label = found[0][0].label
-    if query["format"] == "zip":
-        headers = {"Content-Disposition": f"attachment; filename={label}.zip"}
-        return StreamingResponse(zips.stored_zip(members()), media_type="application/zip", headers=headers)
-    headers = {"Content-Disposition": f"attachment; filename={label}.{query['format']}"}
-    gz = query["format"] == "tar.gz"
-    return StreamingResponse(_tar(members(), gz), media_type="application/x-tar", headers=headers)
-
-
-def _prefix(state: State, place: Place, query) -> str:
-    """The folders of project and subject before the session's, for those who ask for them."""
-    if place.kind not in ("experiment", "scan", places.INPUT):
-        return ""
-    found = state.row(
-        "SELECT e.project, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id WHERE e.id=?",
-        place.scan["experiment_id"] if place.scan else (place.session or place).key,
-    )
-    asked = (("projectIncludedInPath", found["project"]), ("subjectIncludedInPath", found["subject"]))
-    return "".join(f"{name}/" for word, name in asked if query.get(word) == "true")
-
-
-class _Pieces(list):
-    """What a tar writes, in pieces; true also while it is empty, or tarfile would take it for no file."""
-
-    write = list.append
-
-    def __bool__(self) -> bool:
-        return True
-
-
-def _tar(members: Iterable[tuple[str, Path]], gz: bool) -> Iterator[bytes]:
-    """A tar of files, member by member."""
-    pieces = _Pieces()
-    with tarfile.open(fileobj=pieces, mode="w|gz" if gz else "w|") as out:
-        for name, path in members:
-            out.add(path, name)
-            yield b"".join(pieces)
-            pieces.clear()
-    yield b"".join(pieces)
-
-
 def _send_file(request: Request, state: State, pk: int, path: str) -> Response:
     found = state.row("SELECT * FROM files WHERE resource_pk=? AND path=?", pk, path)
     on_disk = state.file_path(pk, path)
@@ -242,11 +184,13 @@ def _send_file(request: Request, state: State, pk: int, path: str) -> Response:
         if flag(request, "accept-not-found"):
             return Response(status_code=204)
         raise Refusal(404)
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    if request.query_params.get("format", "").startswith("image/"):
+        raise Refusal(400, "This server makes no pictures of DICOM files.")
+    kind = "" if path.lower().endswith((".dcm", ".ima")) else mimetypes.guess_type(path)[0]
     name = quote(path.rpartition("/")[2])
     return FileResponse(
         on_disk,
-        media_type=kind,
+        media_type=kind or "application/octet-stream",
         headers={"Content-Disposition": f"attachment; filename={name}", "Cache-Control": "must-revalidate"},
     )
 
