@@ -117,7 +117,12 @@ def test_a_login_that_runs_out_in_mid_run_is_renewed(server, kit, tmp_path, meth
             {"fault": "expire-sessions", "method": "PUT", "path": "/scans/", "times": 1},
         ]
     )
-    whole(kit, again(server, made, tmp_path))
+    told = []
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        whole(kit, run(made, source, destination, folder=tmp_path, on_event=told.append))
+    sent = [event for event in told if (event.kind, event.name) == ("scan", "sent")]
+    assert len(sent) == made.totals["scans"] and sum(event.files for event in sent) == made.totals["files"]
+    assert sum(event.size_bytes for event in sent) == made.totals["size_bytes"]
 
 
 @pytest.mark.parametrize("fault", ["no-answer-after", "500-after", "503"])

@@ -34,8 +34,17 @@ class FilesDoor(ImportDoor):
         self.plan, self.source = plan, source
         self.options = plan.transfer_options
 
-    def carry(self, work: Work, *, spool_folder: str | None = None, stopping=lambda: False) -> None:
+    def carry(
+        self,
+        work: Work,
+        *,
+        spool_folder: str | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        sent: Callable[[Work, ScanPlan, int], None] = lambda work, scan, files: None,
+    ) -> None:
         """Make the session and its scans, put the files, prove them; ``work.rows`` and ``work.extra`` say what came.
+
+        ``sent`` is told of each scan that has come to its end, with the number of its files.
 
         Raises
         ------
@@ -54,6 +63,7 @@ class FilesDoor(ImportDoor):
             found, more = self._put(work, session_id, scan, spool_folder, stopping)
             rows += [_row(session, scan, one) for one in found]
             extra += more
+            sent(work, scan, len(found))
         work.because = self._read_headers(session_id, session, scans)
         work.rows, work.extra = rows, extra
 

@@ -414,15 +414,18 @@ class _Run:
             self._open(work)
             if self.review is not None:
                 self.review.read_before(self.source, work)
-            self.files.carry(work, spool_folder=self.spool_folder, stopping=self._stopping)
+            self.files.carry(work, spool_folder=self.spool_folder, stopping=self._stopping, sent=self._arrived)
             work.pending.clear()
             self._proved(work, ARCHIVED)
             self.broken = 0
         finally:
             _release(work)
+
+    def _arrived(self, work: Work, scan: ScanPlan, files: int) -> None:
         with self.lock:
-            self.sent_bytes += work.session.size_bytes
+            self.sent_bytes += scan.size_bytes
             self.timeline.append((round(time.time() - self.started, 3), self.sent_bytes))
+        self._tell("scan", "sent", work.session, where=scan.scan, files=files, size_bytes=scan.size_bytes)
 
     def _holds(self, work: Work, records: list[dict]) -> bool:
         """Whether the destination still holds all files of a scan that the journal says was sent."""
