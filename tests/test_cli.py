@@ -162,6 +162,11 @@ class _nobody:
         ["seal", "missing.ipynb"],
         ["seal", "cut.json"],
         ["inventory"],
+        ["inventory", "A", "--date-from", "2024-13-01"],
+        ["inventory", "A", "--date-from", "2024-02-01", "--date-to", "2024-01-31"],
+        ["serve", "--port", "99999"],
+        ["serve", "--faults", "missing.json"],
+        ["serve", "--faults", "cut.json"],
     ],
 )
 def test_bad_input_ends_with_2_and_writes_nothing(here, capsys, words):
@@ -169,10 +174,17 @@ def test_bad_input_ends_with_2_and_writes_nothing(here, capsys, words):
     (here / "secret.yaml").write_text("source_project: A\ndestination_project: B\npassword: x\n")
     (here / "cut.json").write_text(a_plan().to_json()[:-20])
     before = sorted(here.iterdir())
-    assert invoke([*words, *(["--json"] if words != ["nothing"] else [])]) == 2
+    assert invoke([*words, *(["--json"] if words[0] not in ("nothing", "serve") else [])]) == 2
     out, err = capsys.readouterr()
     assert err.strip() and "Traceback" not in err
     assert sorted(here.iterdir()) == before
+
+
+def test_a_plan_that_cannot_be_written_leaves_nothing_and_names_what_was_asked_for(here):
+    (here / "taken").mkdir()
+    with pytest.raises(OSError) as refused:
+        a_plan().save(here / "taken")
+    assert refused.value.filename == str(here / "taken") and list(here.iterdir()) == [here / "taken"]
 
 
 def test_a_config_file_is_read_and_options_win(here, monkeypatch):

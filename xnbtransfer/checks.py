@@ -235,4 +235,4 @@ def standing_in_the_way(rows: Iterable[SessionPlan], project: str) -> Iterator[F
         if row.action == "stop":
             key = SessionKey(row.subject, row.session)
             place = {"project": project, "subject": row.subject, "session": row.session}
-            yield finding("P01", f"{key}: {row.because}", **place)
+            yield finding("P01", f"{key}: {row.because}.", **place)

@@ -22,6 +22,7 @@ from .options import CHOICE, OF_SCANS, TransferOptions
 _SOURCE = ("source_server", "source_project", *CHOICE, *OF_SCANS)
 _BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
 _ALL = tuple(TransferOptions.model_fields)
+_PORT = click.IntRange(0, 65535)
 _AGAIN = "Interrupted. Run the same command again: it goes on where it stopped."
 
 
@@ -453,11 +454,11 @@ def seal(what: str, as_json: bool) -> int:
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=_PORT, default=0, show_default=True, help="0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False), help="Folder with the state; without it a temporary one.")
 @click.option("--demo", is_flag=True, help="Fill it with people, projects and DICOM.")
 @click.option("--faults", type=click.Path(dir_okay=False), help="JSON file with fault rules.")
-@click.option("--receiver", type=int, metavar="PORT", help="Also receive DICOM here; 0 takes a free one.")
+@click.option("--receiver", type=_PORT, metavar="PORT", help="Also receive DICOM here; 0 takes a free one.")
 @click.option(
     "--receiver-tls",
     nargs=2,
@@ -488,7 +489,14 @@ def serve(
             raise InputError(
                 "The DICOM receiver needs the package pynetdicom.", "Install it: pip install 'xnbtransfer[receiver]'."
             ) from None
-    embedded_server().serve(host, port, data, demo, faults, receiver, receiver_tls, personality or "")
+    try:
+        embedded_server().serve(host, port, data, demo, faults, receiver, receiver_tls, personality or "")
+    except (OSError, ValueError) as problem:  # a port in use, an address of another machine, rules that are none
+        named = getattr(problem, "filename", None)
+        said = f"{problem.strerror} ({named})" if named else getattr(problem, "strerror", None) or problem
+        raise InputError(
+            f"The server cannot be started: {said}.", "Check --host, --port, --data and --faults."
+        ) from None
 
 
 @cli.command()

@@ -6,13 +6,14 @@ all follow from the fields of this class. Unknown names and mistyped values are 
 
 from __future__ import annotations
 
+import datetime
 import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import OptionsError
 from .yaml_files import in_words, read_yaml
@@ -209,9 +210,19 @@ class TransferOptions(BaseModel):
     @field_validator("date_from", "date_to")
     @classmethod
     def _dates(cls, value: str) -> str:
-        if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        try:
+            fits = not value or datetime.date.fromisoformat(value).isoformat() == value
+        except ValueError:
+            fits = False
+        if not fits:
             raise ValueError("is no date; write YYYY-MM-DD")
         return value
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> TransferOptions:
+        if self.date_from and self.date_to and self.date_from > self.date_to:
+            raise ValueError(f"date_from ({self.date_from}) is after date_to ({self.date_to})")
+        return self
 
     @field_validator("run_window")
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -148,9 +147,12 @@ def write_whole(path: str | Path, text: str) -> Path:
     """Write a plan file; it appears whole or not at all."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
-    return path
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        return part.replace(path)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise OSError(problem.errno, problem.strerror, str(path)) from None
 
 
 def read_whole(kind: type[_File], path: str | Path, again: str) -> _File:
