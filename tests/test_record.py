@@ -92,6 +92,24 @@ def change(path: Path) -> None:
     path.write_bytes(data.replace(b"equal", b"equaI", 1) if b"equal" in data else data[:-1] + b"x")
 
 
+@pytest.mark.parametrize(
+    "name", ["bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt", "data/files.csv"]
+)
+def test_one_lost_file_is_found(tmp_path, name):
+    path = sealed(tmp_path)
+    (path / name).unlink()
+    with pytest.raises(InputError, match="no record" if name == "bagit.txt" else "changed after it was sealed"):
+        open_record(path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "fetch.txt", "data/notes.txt"])
+def test_one_added_file_is_found(tmp_path, name):
+    path = sealed(tmp_path)
+    (path / name).write_text("https://xnat.example.org/x 1 data/x\n" if name == "fetch.txt" else "x")
+    with pytest.raises(InputError, match="changed after it was sealed"):
+        open_record(path)
+
+
 @pytest.mark.parametrize("name", ["files.csv", "summary.json", "notebook.ipynb", "plan.json", "journal.jsonl"])
 def test_one_changed_letter_is_found(tmp_path, name):
     path = sealed(tmp_path)

@@ -37,6 +37,8 @@ from .values import OUTCOME_COLUMNS, Result, frame
 
 WORKSPACE = "XNBTRANSFER_WORKSPACE"  # set for the notebook by a parent that holds the lock
 UNFINISHED = ".unfinished"
+_TAGS = "tagmanifest-sha256.txt"
+_OF_THE_DESKTOP = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left beside the files by whoever looks into a folder
 NOTEBOOK, PAGE = "notebook.ipynb", "record.html"
 PLAN, JOURNAL, SUMMARY, ABOUT = "plan.json", "journal.jsonl", "summary.json", "workspace.json"
 _PACKAGES = ("xnat", "pydicom", "pandas", "pydantic", "papermill", "nbclient", "nbconvert", "bagit", "requests")
@@ -381,6 +383,7 @@ def open_record(path: str | Path) -> Record:
     if path.name.endswith(UNFINISHED):
         raise InputError(f"{path} is of a run that did not end.", "Run it again with the same parameters.")
     advice = "Take the copy from your backup, and ask who opened this one."
+    changed = f"The record {path.name} was changed after it was sealed"
     try:
         bag = bagit.Bag(str(path))
         bag.info.pop("Payload-Oxum", None)  # its digest is checked; as a total it would hide which file it is
@@ -388,12 +391,17 @@ def open_record(path: str | Path) -> Record:
             bag.validate()
     except bagit.BagValidationError as problem:
         found = [_detail(one) for one in problem.details] or [str(problem)]
-        raise InputError(
-            f"The record {path.name} was changed after it was sealed: {'; '.join(found)}.", advice
-        ) from None
+        raise InputError(f"{changed}: {'; '.join(found)}.", advice) from None
     except (bagit.BagError, OSError):
         way = "Name the folder that holds bagit.txt; 'xnbtransfer seal FOLDER' makes one of a run."
         raise InputError(f"{path} is no record.", way) from None
+    # a valid bag may lack the digests of its tag files, and hold others; one that was sealed here does not
+    listed = {*bag.tagfile_entries(), _TAGS}
+    beside = {one.name for one in path.iterdir()} - {"data"} - _OF_THE_DESKTOP
+    if beside != listed:
+        words = [f"{name} is missing" for name in sorted(listed - beside)]
+        words += [f"{name} was added" for name in sorted(beside - listed) if _TAGS in beside]
+        raise InputError(f"{changed}: {'; '.join(words)}.", advice)
     try:
         summary = json.loads((path / "data" / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
