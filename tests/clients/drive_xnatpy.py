@@ -79,7 +79,15 @@ def uploads(session, folder):
     made.create_resource("TREE", data_dir=os.path.join(folder, "tree"))
     for one in (project, subject, made, scan):
         one.clearcache()
+    gone = made.create_resource("GONE")
+    gone.upload_data("some text", "note.txt")
+    files = gone.files
+    listed = len(files)
+    files.clearcache()  # who holds an old list has xnatpy ask for it once more
+    gone.delete()
+    made.clearcache()
     return {
+        "deleted": [listed, "GONE" in made.resources],
         "subject": [subject.label, subject.demographics.gender],
         "session": [made.label, made.note, made.fields["colour"], made.id in session.experiments],
         "scan": [scan.id, scan.type, scan.series_description],

@@ -45,6 +45,7 @@ def test_making_and_uploading(seen):
     assert found["scan"] == ["7", "T1", "a scan"]
     assert found["text"] == "some text"
     assert found["tree"] == ["sub/y.txt", "x.txt"]
+    assert found["deleted"] == [1, False]
 
 
 def test_import(seen):

@@ -246,3 +246,10 @@ def test_no_pictures_are_made(seen):
     path = f"{seen.path}/experiments/S01_MR1/scans/1/resources/DICOM/files/a.dcm"
     assert seen.owner.get(path, params={"format": "image/jpeg"}).status_code == 400
     assert seen.owner.get(path).headers["Content-Type"] == "application/octet-stream"
+
+
+def test_a_resource_that_is_not_there_is_listed_without_files(seen):
+    path = f"{seen.path}/experiments/S01_MR1/resources/NOT_THERE"
+    assert seen.owner.rows(f"{path}/files") == []
+    assert seen.owner.get(f"{path}/files", params={"format": "zip"}).status_code == 404
+    assert seen.owner.get(path).status_code == 404

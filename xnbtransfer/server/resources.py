@@ -94,7 +94,10 @@ def _need(state: State, user: str | None, place: Place, action: str) -> None:
 
 
 def file_list(request: Request) -> Response:
-    """GET <parent>/files and <parent>/resources/R/files, as a list or as a zip."""
+    """GET <parent>/files and <parent>/resources/R/files, as a list or as a zip.
+
+    The list of a resource that is not there is one without rows (XNAT source, FileList; clients ask after a deletion).
+    """
     state: State = request.app.state.xnat
     here = places.asked(request)
     if "r" not in request.path_params and flag(request, "all") and here and here[0].kind == "experiment":
@@ -104,12 +107,6 @@ def file_list(request: Request) -> Response:
     for name, column in (("file_format", "format"), ("file_content", "content")):
         if query.get(name):
             found = [entry for entry in found if entry[2][column] in query[name].split(",")]
-    if (
-        "r" in request.path_params
-        and not found
-        and not any(places.resources(state, place, request.path_params["r"]) for place in here)
-    ):
-        raise Refusal(404)
     if query.get("index", "").isdigit():
         at = int(query["index"])
         if at >= len(found):
