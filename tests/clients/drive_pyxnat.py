@@ -62,6 +62,19 @@ def write(central, folder):
         "files": [one.label() for one in resource.files()],
         "content": open(resource.file("a/note.txt").get()).read(),
     }
+    assessor = session.assessor("P1_QC")
+    assessor.create(assessors="xnat:qcManualAssessorData")
+    assessor.out_resource("RESULT").file("out.txt").put("came out")
+    assessor.in_resource("GIVEN").file("in.txt").put("went in")
+    found["assessor"] = [
+        [one.label() for one in resources] for resources in (assessor.in_resources(), assessor.out_resources())
+    ]
+    shares = []
+    subject.share("DEMO_DESTINATION")
+    shares.append(sorted(subject.shares().get()))
+    subject.unshare("DEMO_DESTINATION")
+    shares.append(sorted(subject.shares().get()))
+    found["shares"] = shares
     resource.file("a/note.txt").delete()
     session.delete()
     found["left"] = session.exists()

@@ -36,6 +36,8 @@ def test_making_changing_deleting(seen):
     assert found["session"] == ["2024-02-03", "seen"]
     assert found["scan"] == "xnat:mrScanData"
     assert (found["files"], found["content"]) == (["a/note.txt"], "some text")
+    assert found["assessor"] == [["GIVEN"], ["RESULT"]]
+    assert found["shares"] == [["BY_PYXNAT", "DEMO_DESTINATION"], ["BY_PYXNAT"]]
     assert found["left"] is False
 
 

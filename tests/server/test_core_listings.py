@@ -127,6 +127,16 @@ def test_sessions_with_what_is_known_of_their_subjects(study):
     assert not study.owner.rows("/data/experiments", **asked, **{f"{PERSON}/gender": "male"})
 
 
+def test_columns_of_projects(study, person):
+    name = f"{study.name}_ALIASED"
+    assert study.owner.put(f"/data/projects/{name}", params={"alias": f"{name}_alias"}).status_code == 200
+    rows = study.owner.rows("/data/projects", columns="alias,name")
+    assert keys(rows) == {"ID", "alias", "name", "URI"}
+    assert {row["ID"]: row["alias"] for row in rows}[name] == f"{name}_alias"
+    for given in ({"alias": f"{name}_alias"}, {"ID": f"{study.name}_AL*"}, {"xnat:projectData/name": name}):
+        assert [row["ID"] for row in study.owner.rows("/data/projects", **given)] == [name]
+
+
 def test_types_of_scans(study):
     rows = study.owner.rows(f"{study.path}/scan_types")
     assert keys(rows) == {"type", "series_descriptions"}

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from . import fields, find, removing
 from .answers import Refusal, flag, item, item_answer, table, text
+from .listings import matches
 from .people import GUEST
 from .state import GROUPS, State
 
@@ -45,12 +46,25 @@ def project_list(request: Request) -> Response:
             "description": row["description"],
             "pi_firstname": row["pi_first"],
             "pi_lastname": row["pi_last"],
+            "alias": row["alias"],
             "URI": f"/data/projects/{row['id']}",
         }
         for row in readable
-        if all(query.get(name) in (None, row[column]) for name, column in (("ID", "id"), ("name", "name")))
     ]
-    return table(request, found, _PLAIN)
+    for name, pattern in query.items():
+        column = _column(name)
+        if column and pattern:
+            found = [row for row in found if matches(pattern, str(row[column] or ""))]
+    asked = [column for name in query.get("columns", "").split(",") if (column := _column(name))]
+    columns = list(dict.fromkeys(["ID", *asked, "URI"])) if query.get("columns") else _PLAIN
+    return table(request, found, columns)
+
+
+def _column(name: str) -> str:
+    """The key of a column of projects by its shortcut or path, or ""."""
+    short = re.sub(r"^xnat:projectdata/(aliases/alias/|pi/)?", "", name, flags=re.IGNORECASE).lower()
+    short = {"firstname": "pi_firstname", "lastname": "pi_lastname"}.get(short, short)
+    return {column.lower(): column for column in (*_PLAIN, "alias") if column != "URI"}.get(short, "")
 
 
 def _ids(request: Request, rows, columns: list[str]) -> Response:
