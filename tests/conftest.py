@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from people import Person
+from people import people
 
 from xnbtransfer.server import RunningServer, running
 
@@ -30,14 +30,6 @@ def demo_xnat() -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def person(xnat: RunningServer) -> Iterator:
-    """A function from a role (admin, owner, member, collaborator, outsider) to somebody logged in at ``xnat``."""
-    known: dict[str, Person] = {}
-
-    def find(role: str) -> Person:
-        if role not in known:
-            known[role] = Person(xnat, role)
-        return known[role]
-
-    yield find
-    for session in known.values():
-        session.close()
+    """A function from a role to somebody logged in at ``xnat``."""
+    with people(xnat) as find:
+        yield find

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import requests
 
 from xnbtransfer.server import RunningServer
@@ -25,3 +28,18 @@ class Person(requests.Session):
         answer = self.get(url, params={"format": "json", **params})
         assert answer.status_code == 200, answer.text
         return answer.json()["ResultSet"]["Result"]
+
+
+@contextlib.contextmanager
+def people(server: RunningServer) -> Iterator[Callable[[str], Person]]:
+    """A function from a role (admin, owner, member, collaborator, outsider) to somebody logged in at the server."""
+    known: dict[str, Person] = {}
+
+    def find(role: str) -> Person:
+        if role not in known:
+            known[role] = Person(server, role)
+        return known[role]
+
+    yield find
+    for session in known.values():
+        session.close()

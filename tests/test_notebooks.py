@@ -1,4 +1,4 @@
-"""Every notebook and template runs from top to bottom against the embedded server (nbval, lax)."""
+"""Every notebook runs from top to bottom against the embedded server (nbval, lax); templates: test_notebook.py."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from xnbtransfer import server as embedded
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("folder", ["notebooks", "templates"])
-def test_notebooks_run_from_top_to_bottom(folder, tmp_path):
-    """The templates that need a record of an earlier run are shown by `test_notebook.py`."""
-    left_out = shutil.ignore_patterns(".*", "verify.ipynb", "finish-move.ipynb")
-    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left_out)
+def test_notebooks_run_from_top_to_bottom(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     with embedded.running(demo=True) as server:
         user, password = server.accounts["owner"]
         env = {**os.environ, "XNAT_HOST": server.url, "XNAT_USER": user, "XNAT_PASS": password}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", folder],
-            cwd=tmp_path,
+            [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "."],
+            cwd=tmp_path / "notebooks",
             env=env,
             capture_output=True,
             text=True,

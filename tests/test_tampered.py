@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from people import people
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from reviews import Ward
@@ -17,6 +18,7 @@ from roads import as_
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.plan import plan
 from xnbtransfer.progress import read_sides
+from xnbtransfer.server import running
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Result, Verdict
 from xnbtransfer.verify import verify
@@ -186,6 +188,13 @@ def is_found(result: Result, what: str) -> None:
     assert len(told) == 2 and len([one for one in told if one in FOUND]) == 1, told
     assert not set(verdicts(result, UNTOUCHED)) & set(FOUND)
     assert "Quistelhausen" not in result.files.to_csv() + result.sessions.to_csv() + str(result.problems)
+
+
+@pytest.fixture(scope="module")
+def person():
+    """People of a server of this module's own: what it keeps no longer fits its catalogue afterwards."""
+    with running() as server, people(server) as find:
+        yield find
 
 
 @pytest.fixture(scope="module")
