@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from results import a_plan, a_result, options
@@ -276,3 +278,20 @@ def test_without_the_demo_extra_there_is_a_sentence(here, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert invoke(["demo"]) == 2
     assert "pip install 'xnbtransfer[demo]'" in capsys.readouterr().err
+
+
+def test_the_shell_completes_commands_and_options():
+    def offered(*words: str) -> list[str]:
+        asked = {"COMP_WORDS": " ".join(["xnbtransfer", *words]), "COMP_CWORD": str(len(words))}
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("xnbtransfer"))],
+            env={**os.environ, **asked, "_XNBTRANSFER_COMPLETE": "bash_complete"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert offered("tr") == ["transfer"]
+    assert "--existing" in offered("transfer", "--ex")
+    assert offered("transfer", "--existing", "re") == ["replace", "rename"]
