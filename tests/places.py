@@ -6,12 +6,16 @@ import itertools
 import sqlite3
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import requests
-from roads import SOURCE, as_, writes
+from roads import SOURCE, as_, make_plan, writes
 
 from xnbtransfer import actions
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.record import close_record, open_workspace, seal
 from xnbtransfer.steps import carry_out
+from xnbtransfer.transfer import run
 
 _numbers = itertools.count(1)
 SMALL = ("006_CT1", "007_MR1", "005_MR1", "001_MR2", "003_CT1")  # each with a first scan of ten files
@@ -132,3 +136,17 @@ def carried(place: Place, made, folder, role: str = "owner", confirm: str | None
 
 def states(result) -> dict[tuple[str, str], str]:
     return {(row.subject, row.session): row.state for row in result.sessions.itertuples()}
+
+
+def copied(place, root: Path, **values) -> Path:
+    """A sealed record of a copy of the project into the other one, made without a notebook."""
+    given = {"source_project": place.project, "destination_project": place.other, "archive": True}
+    options = TransferOptions.from_mapping({**given, "record_root": str(root), **values})
+    with place.connect() as source, place.connect() as destination:
+        workspace = open_workspace(options, "transfer")
+        made = workspace.keep(make_plan(source, destination, options))
+        result = run(made, source, destination, folder=workspace.folder)
+        close_record(workspace, made, result)
+    path = seal(workspace)
+    place.settle()
+    return path

@@ -88,6 +88,7 @@ LAYERS = {
         "change_commands",
         "notebook",
         "campaign",
+        "audit",
         "demo",
         "cli",
         "widgets",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bagit
 import pytest
-from places import SMALL, make_place, three_sessions
+from places import SMALL, copied, make_place, three_sessions
 from places import carried as carry
 
 from xnbtransfer import server as embedded
@@ -21,9 +21,7 @@ from xnbtransfer.errors import ExitCode, InputError, RefusedError
 from xnbtransfer.finish import copy_record, plan_finish
 from xnbtransfer.method_options import FinishOptions
 from xnbtransfer.notebook import run_template
-from xnbtransfer.options import TransferOptions
-from xnbtransfer.record import close_record, open_record, open_workspace, seal
-from xnbtransfer.transfer import run
+from xnbtransfer.record import open_record
 from xnbtransfer.values import Verdict
 
 
@@ -45,22 +43,6 @@ def single(demo):
     found.hold("A1", "A", SMALL[0])
     yield found
     demo.faults([])
-
-
-def copied(place, root: Path, **values) -> Path:
-    """A sealed record of a copy of the project into the other one, made without a notebook."""
-    from roads import make_plan
-
-    given = {"source_project": place.project, "destination_project": place.other, "archive": True}
-    options = TransferOptions.from_mapping({**given, "record_root": str(root), **values})
-    with place.connect() as source, place.connect() as destination:
-        workspace = open_workspace(options, "transfer")
-        made = workspace.keep(make_plan(source, destination, options))
-        result = run(made, source, destination, folder=workspace.folder)
-        close_record(workspace, made, result)
-    path = seal(workspace)
-    place.settle()
-    return path
 
 
 def chosen(record: Path, **values) -> FinishOptions:

@@ -17,6 +17,7 @@ from . import __version__
 from .change_commands import COMMANDS, given, parameters, run_changes, verify_again
 from .control import Control
 from .errors import ExitCode, InputError, XnbTransferError
+from .method_options import AuditOptions
 from .options import CHOICE, OF_SCANS, TransferOptions
 
 _SOURCE = ("source_server", "source_project", *CHOICE, *OF_SCANS)
@@ -420,6 +421,22 @@ def records(root: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("records", required=False, type=click.Path())
+@parameters(AuditOptions, ("since", "until", "again", "record_root", "reason"))
+@_as_json
+def audit(records: str | None, as_json: bool, **values: Any) -> int:
+    """Check all records below a folder, and keep what is found as a record.
+
+    RECORDS is the folder; without it, that of --record-root. Ends with 3 where a record was changed or lost, or a
+    server no longer holds what it says, and with 4 where something is open.
+    """
+    from .notebook import run_template
+
+    options = AuditOptions.from_mapping({**given(values), **({"records": records} if records else {})})
+    return _tell_record(run_template("audit", options, aloud=not as_json), as_json)
+
+
+@cli.command()
 @click.argument("what", metavar="NOTEBOOK", type=click.Path())
 @_as_json
 def seal(what: str, as_json: bool) -> int:
@@ -607,11 +624,15 @@ def _tell_record(path: Path, as_json: bool) -> int:
         columns = ["subject", "session", "state", "files", "equal", "explained", "different", "not_proved", "because"]
         click.echo(html.table(found.table("sessions"), "Sessions", columns))
     click.echo(f"Result: {found.summary['result']} (exit code {int(code)}).")
+    template = found.summary["template"]
+    if template == "audit":
+        records = found.table("records")
+        click.echo(html.table(records, "Records", ["record", "status", "today", "source", "destination", "because"]))
     if code in html.NEXT:
         warnings = 0
-        if found.summary["template"] == "review":
+        if template == "review":
             warnings = int((found.table("findings")["severity"] == "warning").sum())
-        click.echo(f"Next: {html.next_step(code, found.summary.get('sessions', {}), warnings)}")
+        click.echo(f"Next: {html.next_step(code, found.summary.get('sessions', {}), warnings, template)}")
     click.echo(f"The record is in {path}; read {found.page.relative_to(path)} in it.")
     return code
 

@@ -34,6 +34,10 @@ STATUS: dict[str, tuple[str, str]] = {
     "archived": ("·", _GREY),
     "in prearchive": ("·", _GREY),
     "sealed": ("✓", _GREEN),
+    "whole": ("✓", _GREEN),
+    "changed": ("✗", _RED),
+    "lost": ("✗", _RED),
+    "running": ("…", _GREY),
     "failed": ("✗", _RED),
     "unfinished": ("…", _AMBER),
     "planned": ("…", _GREY),
@@ -83,6 +87,13 @@ NEXT = {
     "below by hand.",
     ExitCode.REFUSED: "Clear the blockers and run again; what they stop was not sent.",
     ExitCode.TRANSIENT: "Run the same command again: it goes on where it stopped, and what is done is not sent twice.",
+}
+NEXT_OF_AUDIT = {
+    ExitCode.PROVED: "Nothing needs to be done. Keep the record of this audit.",
+    ExitCode.DIFFERENCES: "Look at the records that want it: take what was changed or lost from your backup, and ask "
+    "who had access; where a server no longer holds what a record says, find out who changed it there.",
+    ExitCode.CANNOT_BE_PROVED: "Let the runs that did not end go on, by the same command, and give the credentials of "
+    "the servers that could not be asked; then audit again.",
 }
 
 
@@ -281,6 +292,7 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
         "extra.csv": "files at the destination that the plan does not name",
         "crosswalk.csv": "labels at the source and labels at the destination",
         "summary.json": "who, when, from, to, versions, parameters, counts, exit code",
+        "records.csv": "one row per record of the audited folder",
         "versions.txt": "every package that was installed",
     }
     rows = [
@@ -526,9 +538,9 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
 
 
-def next_step(code: ExitCode, states: Mapping[str, int], warnings: int = 0) -> str:
+def next_step(code: ExitCode, states: Mapping[str, int], warnings: int = 0, template: str = "") -> str:
     """What to do next, from how it ended, how many sessions ended in which state, and how many warnings stand."""
-    follow = NEXT.get(code, "")
+    follow = (NEXT_OF_AUDIT if template == "audit" else NEXT).get(code, "")
     if code != ExitCode.PROVED:
         return follow
     if warnings:

@@ -1,4 +1,4 @@
-"""The parameters of the methods that carry no file, and of the prearchive: names, types, defaults and help."""
+"""The parameters of the methods that carry no file, of the prearchive and of an audit: names, types, defaults, help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .options import CHOICE, Labels, TransferOptions
+from .options import CHOICE, Labels, TransferOptions, day
 
 PROOFS = ("all", "listing")
 
@@ -136,6 +136,25 @@ class FinishOptions(PartOptions):
         if isinstance(value, str):
             raise ValueError("give a list of labels, e.g. ['MRIQC']")
         return tuple(value) if isinstance(value, list) else value
+
+
+class AuditOptions(PartOptions):
+    """Parameters of ``templates/audit.ipynb``: a folder of records, and how deep to look."""
+
+    command = "audit"
+    offered = ("records", "since", "until", "again", "record_root", "reason")
+    source_project: str = ""
+    destination_project: str = ""
+    records: str = Field("", description="folder whose records are audited; empty: record_root")
+    since: str = Field("", description="first day of the records to look at, YYYY-MM-DD (UTC); empty: no limit")
+    until: str = Field("", description="last day of the records to look at, YYYY-MM-DD (UTC); empty: no limit")
+    again: Literal["none", "listing", "all"] = Field(
+        "none", description="prove again what the servers hold today: none, listing, or all (every file is read back)"
+    )
+
+    reason: str = Field("", description="why this audit is made; kept in the record")
+
+    _days = field_validator("since", "until")(day)
 
 
 METHODS: dict[str, type[PartOptions]] = {

@@ -15,8 +15,8 @@ from pydantic import Field
 from . import errors
 from .control import STOP
 from .errors import ExitCode, IncompleteError, InputError, RefusedError, TransientError, XnbTransferError
-from .html import NEXT, Html, paragraph, record_table
-from .method_options import METHODS, PartOptions
+from .html import NEXT, Html, next_step, paragraph, record_table
+from .method_options import METHODS, AuditOptions, PartOptions
 from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
 from .progress import Lines, follow
@@ -78,6 +78,7 @@ OPTIONS: dict[str, type[TransferOptions]] = {
     "inventory": InventoryOptions,
     "verify": VerifyOptions,
     "review": ReviewOptions,
+    "audit": AuditOptions,
     **METHODS,
 }
 
@@ -217,7 +218,8 @@ def end(workspace: Workspace) -> Html:
     workspace.close()
     code = ExitCode(summary["exit_code"])
     if code != ExitCode.PROVED:
-        raise IncompleteError(f"{summary['result']} (exit code {int(code)}).".capitalize(), NEXT.get(code, ""), code)
+        follow = next_step(code, {}, template=summary["template"])
+        raise IncompleteError(f"{summary['result']} (exit code {int(code)}).".capitalize(), follow, code)
     if os.environ.get(WORKSPACE):
         return paragraph(f"The record is {workspace.name}.")
     return paragraph(

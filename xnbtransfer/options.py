@@ -32,6 +32,17 @@ OF_SCANS = ("scan_types", "qualities")  # and which of their scans
 Labels = Annotated[tuple[str, ...], Field(default=())]
 
 
+def day(value: str) -> str:
+    """A day of the calendar, or nothing; for a validator."""
+    try:
+        fits = not value or datetime.date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("is no date; write YYYY-MM-DD")
+    return value
+
+
 class TransferOptions(BaseModel):
     """What to transfer, from where to where, and how. Frozen; labels are text; nothing is guessed.
 
@@ -207,16 +218,7 @@ class TransferOptions(BaseModel):
             raise ValueError("is no AE title; it has 1 to 16 letters, digits or signs")
         return value
 
-    @field_validator("date_from", "date_to")
-    @classmethod
-    def _dates(cls, value: str) -> str:
-        try:
-            fits = not value or datetime.date.fromisoformat(value).isoformat() == value
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError("is no date; write YYYY-MM-DD")
-        return value
+    _dates = field_validator("date_from", "date_to")(day)
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> TransferOptions:

@@ -148,10 +148,12 @@ def close_record(
     inventory: Any = None,
     differences: Any = None,
     tables: Mapping[str, pd.DataFrame] | None = None,
+    ended: tuple[ExitCode, str] | None = None,
 ) -> dict[str, Any]:
     """Write everything but the notebook into the workspace; returns the summary.
 
-    ``summary.json`` says who, when, from where, to where, with what, and how it ended.
+    ``summary.json`` says who, when, from where, to where, with what, and how it ended: as the result or the plan says,
+    or as ``ended`` does in their place.
 
     Raises
     ------
@@ -164,6 +166,9 @@ def close_record(
         code = ExitCode(result.exit_code)
     elif plan is not None and plan.blockers:
         code = ExitCode.REFUSED
+    word = result_word(plan, result, workspace.template)
+    if ended is not None:
+        code, word = ended
     sides = {}
     for name in ("source", "destination"):
         side = getattr(plan, name, None) or (inventory if name == "source" else None)
@@ -184,7 +189,7 @@ def close_record(
         "closed_at": _now(),
         "resumed": workspace.resumed,
         "exit_code": int(code),
-        "result": result_word(plan, result, workspace.template),
+        "result": word,
         **sides,
         "reason": workspace.parameters.get("reason", ""),
         "parameters": dict(workspace.parameters),
@@ -439,6 +444,17 @@ def list_records(root: str | Path) -> pd.DataFrame:
     return frame(rows, _RECORD_COLUMNS)
 
 
+def is_running(folder: Path) -> bool:
+    """Whether a run holds this unfinished folder now."""
+    if not _lock_of(folder).exists():
+        return False
+    lock = _lock(folder)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
 def secrets_in_use(environment: Mapping[str, str] | None = None) -> list[str]:
     """The passwords and token secrets that the environment holds for us, and the names of alias tokens."""
     known = os.environ if environment is None else environment
@@ -550,12 +566,16 @@ def _detail(problem: Exception) -> str:
 
 def _lock(folder: Path) -> FileLock | None:
     """The lock of an unfinished folder, beside it; None where another run has it."""
-    lock = FileLock(str(folder.parent / f".{folder.name}.lock"))
+    lock = FileLock(str(_lock_of(folder)))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return None
     return lock
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.lock"
 
 
 def read_about(folder: Path, name: str = ABOUT) -> dict[str, Any]:
