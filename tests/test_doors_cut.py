@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from xnbtransfer.transfer import run
 
 RUN = """
 import sys
+import time
 from pathlib import Path
 from xnbtransfer.plan import Plan
 from xnbtransfer.transfer import run
@@ -138,3 +140,14 @@ def test_a_lost_answer_is_looked_up_and_nothing_is_there_twice(server, kit, tmp_
     since = logged(server)
     whole(kit, again(server, made, tmp_path))
     assert writes(server, since) == []
+
+
+@pytest.mark.parametrize("path", ["/data/services/import$", "/data/prearchive/projects/", "/data/services/archive$"])
+def test_a_server_that_wishes_for_days_is_waited_for_five_minutes(server, kit, tmp_path, monkeypatch, path):
+    waited: list[float] = []
+    sleep = time.sleep
+    monkeypatch.setattr("time.sleep", lambda seconds: (waited.append(seconds), sleep(min(seconds, 0.05))))
+    made = planned(server, kit, tmp_path, "import")
+    server.faults([{"fault": "503", "method": "POST", "path": path, "times": 1, "retry_after_s": 200_000}])
+    whole(kit, again(server, made, tmp_path))
+    assert max(waited) == 300

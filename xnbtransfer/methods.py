@@ -154,8 +154,7 @@ class ImportDoor:
                 if not error.retry and getattr(error, "status", 0) < 500:
                     raise
                 problem = error
-                pause = getattr(error, "retry_after_s", None)
-                time.sleep(min(pause if pause is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
+                _pause(error, attempt)
                 uri = work.uri or self.own_row(session)
                 if uri and names <= self.names_at(uri):
                     work.uri = uri
@@ -230,7 +229,7 @@ class ImportDoor:
                     return
                 if attempt == _TRIES - 1 or row is None:
                     raise
-                time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+                _pause(problem, attempt)
 
     def archive(self, work: Work) -> list[dict]:
         """Archive the row after asking what the server would object to; returns the files that the archive lists.
@@ -264,7 +263,7 @@ class ImportDoor:
                 return self.destination.files([found])
             if problem is None or not (problem.retry or getattr(problem, "status", 0) >= 500):
                 break
-            time.sleep(getattr(problem, "retry_after_s", None) or random.uniform(0.1, 0.4) * 2**attempt)
+            _pause(problem, attempt)
         raise problem or ServerError(f"{session.to} was archived, but the destination does not list it.")
 
     def _settled(self, session: SessionPlan, uri: str) -> str:
@@ -294,6 +293,12 @@ class ImportDoor:
             if same_study(session.StudyInstanceUID, row["StudyInstanceUID"]):
                 return row["session_id"]
         return ""
+
+
+def _pause(problem: XnbTransferError | None, attempt: int) -> None:
+    """Wait before something is asked again: as long as the server wishes, at most five minutes, else a random while."""
+    wish = getattr(problem, "retry_after_s", None)
+    time.sleep(min(wish if wish is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
 
 
 def meets_other_things(session: SessionPlan, here: frozenset[str], elsewhere: frozenset[str]) -> str:
