@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from archive_kit import Kit, logged
 from people import Person
 from roads import as_
+from test_doors_cut import RUN
 
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
@@ -42,13 +48,21 @@ def mount(kit, root):
     return where / "E1" / "SCANS"
 
 
-def copied(server, kit, folder, **values):
+def planned(server, kit, **values):
     both = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
     options = TransferOptions.from_mapping({**both, **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
         here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        return plan(here, there, options, labels=labels)
+
+
+def carried(server, made, folder):
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
         return run(made, source, destination, folder=folder)
+
+
+def copied(server, kit, folder, **values):
+    return carried(server, planned(server, kit, **values), folder)
 
 
 def downloads(server, since=0):
@@ -123,6 +137,48 @@ def test_nothing_outside_the_mounted_folder_is_read(server, kit, root, tmp_path)
     since = logged(server)
     assert copied(server, kit, tmp_path / "run").exit_code == ExitCode.PROVED
     assert downloads(server, since) == 1
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["the mount stays", "the mount goes"])
+def test_killed_while_it_reads_from_there_the_next_run_completes_it(server, kit, root, tmp_path, gone):
+    mount(kit, root)
+    made = planned(server, kit, workers=1)
+    made.save(tmp_path / "plan.json")
+    user, password = server.accounts["owner"]
+    env = {**os.environ, "XNAT_USER": user, "XNAT_PASS": password}
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    since = logged(server)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as first:
+        while not first.stdout.readline().startswith("scan sent"):
+            pass
+        first.kill()
+        first.stdout.read()
+    if gone:
+        shutil.rmtree(root)
+    result = carried(server, made, tmp_path)
+    assert result.exit_code == ExitCode.PROVED and len(result.files) == 4, result.problems
+    imports = [one for one in server.log()[since:] if one["path"] == "/data/services/import"]
+    assert len(imports) <= 3, "one scan of the one worker may be sent twice"
+    assert downloads(server, since) == (2 if gone else 0)
+    since = logged(server)
+    assert carried(server, made, tmp_path).exit_code == ExitCode.PROVED
+    assert not [
+        one for one in server.log()[since:] if "/services/import" in one["path"] or "/services/ar" in one["path"]
+    ]
+
+
+@pytest.mark.parametrize("fault", ["no-answer-after", "500-after", "503"])
+def test_a_lost_answer_to_what_was_read_from_there_is_looked_up(server, kit, root, tmp_path, fault):
+    mount(kit, root)
+    made = planned(server, kit)
+    paths = ("/data/services/import$", "/data/services/archive$")
+    server.faults([{"fault": fault, "method": "POST", "path": path, "times": 1, "retry_after_s": 0} for path in paths])
+    since = logged(server)
+    result = carried(server, made, tmp_path)
+    server.faults([])
+    assert result.exit_code == ExitCode.PROVED and len(result.files) == 4, result.problems
+    assert downloads(server, since) == 0 and result.messages[0].startswith("4 files of 2 scan resources")
+    assert [len(files) for files in kit.files(kit.destination).values()] == [4]
 
 
 def test_the_mount_of_another_server_is_not_this_one(server, kit, root, monkeypatch):
