@@ -86,9 +86,7 @@ def test_a_file_in_another_scan_or_there_twice_is_never_proved(server, kit, tmp_
 def test_a_file_that_moves_to_another_scan_of_the_archive_is_found_later(server, kit, tmp_path, proof, with_source):
     road = Road(server, kit, tmp_path)
     assert road.run().exit_code == ExitCode.PROVED
-    session_id = kit.who.rows(f"/data/projects/{kit.destination}/experiments", columns="ID,label")[0]["ID"]
-    base = f"/data/experiments/{session_id}/scans"
-    (one, _) = kit.who.rows(f"{base}/1/files")
+    base, (one, _) = archived(kit)
     data = kit.who.get(one["URI"]).content
     where = f"{base}/2/resources/DICOM/files/{one['Name']}"
     assert kit.who.put(where, params={"inbody": "true"}, data=data).status_code == 200
@@ -167,3 +165,45 @@ def test_what_was_lost_of_a_waiting_session_is_seen_by_its_listing(server, kit, 
     assert kit.who.delete(f"/data{row['url']}/scans/1").status_code == 200
     for proof in ("listing", "all"):
         assert road.verify(proof).counts["different"] == 2
+
+
+def archived(kit) -> tuple[str, list[dict]]:
+    """The address of the scans of E1 in the archive of the destination, and the files of the first of them."""
+    (row,) = kit.who.rows(f"/data/projects/{kit.destination}/experiments", columns="ID,label")
+    base = f"/data/experiments/{row['ID']}/scans"
+    return base, kit.who.rows(f"{base}/1/files")
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"), [("changed", "cannot be proved"), ("lost", "different"), ("more", ""), ("nothing", "")]
+)
+def test_what_a_listing_can_tell_of_the_archive_is_told(server, kit, tmp_path, what, verdict):
+    road = Road(server, kit, tmp_path)
+    assert road.run().exit_code == ExitCode.PROVED
+    base, (one, _) = archived(kit)
+    where = f"{base}/1/resources/DICOM/files/{one['Name'] if what == 'changed' else 'stranger.dcm'}"
+    if what in ("changed", "lost"):
+        data = bytearray(kit.who.get(one["URI"]).content)
+        assert kit.who.delete(one["URI"]).status_code == 200
+        data[-20] ^= 1
+    else:
+        data = b"anything"
+    if what in ("changed", "more"):
+        assert kit.who.put(where, params={"inbody": "true"}, data=bytes(data)).status_code == 200
+    result = road.verify("listing")
+    assert sum(result.counts.values()) == 4
+    assert len(result.extra) == (what == "more")
+    if verdict:
+        assert result.counts[verdict] == 1
+    assert result.exit_code == {"different": 3, "cannot be proved": 4, "": 0}[verdict]
+    assert road.verify("listing", with_source=False).counts == result.counts
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"), [("lost-on-store", "different"), ("bit-flip-on-store", "cannot be proved")]
+)
+def test_a_run_that_only_lists_never_calls_proved_what_it_did_not_read(server, kit, tmp_path, fault, verdict):
+    road = Road(server, kit, tmp_path, proof="listing")
+    server.faults([{"fault": fault, "times": None}])
+    result = road.run()
+    assert result.counts[verdict] == 4 and not result.counts["equal"] + result.counts["changed as explained"]

@@ -520,7 +520,15 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
                 row |= {"verdict": Verdict.NOT_PROVED, "because": "the destination lists no MD5 for it"}
             elif now["md5"] != row["destination_md5"]:
                 row |= {"verdict": Verdict.NOT_PROVED, "because": "its listed MD5 is not the one that was proved"}
-        return state, recorded, []
+        names = {record["name"] for records in past.sent.values() for record in records}
+        ours = {(row["destination_scan"], row["destination_path"]) for row in recorded if row.get("destination_path")}
+        more = [
+            {**{name: row[name] for name in ("scan", "path", "size_bytes", "md5")}, "resource": row.get("resource", "")}
+            for at, row in by_name.items()
+            if at not in ours and row["path"].rsplit("/", 1)[-1] not in names
+        ]
+        labels = {"subject": session.destination_subject, "session": session.destination_session}
+        return state, recorded, [{**labels, **row} for row in more]
     scan_of = {row["path"]: row["scan"] for row in listed}
     with chunks() as stream:
         there = read_back(stream, key=key, scan_of=scan_of)
@@ -602,7 +610,7 @@ def _where(plan: Plan, session: SessionPlan, past: SessionHistory, destination: 
     """
     if past.state != ARCHIVED and past.uri and destination.prearchive_row(past.uri) is not None:
         listed = [
-            {"scan": row["scan"], **one, "md5": ""}
+            {"scan": row["scan"], "resource": row["resource"], **one, "md5": ""}
             for row in destination.prearchive_resources(past.uri)
             for one in destination.prearchive_files(past.uri, row["scan"], row["resource"])
         ]
