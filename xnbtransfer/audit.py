@@ -305,17 +305,19 @@ def totals_table(found: Audit) -> Html:
 
 
 def records_tables(found: Audit) -> Html:
-    """The records that want a look, then all of them."""
+    """The records that want a look, then all of them; a record's name tells when it was made, and the projects."""
     told = [{"status": word, "means": means} for word, means in _STATUS.items() if word in set(found.records["status"])]
-    columns = ["record", "status", "today", "user", "source", "destination", "files", "result", "because"]
     return (
         table(told, "What is said of a record", ["status", "means"])
-        + table(found.open_points, "Records that want a look", columns)
-        + table(found.records, "Records", columns, full="records.csv")
+        + table(found.open_points, "Records that want a look", ["record", "status", "today", "because"])
+        + table(found.records, "Records", ["record", "status", "today", "user", "files", "result"], full="records.csv")
     )
 
 
 def sessions_table(found: Audit) -> Html:
     """What became of each session, by the records that are whole."""
-    columns = ["subject", "session", "to_session", "source", "destination", "state", "files", "different", "not_proved"]
-    return table(found.sessions, "Sessions", [*columns, "made_at", "template"], full="sessions.csv", empty="none")
+    columns = ["subject", "session", "destination_session", "source", "destination", "state"]
+    columns += ["files", "different", "not_proved", "made_at"]
+    shown = found.sessions.assign(made_at=found.sessions["made_at"].str[:10])
+    shown = shown.rename(columns={"to_session": "destination_session"})
+    return table(shown, "Sessions", columns, full="sessions.csv", of=found.sessions)

@@ -65,6 +65,7 @@ _HEADINGS = {
     "destination_subject": "subject there",
     "destination_session": "session there",
     "series_description": "series description",
+    "made_at": "made",
     "files_source": "files at source",
     "files_destination": "files at destination",
     "size_bytes_source": "size at source",

@@ -537,8 +537,9 @@ def _header(summary: Mapping[str, Any]) -> list[str]:
     verdicts = [f"{count} {word}" for word, count in summary.get("verdicts", {}).items() if count]
     people = list(dict.fromkeys(side["user"] for side in sides))
     words = [f"{summary['result']} (exit code {summary['exit_code']})", *([", ".join(verdicts)] if verdicts else [])]
-    words.append(" → ".join(side["project"] for side in sides))
-    return [*words, f"by {' and '.join(people)}" if people else "by nobody", summary["closed_at"]]
+    words += [" → ".join(side["project"] for side in sides)] if sides else []
+    words += [f"by {' and '.join(people)}"] if people else []
+    return [*words, summary["closed_at"]]
 
 
 @contextlib.contextmanager
