@@ -11,7 +11,8 @@ from xnbtransfer import values
 from xnbtransfer.conflicts import matrix_frame
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.html import NEXT, WORDS
-from xnbtransfer.method_options import METHODS
+from xnbtransfer.method_options import METHODS, AuditOptions
+from xnbtransfer.notebook import VerifyOptions
 from xnbtransfer.options import TransferOptions
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
@@ -56,7 +57,7 @@ def methods() -> str:
     """One row per parameter that only some of the other methods have."""
     rows = ["| parameter | of | type | default | meaning |", "|---|---|---|---|---|"]
     found: dict[tuple[str, str], list[str]] = {}
-    for kind, options in METHODS.items():
+    for kind, options in {**METHODS, "verify": VerifyOptions, "audit": AuditOptions}.items():
         for name in options.offered:
             about = options.model_fields[name]
             if name not in TransferOptions.model_fields or about.description != (
