@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from results import a_plan, a_result, options
 
+from xnbtransfer.cli import invoke
 from xnbtransfer.errors import InputError, RefusedError
 from xnbtransfer.journal import Journal
 from xnbtransfer.record import (
@@ -209,11 +210,15 @@ def test_what_is_not_finished_is_not_sealed_and_nothing_is_overwritten(tmp_path)
     workspace.close()
 
 
-def test_a_dry_run_is_a_record_of_the_plan(tmp_path):
+def test_a_dry_run_is_a_record_of_the_plan(tmp_path, capsys):
     workspace = open_workspace(options(record_root=str(tmp_path), dry_run=True), "transfer")
     summary = close_record(workspace, a_plan(), None)
     assert summary["result"] == "plan only (dry run)"
-    found = open_record(seal(workspace))
+    workspace.close()
+    assert invoke(["seal", str(workspace.folder)]) == 0
+    assert "Next: Review the plan in the record, then run again without --dry-run" in capsys.readouterr().out
+    (path,) = tmp_path.iterdir()
+    found = open_record(path)
     assert "verdicts" not in found.summary
     assert list(found.table("plan")["action"]) == ["copy"]
 

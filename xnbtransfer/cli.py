@@ -610,7 +610,7 @@ def _tell_result(made: Any, result: Any, where: Path, as_json: bool) -> int:
 def _tell_record(path: Path, as_json: bool) -> int:
     """Say how the run of a record ended, from its own files."""
     from . import html
-    from .record import open_record
+    from .record import PLANNED, open_record
 
     found = open_record(path)
     code = ExitCode(found.summary["exit_code"])
@@ -632,7 +632,9 @@ def _tell_record(path: Path, as_json: bool) -> int:
         warnings = 0
         if template == "review":
             warnings = int((found.table("findings")["severity"] == "warning").sum())
-        click.echo(f"Next: {html.next_step(code, found.summary.get('sessions', {}), warnings, template)}")
+        planned = found.summary["result"] == PLANNED
+        states = found.summary.get("sessions", {})
+        click.echo(f"Next: {html.next_step(code, states, warnings, template, planned)}")
     click.echo(f"The record is in {path}; read {found.page.relative_to(path)} in it.")
     return code
 

@@ -539,8 +539,12 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
 
 
-def next_step(code: ExitCode, states: Mapping[str, int], warnings: int = 0, template: str = "") -> str:
+def next_step(
+    code: ExitCode, states: Mapping[str, int], warnings: int = 0, template: str = "", dry_run: bool = False
+) -> str:
     """What to do next, from how it ended, how many sessions ended in which state, and how many warnings stand."""
+    if dry_run and code == ExitCode.PROVED:
+        return "Review the plan in the record, then run again without --dry-run (in a notebook: dry_run=False)."
     follow = (NEXT_OF_AUDIT if template == "audit" else NEXT).get(code, "")
     if code != ExitCode.PROVED:
         return follow

@@ -37,6 +37,7 @@ from .values import OUTCOME_COLUMNS, Result, frame
 
 WORKSPACE = "XNBTRANSFER_WORKSPACE"  # set for the notebook by a parent that holds the lock
 UNFINISHED = ".unfinished"
+PLANNED = "plan only (dry run)"
 _TAGS = "tagmanifest-sha256.txt"
 _OF_THE_DESKTOP = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left beside the files by whoever looks into a folder
 NOTEBOOK, PAGE = "notebook.ipynb", "record.html"
@@ -265,7 +266,7 @@ def result_word(plan: Plan | ChangePlan | None, result: Result | None, template:
         return "read"
     if template == "review":
         return "reviewed, with blocking findings" if plan.blockers else "reviewed"
-    return "plan with blockers" if plan.blockers else "plan only (dry run)"
+    return "plan with blockers" if plan.blockers else PLANNED
 
 
 def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, hidden: Iterable[str] = ()) -> Path:
