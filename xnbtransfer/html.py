@@ -671,7 +671,7 @@ def _cell(name: str, cell: str, number: bool, first: bool, bleak: bool) -> str:
     if first and not number:
         return f'<th scope="row" style="{_style(False)};font-weight:normal;white-space:nowrap">{_escape(cell)}</th>'
     # Short words stay on one line, so that a narrow screen breaks the sentences, and digests, and not the labels.
-    breaks = "white-space:nowrap" if len(cell) <= 24 else "min-width:14em;overflow-wrap:anywhere"
+    breaks = "white-space:nowrap" if len(cell) <= 24 else "min-width:9em;overflow-wrap:anywhere"
     return f'<td style="{_style(number)};{breaks}">{_escape(cell)}</td>'
 
 

@@ -34,7 +34,9 @@ pre {{ font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; 
 code {{ font: 90% ui-monospace, "DejaVu Sans Mono", Consolas, monospace }}
 .anchor-link, .prompt {{ display: none }}
 .ansi-red-fg {{ color: #b3261e }}
-@media print {{ body {{ max-width: none; padding: 0 }} tr {{ break-inside: avoid }} h2 {{ break-after: avoid }} }}
+img {{ max-width: 100%; height: auto }}
+@media print {{ body {{ max-width: none; padding: 0 }} tr {{ break-inside: avoid }} h2 {{ break-after: avoid }}
+  div[style] {{ overflow: visible !important }} td {{ white-space: normal !important; min-width: 0 !important }} }}
 </style>
 </head>
 <body>

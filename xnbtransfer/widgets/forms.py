@@ -30,6 +30,13 @@ class Stepper(anywidget.AnyWidget):
         self.on_msg(lambda widget, content, buffers: listener(content["step"]) if content.get("kind") == "go" else None)
 
 
+class Styles(anywidget.AnyWidget):
+    """The styles of a page that has no steps; nothing is seen of it."""
+
+    _esm = "export default { render({ el }) { el.style.display = 'none'; } };"
+    _css = _HERE / "guide.css"
+
+
 class Login(anywidget.AnyWidget):
     """Address, user and password of both sides. The password comes as a message and never is in a trait."""
 

@@ -16,6 +16,7 @@ from ..record import Record, list_records, open_record
 from ..values import Result
 from ..verify import verify
 from ..xnat import connect
+from .forms import Styles
 from .page import button
 from .selection import default_record_root
 from .still import Still
@@ -123,7 +124,7 @@ class Records(ipywidgets.VBox):
         self._again.on_click(lambda _: self._do(self._read))
         self._verify.on_click(lambda _: self._do(self._prove))
         folder = ipywidgets.HTML(f"<p>Records in <b>{html._escape(self.shelf.root)}</b>; choose one to open it.</p>")
-        super().__init__([folder, self.table, ipywidgets.HBox([self._again, self._verify]), self._told])
+        super().__init__([Styles(), folder, self.table, ipywidgets.HBox([self._again, self._verify]), self._told])
         self.add_class("xnb-guide")
 
     def _ipython_display_(self) -> None:
