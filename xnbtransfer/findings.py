@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
                 "it would tell."),
     "P01": Rule("blocking", "The session exists", "The destination has the label or the study, and existing=stop, or "
                 "merging and replacing are for a session of the same study, label and subject.",
-                "Give it another label with --label-map, leave it out with --sessions, or choose --existing skip."),
+                "Give it another label, leave it out, or have what exists skipped (existing=skip)."),
     "P02": Rule("warning", "Labels", "A label that differs from another one by case only, or a line of the label map "
                 "that no session has."),
     "P03": Rule("warning", "Not everything is proved",
@@ -102,10 +102,10 @@ RULES: dict[str, Rule] = {
     "P04": Rule("warning", "The inventory has gaps", "A server left something out, or may not show it."),
     "P05": Rule("warning", "Decisions that nothing needs", "The decisions name sessions that are not selected."),
     "P06": Rule("blocking", "Labels that do not match", "The destination wants labels of another form.",
-                "Map them with --label-map or --label-rule, or leave the sessions out."),
+                "Give them other labels, by map or by rule, or leave the sessions out."),
     "P07": Rule("note", "Resources stay behind",
                 "Resources that are not DICOM scans are not carried unless their labels are named.",
-                "Run the pipelines again at the destination, or name the labels with --resources."),
+                "Run the pipelines again at the destination, or name the labels of what to carry (resources)."),
     "P08": Rule("warning", "Resources are carried as they are",
                 "Resources go byte for byte: no anonymisation script runs on them, outputs of pipelines name the "
                 "project and the labels they were made for, and what texts and file names say of a person arrives as "
@@ -273,7 +273,7 @@ RULES: dict[str, Rule] = {
                 "The private dictionary of pydicom says that this element holds staff, institution or order numbers.",
                 _MASK),
     "D27": Rule("warning", "A label or file name that reads as a person",
-                "A subject, session or file is called like somebody.", "Give it another label with --label-map."),
+                "A subject, session or file is called like somebody.", "Give it another label."),
     "D28": Rule("warning", "Recognisable features", "RecognizableVisualFeatures is YES.",
                 "Have the face removed (PS3.15 option 113102)."),
     "D29": Rule("warning", "Unreadable text",

@@ -86,7 +86,7 @@ class Page:
         problem = self.model.problem(self.name)
         shown = ""
         if problem:
-            shown += listed("It did not work:", [problem])
+            shown += listed("It did not work:", [problem], "failed")
         if blockers and state != StepState.WORKING:
             shown += listed("Before going on:", blockers)
         if self.told.value != shown:
@@ -98,11 +98,11 @@ class Page:
         self.model.show(NAMES[NAMES.index(self.name) - 1])
 
 
-def listed(title: str, sentences: list[str]) -> str:
+def listed(title: str, sentences: list[str], kind: str = "") -> str:
     """Sentences below a title, as the page shows what stands in the way."""
     items = "".join(f"<li>{html._escape(one)}</li>" for one in sentences[:8])
     more = f"<li>and {len(sentences) - 8} more</li>" if len(sentences) > 8 else ""
-    return f'<div class="xnb-blockers" role="status"><b>{html._escape(title)}</b><ul>{items}{more}</ul></div>'
+    return f'<div class="xnb-blockers {kind}" role="status"><b>{html._escape(title)}</b><ul>{items}{more}</ul></div>'
 
 
 def button(words: str) -> ipw.Button:

@@ -205,8 +205,13 @@ def _verify(transfer: GuidedTransfer) -> list[Any]:
 def _finish(transfer: GuidedTransfer) -> list[Any]:
     waiting = transfer.waiting()
     columns = ["destination_subject", "destination_session", "state", "verdict"]
-    told = [short(transfer.archived, f"Archived from here: {len(transfer.archived)}", list(transfer.archived.columns))]
+    told = [short(transfer.archived, archived_words(transfer.archived), list(transfer.archived.columns))]
     return [*told, short(waiting, f"Waiting in the prearchive of the destination: {len(waiting)}", columns)]
+
+
+def archived_words(done: pd.DataFrame) -> str:
+    """What stands above the sessions that were archived: their verdict is about something else than that of the run."""
+    return f"Archived from here: {len(done)} (verdict: files in the archive beside those that were in the prearchive)"
 
 
 def _record(transfer: GuidedTransfer) -> list[Any]:

@@ -89,11 +89,11 @@ class ChoosePage(Page):
             box = ipw.Dropdown(options=[("choose …", "")], description=f"{side.capitalize()} project", style=WIDE)
             box.observe(lambda change, side=side: self._project(side, change["new"]), "value")
             self.project[side] = box
-        self.types = ipw.SelectMultiple(description="Scan types (none: all)", style=WIDE, rows=4)
+        self.types = ipw.SelectMultiple(description="Only scans of these types (none marked: all)", style=WIDE, rows=4)
         self.types.observe(lambda change: self.guide.safely(self.set, "scan_types", tuple(change["new"])), "value")
         self.resources = ipw.Text(
-            description="Results to carry, too (labels by comma, * for all; empty: none)",
-            placeholder="better run the pipeline again there",
+            description="Also carry these resources (labels, by comma; * for all)",
+            placeholder="none: pipelines are better run again there",
             style=WIDE,
             layout=ipw.Layout(width="680px"),
         )

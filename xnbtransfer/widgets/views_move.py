@@ -20,8 +20,8 @@ class MovePage(Page):
         self.sealed = ipw.HTML()
         self.limit = ipw.BoundedIntText(value=10, min=1, max=1000, description="Sessions at most", style=WIDE)
         self.days = ipw.BoundedIntText(min=0, max=3650, description="Days that must have passed", style=WIDE)
-        wide = ipw.Layout(width="420px")
-        self.abandon = ipw.Text(description="Abandon these results (labels, by comma)", style=WIDE, layout=wide)
+        wide = ipw.Layout(width="520px")
+        self.abandon = ipw.Text(description="Abandon these resources (labels, by comma)", style=WIDE, layout=wide)
         self.backup = ipw.Text(description="Folder for a backup of each session", style=WIDE, layout=wide)
         self.subjects = ipw.Checkbox(
             description="Delete subjects, too, that are empty then", indent=False, layout=ipw.Layout(width="auto")
@@ -100,7 +100,7 @@ class MovePage(Page):
         told = change_tables.rows_table(made) + change_tables.concerns_table(made)
         shown = told.markup
         if made.blockers:
-            shown += listed("Nothing can be deleted now:", list(made.blockers))
+            shown += listed("Nothing can be deleted now:", list(made.blockers), "failed")
         elif made.confirm:
             words = "Each session is read again on both sides, whole, and deleted only if every file is proved."
             shown += html.banner("what is deleted is gone", words, "#fdf1d0", "!").markup

@@ -10,6 +10,7 @@ import pandas as pd
 from .. import html, pictures
 from ..html import Html
 from .page import Page, button, image
+from .story import archived_words
 from .table import SessionTable
 
 
@@ -74,6 +75,8 @@ class RunPage(Page):
             words = (
                 f"ready: {total['sessions']} sessions, {total['files']} files, {html.size(total['size_bytes'])} to send"
             )
+            if self.model.workspace is not None and self.model.workspace.resumed:
+                words += "; what was sent before is not sent again"
             self.bar.value = f"<p>{words}</p>"
             return
         share = round(100 * progress.share)
@@ -141,7 +144,7 @@ class FinishPage(Page):
         self.archive.layout.display = None if len(rows) else "none"
         self.archive.disabled = bool(self.model.busy) or self.model.record is not None
         done = self.model.archived
-        self.done.value = html.table(done, f"Archived from here: {len(done)}").markup if len(done) else ""
+        self.done.value = html.table(done, archived_words(done)).markup if len(done) else ""
 
 
 class RecordPage(Page):
