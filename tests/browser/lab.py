@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,9 +33,11 @@ def free_port() -> int:
 
 
 class Jupyter:
-    """JupyterLab, Notebook 7 or Voilà over one folder."""
+    """JupyterLab, Notebook 7 or Voilà over one folder; ``through`` is a script that starts it."""
 
-    def __init__(self, folder: Path, app: str = "jupyterlab", *options: str, dark: bool = False) -> None:
+    def __init__(
+        self, folder: Path, app: str = "jupyterlab", *options: str, dark: bool = False, through: str = ""
+    ) -> None:
         self.folder, self.work = folder, folder / "work"
         self.work.mkdir(parents=True)
         settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
@@ -62,8 +66,11 @@ class Jupyter:
             if app == "notebook":
                 common[-1] = "--JupyterNotebookApp.expose_app_in_browser=True"
         self.log = (folder / "jupyter.log").open("w")
-        command = [sys.executable, "-m", app, *common, *options]
-        self.process = subprocess.Popen(command, cwd=self.work, env=env, stdout=self.log, stderr=subprocess.STDOUT)
+        command = [*([through] if through else []), sys.executable, "-m", app, *common, *options]
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        self.process = subprocess.Popen(
+            command, cwd=self.work, env=env, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         until = time.monotonic() + WAIT_MS / 1000
         while True:
             try:
@@ -82,8 +89,10 @@ class Jupyter:
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # what a script has started beside it, too
+        self.process.wait()
         self.log.close()
 
     def put(self, name: str, *cells: str) -> Path:
@@ -165,7 +174,8 @@ def shot(page: Page, name: str) -> None:
     if not PICTURES:
         return
     Path(PICTURES).mkdir(parents=True, exist_ok=True)
-    themed = page.evaluate("() => Boolean(window.jupyterapp)")  # a saved page has the mark of a theme, too
+    # neither a saved page nor Voilà can change its theme
+    themed = page.evaluate("() => Boolean(window.jupyterapp?.commands.hasCommand('apputils:change-theme'))")
     usual = page.viewport_size
     light = page.locator("body").get_attribute("data-jp-theme-light") if themed else ""
     for theme, dark in ((light, ""), *((("false", "-dark"),) if light == "true" else ())):

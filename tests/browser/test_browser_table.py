@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lab import Jupyter, Lab, button, shot, step_is, violations
+import shutil
+
+from lab import ROOT, Jupyter, Lab, button, shot, step_is, violations
 from playwright.sync_api import expect
 
 MAKE = """
@@ -137,6 +139,26 @@ def test_notebook_7(page, demo_xnat, tmp_path):
         smoke(page)
         shot(page, "60-notebook-7")
         assert violations(page) == []
+    finally:
+        server.stop()
+
+
+def test_binder_opens_the_guide_and_it_is_connected(page, tmp_path):
+    """By Binder's own start script and settings: the page is one click away from the first step."""
+    config = tmp_path / "binder" / "config"
+    config.mkdir(parents=True)
+    shutil.copy(ROOT / "binder" / "jupyter_lab_config.py", config)
+    server = Jupyter(tmp_path / "binder", through=str(ROOT / "binder" / "start"))
+    try:
+        shutil.copytree(ROOT / "notebooks", server.work / "notebooks")
+        page.goto(server.url)
+        notebook = Lab(page, server, "guided-transfer")
+        notebook.wait_idle()
+        assert page.url.endswith("/lab/tree/notebooks/guided-transfer.ipynb")
+        notebook.run_all()
+        expect(page.locator(".xnb-guide").get_by_role("cell", name="mia")).to_have_count(2)
+        smoke(page)
+        shot(page, "62-binder")
     finally:
         server.stop()
 
