@@ -158,6 +158,13 @@ class Lab:
         }"""
         return self.page.evaluate(script, f"print({code})").strip()
 
+    def until(self, code: str, told: str) -> None:
+        """Wait until an expression in the kernel prints this: what a widget sends takes another way than a question."""
+        end = time.monotonic() + WAIT_MS / 1000
+        while (found := self.ask(code)) != told:
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+
     def kill_kernel(self) -> None:
         """Kill the kernel as a hub's culler or the machine would: without asking it."""
         pid = int(self.ask("__import__('os').getpid()"))
