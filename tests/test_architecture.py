@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -189,3 +191,17 @@ def test_every_room_is_in_the_picture():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     for path in CLIENT:
         assert path.stem.startswith("__") or f"`{path.name}`" in text, f"{path.name} is missing in ARCHITECTURE.md"
+
+
+def test_scripts_of_others_are_checked_against_our_types():
+    """The marker is packed, and what docs/reference.md shows from Python says what it takes and gives."""
+    assert (PACKAGE / "py.typed").exists()
+    example = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("## Python\n```python\n")[2]
+    imports = re.findall(r"^from (xnbtransfer\.\w+) import (\w+)", example, re.MULTILINE)
+    assert len(imports) > 5
+    for module, name in imports:
+        one = getattr(importlib.import_module(module), name)
+        if not isinstance(one, type):
+            told = inspect.signature(one)
+            assert told.return_annotation is not told.empty, name
+            assert all(about.annotation is not about.empty for about in told.parameters.values()), name
