@@ -267,7 +267,8 @@ def test_a_value_that_the_destination_has_stays(server, kit, tmp_path):
     with_fields(kit)
     where = f"/data/projects/{kit.destination}/subjects/S1"
     assert kit.who.put(where, params={"gender": "male"}).status_code == 201
-    result = carried_out(server, planned(server, kit, fields=["subject/*"]), tmp_path)
+    result = carried_out(server, planned(server, kit, fields=["subject/*", "session/nte"]), tmp_path)
+    assert [message for message in result.messages if "session/nte" in message and "subject" not in message]
     assert result.exit_code == ExitCode.PROVED
     assert set(result.files[result.files["resource"] == "(fields)"]["path"]) == {"subject/handedness"}
     assert '"male"' in kit.who.get(where, params={"format": "json"}).text

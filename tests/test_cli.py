@@ -166,6 +166,9 @@ class _nobody:
         ["inventory"],
         ["inventory", "A", "--date-from", "2024-13-01"],
         ["inventory", "A", "--date-from", "2024-02-01", "--date-to", "2024-01-31"],
+        ["plan", "A", "B", "--resources", "session/~["],
+        ["plan", "A", "B", "--fields", "note"],
+        ["plan", "A", "B", "--fields", "scan/note"],
         ["serve", "--port", "99999"],
         ["serve", "--faults", "missing.json"],
         ["serve", "--faults", "cut.json"],
@@ -180,6 +183,15 @@ def test_bad_input_ends_with_2_and_writes_nothing(here, capsys, words):
     out, err = capsys.readouterr()
     assert err.strip() and "Traceback" not in err
     assert sorted(here.iterdir()) == before
+
+
+def test_a_run_without_a_place_for_its_journal_is_a_sentence(here, monkeypatch, capsys, quiet):
+    log_in(monkeypatch, quiet)
+    (here / "taken").write_text("x")
+    assert invoke(["plan", SOURCE, DESTINATION, "--sessions", "001_MR2", "--review", "none"]) == 0
+    assert invoke(["run", "plan.json", "--folder", "taken/run"]) == 2
+    assert "journal" in capsys.readouterr().err
+    assert invoke(["inventory", SOURCE, "--output", "taken/tables"]) == 2
 
 
 def test_a_plan_that_cannot_be_written_leaves_nothing_and_names_what_was_asked_for(here):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ._store import archived_path, project_path, subject_path
 from .conflicts import study_uids
 from .errors import DiskFullError, JournalError, RefusedError, TransientError, XnbTransferError
-from .fields import carry_fields, digests_of, prove_fields
+from .fields import carry_fields, digests_of, prove_fields, unmet
 from .journal import Journal
 from .keys import SessionKey
 from .parcels import Arrived, Parcel, carry, listing, prove
@@ -302,6 +302,7 @@ class Beside:
         self.rows: list[dict] = []
         self.extra: list[dict] = []
         self.problems: list[str] = []
+        self.messages: list[str] = []
         self.transient = False
         self._of: dict[tuple[str, str], list[tuple[list[dict], list[dict], dict]]] = {}
         for one in resources:
@@ -392,7 +393,11 @@ def carry_beside(
         before = [entry for entry in journal.entries() if entry["kind"] == "fields-proved"]
         if not before or before[-1]["rows"] != rows:
             journal.write("fields-proved", rows=rows, carried=digests_of(values))
-    return Beside(resources, rows)
+    beside = Beside(resources, rows)
+    if options.fields and not stopping() and (idle := unmet(options.fields, (row["path"] for row in rows))):
+        where = "no item has them, or the destination has values of its own"
+        beside.messages.append(f"Of the fields {', '.join(idle)} none was carried: {where}.")
+    return beside
 
 
 def archived_sessions(plan: Plan, destination: Connection) -> dict[SessionKey, str]:

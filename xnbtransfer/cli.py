@@ -76,7 +76,10 @@ def inventory(project: str | None, output: str | None, as_json: bool, **values: 
     with connect("source", options.source_server) as source:
         found = read_selected(source, options.source_project, options)
     if output:
-        write_inventory(found, output)
+        try:
+            write_inventory(found, output)
+        except OSError as problem:
+            raise InputError(f"The tables cannot be written to {output}: {problem.strerror}.") from None
     if as_json:
         _print_json(
             {

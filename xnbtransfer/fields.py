@@ -48,6 +48,12 @@ def is_chosen(level: str, path: str, chosen: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(f"{level}/{short_name(path)}", one) for one in chosen)
 
 
+def unmet(chosen: Iterable[str], carried: Iterable[str]) -> list[str]:
+    """Those of the chosen names that met no field, given the names of all that were carried."""
+    carried = list(carried)
+    return [one for one in chosen if not fnmatch.filter(carried, one)]
+
+
 def address(level: str, kind: str, path: str) -> str:
     """The path of a field as XNAT wants it when it is written."""
     if level == "subject" and path.startswith("demographics/"):

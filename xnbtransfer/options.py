@@ -187,9 +187,9 @@ class TransferOptions(BaseModel):
     @classmethod
     def _patterns_compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for label in value:
-            if label.startswith("~"):
+            if pattern := re.fullmatch(r"(?:\w+/)?~(.*)", label, re.DOTALL):
                 try:
-                    re.compile(label[1:])
+                    re.compile(pattern[1])
                 except re.error as problem:
                     raise ValueError(f"the pattern {label} cannot be read: {problem}") from None
         return value

@@ -127,7 +127,6 @@ def carry_out(
             f"Review the plan; to delete what it names, and only that, confirm with {plan.confirm!r}.",
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
         control = control or Control(folder)
         return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, control).go()

@@ -109,7 +109,6 @@ def run(
                 "Connect to the servers of the plan, or plan again.",
             )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
         control = control or Control(folder)
         if plan.transfer_options.mounted and (root := mounted_root(source)):
@@ -543,7 +542,7 @@ class _Run:
             self.started,
             requests=self.source.requests + self.destination.requests - before[0],
             writes=self.source.writes + self.destination.writes - before[1],
-            messages=self._messages(),
+            messages=(*self._messages(), *beside.messages),
             problems=(*ended.problems, *beside.problems),
             transient=ended.transient,
             timeline=tuple(self.timeline),
