@@ -10,12 +10,12 @@ from roads import DESTINATION, as_
 
 from xnbtransfer import actions
 from xnbtransfer import server as embedded
-from xnbtransfer.changes import ChangePlan
+from xnbtransfer.changes import Change, ChangePlan
 from xnbtransfer.errors import ExitCode, InputError, OptionsError, RefusedError
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
 from xnbtransfer.method_options import PrearchiveOptions
-from xnbtransfer.prearchive import plan_prearchive, review_prearchive
+from xnbtransfer.prearchive import plan_prearchive, review_prearchive, same_files
 from xnbtransfer.steps import carry_out
 from xnbtransfer.stuck import CODES, idle_minutes, tell_apart
 from xnbtransfer.values import Verdict
@@ -374,3 +374,30 @@ def test_a_plan_is_a_file_that_cannot_be_changed_by_hand(place, tmp_path):
     path.write_text(path.read_text().replace('"delete"', '"archive"'))
     with pytest.raises(InputError, match="changed after it was made"):
         ChangePlan.load(path)
+
+
+def listed(*places: tuple[str, str, str]) -> list[dict]:
+    return [
+        {"scan": scan, "resource": "DICOM", "path": path, "size_bytes": 3, "md5": md5} for scan, path, md5 in places
+    ]
+
+
+BEFORE = listed(("1", "a", "A"), ("1", "b", "B"), ("2", "a", "C"), ("2", "b", "A"))
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (BEFORE, []),
+        (listed(("1", "a", "A"), ("1", "b", "B"), ("2-MR1", "a", "C"), ("2-MR1", "b", "A")), []),  # numbered anew
+        (listed(("1", "a", "A"), ("2", "b", "B"), ("2", "a", "C"), ("2", "c", "A")), ["1/b"]),
+        (listed(("1", "a", "A"), ("1", "b", "B"), ("2", "a", "C")), ["2/b"]),  # one of two files of the same bytes
+    ],
+)
+def test_a_file_that_left_its_scan_on_the_way_is_different(after, told):
+    labels = {"subject": "S", "session": "E", "destination_subject": "S", "destination_session": "E"}
+    change = Change(kind="row", item="/x", project="P", action="archive", because="", **labels)
+    rows = same_files(change, BEFORE, after, "the archive")
+    assert [f"{row['scan']}/{row['path']}" for row in rows if row["verdict"] == Verdict.DIFFERENT] == told
+    if not told:
+        assert len({(row["destination_scan"], row["destination_path"]) for row in rows}) == 4

@@ -468,7 +468,7 @@ def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], wh
         name = (one["scan"], one["path"].rsplit("/", 1)[-1])
         equal = by_md5.get(one["md5"]) if one["md5"] else None
         named = by_name.get(name)
-        other = (equal or named or [None])[0]
+        other = next((each for each in equal or () if each["scan"] == one["scan"]), (equal or named or [None])[0])
         row = manifest_row(change, one)
         if other is not None:
             row |= {
@@ -478,7 +478,7 @@ def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], wh
                 "destination_md5": other["md5"],
             }
         if equal:
-            equal.pop(0)
+            equal.remove(other)
             row |= {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
         elif other is None:
             row |= {"verdict": Verdict.DIFFERENT, "because": f"it is not in {where}"}
@@ -487,7 +487,26 @@ def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], wh
         else:
             row |= {"verdict": Verdict.NOT_PROVED, "because": "name and size are equal; its bytes were not compared"}
         rows.append(row)
-    return rows
+    scans = _scans_of(rows)
+    return [row | _elsewhere(row, scans, where) for row in rows]
+
+
+def _scans_of(rows: Sequence[dict]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row.get("destination_scan"):
+            found.setdefault(row["scan"], Counter())[row["destination_scan"]] += 1
+    return found
+
+
+def _elsewhere(row: dict, scans: dict[str, Counter[str]], where: str) -> dict:
+    """What to say of a file that is not where the others of its scan are; a scan as a whole may be numbered anew."""
+    there = scans.get(row["scan"], Counter())
+    home = row["scan"] if row["scan"] in there else next((scan for scan, _ in there.most_common(1)), "")
+    if row.get("destination_scan", home) == home:
+        return {}
+    because = f"it is in scan {row['destination_scan']} of {where}, and others of its scan in scan {home}"
+    return {"verdict": Verdict.DIFFERENT, "because": because}
 
 
 def _by_content(change: Change, files: Sequence[dict], there: Sequence[Seen]) -> list[dict]:
