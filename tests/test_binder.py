@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,17 @@ def test_settings_are_whole_and_the_notebook_is_there():
     page = config.split("/lab/tree/")[1].split('"')[0]
     assert (BINDER.parent / page).exists()
     assert "ipykernel>=7.1" in (BINDER / "requirements.txt").read_text()
+
+
+def test_the_image_on_top_of_another_is_made_of_what_is_there():
+    """The recipe in the docs, line by line: each file it copies from the checkout exists, and what it installs, too."""
+    text = (BINDER.parent / "docs" / "jupyterhub.md").read_text()
+    recipe = text.split("```dockerfile\n")[1].split("```")[0]
+    copied = re.findall(r"^COPY (?:--\S+ )?(\S+) \S+$", recipe, re.MULTILINE)
+    assert len(copied) == 3 and all((BINDER.parent / one).exists() for one in copied)
+    (extra,) = re.findall(r"\[(\w+)\]", recipe)
+    project = tomllib.loads((BINDER.parent / "pyproject.toml").read_text())["project"]
+    assert extra in project["optional-dependencies"]
 
 
 def test_start_tells_the_notebooks_where_the_server_is():
