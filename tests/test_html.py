@@ -107,3 +107,7 @@ def test_nothing_is_a_word_too():
 @pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2e12, "2.0 TB")])
 def test_sizes(count, text):
     assert html.size(int(count)) == text
+
+
+def test_one_is_one_and_two_are_many():
+    assert [html.many(count, "session") for count in (0, 1, 2)] == ["0 sessions", "1 session", "2 sessions"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import html
 from .errors import ExitCode
-from .html import NEXT, WORDS, Html, banner, pairs, size, table
+from .html import NEXT, WORDS, Html, banner, many, pairs, size, table
 from .values import Result
 
 _GREEN, _BLUE, _RED, _AMBER, _GREY = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
@@ -73,8 +73,8 @@ def rows_table(plan: Any) -> Html:
     frame = plan.to_frame()
     total = plan.totals
     title = (
-        f"{_WHAT[plan.kind]}: {total['sessions']} sessions and {total['subjects']} subjects of {len(frame)} rows, "
-        f"{total['files']} files, {size(total['size_bytes'])}"
+        f"{_WHAT[plan.kind]}: {many(total['sessions'], 'session')} and {many(total['subjects'], 'subject')} of "
+        f"{many(len(frame), 'row')}, {many(total['files'], 'file')}, {size(total['size_bytes'])}"
     )
     columns = ["subject", "session", *html._other_labels(frame), "action", "steps", "conflict", "files", "because"]
     return table(frame, title, columns, full="plan.csv", empty="nothing is asked for")

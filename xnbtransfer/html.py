@@ -137,6 +137,11 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
+def many(count: int, noun: str) -> str:
+    """How many of something: 1 session, 2 sessions."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 1 h 05 min."""
     if seconds < 90:
@@ -458,7 +463,7 @@ def review_table(plan: Any) -> Html:
     """What the review of the headers tells: consistency, routing, de-identification, and what it could not see."""
     found = [one for one in plan.findings if one.rule[0] not in "ASP"]
     counts = {word: sum(one.severity == word for one in found) for word in SEVERITIES}
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    told = f"{counts['blocking']} blocking, {many(counts['warning'], 'warning')}, {many(counts['note'], 'note')}"
     depth = plan.options.get("review", "sample")
     return findings_rows(found, f"Review of the headers (review={depth}): {told}")
 
@@ -467,7 +472,7 @@ def review_banner(plan: Any) -> Html:
     """How a review ended in one line."""
     counts = {word: sum(one.severity == word for one in plan.findings) for word in SEVERITIES}
     waived = sum(bool(one.waived) for one in plan.findings)
-    sentence = f"{counts['blocking']} blocking, {counts['warning']} warnings, {counts['note']} notes"
+    sentence = f"{counts['blocking']} blocking, {many(counts['warning'], 'warning')}, {many(counts['note'], 'note')}"
     sentence += f", {waived} of them waived. " if waived else ". "
     if counts["blocking"]:
         return banner("blocking findings", f"{sentence}A transfer would be refused.", _RED, "✗")

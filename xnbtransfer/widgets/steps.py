@@ -38,7 +38,7 @@ STEPS = (
         "verify",
         "Verify",
         "Confirm verdict",
-        "Every file was read back and compared with its source. This is what came of it.",
+        "Each file that arrived was compared with its source. This is what came of it.",
     ),
     Step(
         "finish",

@@ -74,9 +74,10 @@ def _choose(transfer: GuidedTransfer) -> list[Any]:
     told = [
         html.pairs(
             {
-                "from": f"{transfer.chosen_projects['source']} ({len(transfer.listing.sessions)} sessions)",
+                "from": f"{transfer.chosen_projects['source']} "
+                f"({html.many(len(transfer.listing.sessions), 'session')})",
                 "to": transfer.chosen_projects["destination"],
-                "selected": f"{len(rows)} sessions of {rows['subject'].nunique()} subjects",
+                "selected": f"{html.many(len(rows), 'session')} of {html.many(rows['subject'].nunique(), 'subject')}",
                 "scan types": ", ".join(transfer.option("scan_types")) or "all",
             },
             "Selection",

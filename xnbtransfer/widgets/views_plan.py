@@ -65,7 +65,9 @@ class LabelsPage(Page):
             if key != to
         ]
         columns = ["subject", "session", "to_subject", "to_session"]
-        self.preview.value = details(html.table(rows, f"The rule would change {len(rows)} sessions", columns, limit=30))
+        self.preview.value = details(
+            html.table(rows, f"The rule would change {html.many(len(rows), 'session')}", columns, limit=30)
+        )
 
     def _use(self) -> None:
         self.model.use_rule(self.rule.value)

@@ -72,9 +72,8 @@ class RunPage(Page):
         progress = self.model.progress()
         if progress is None or self.table is None:
             total = self.model.made.totals
-            words = (
-                f"ready: {total['sessions']} sessions, {total['files']} files, {html.size(total['size_bytes'])} to send"
-            )
+            words = f"ready: {html.many(total['sessions'], 'session')}, {html.many(total['files'], 'file')}, "
+            words += f"{html.size(total['size_bytes'])} to send"
             if self.model.workspace is not None and self.model.workspace.resumed:
                 words += "; what was sent before is not sent again"
             self.bar.value = f"<p>{words}</p>"
