@@ -68,6 +68,7 @@ def to_the_run(page: Page, *sessions: str, archive: bool = False) -> None:
         ("Approve plan", "Run"),
     ):
         go(page, words, title)
+        assert beyond(page) == [], "beside the list of files a page is narrower still"
         if archive and title == "Review":
             page.get_by_label("Archive after the comparison").check()
 
