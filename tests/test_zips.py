@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xnbtransfer.errors import NotDataError, ServerError, TransientError
+from xnbtransfer.server.demo_files import SeriesPlan, make_series
+from xnbtransfer.streams import read_scan
 from xnbtransfer.zips import Limits, ZipMember, read_zip, write_zip, zip_length
 
 FILES = {"a.dcm": b"hello", "b/\u00fc \u65e5.dcm": bytes(range(256)), "empty.dcm": b""}
@@ -228,3 +230,19 @@ def test_a_member_that_is_not_read_is_passed_over():
 def test_a_file_that_changed_stops_the_writer(data):
     with pytest.raises(ValueError):
         list(write_zip([ZipMember("a", 5, zlib.crc32(b"hello"))], lambda member: [data]))
+
+
+def test_a_file_is_sent_under_one_name_in_whatever_order_it_arrives():
+    plan = SeriesPlan(source="MR", number=1, description="series", count=3)
+    labels = {"project": "P", "subject": "S", "session": "E"}
+    files = dict(make_series(plan, **labels, study_uid="2.25.1", date="20240108"))
+    names = []
+    for order in (sorted(files), sorted(files, reverse=True)):
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as out:
+            for name in order:
+                out.writestr(f"E/scans/1/resources/DICOM/files/{name}", files[name])
+        more = {"scan": "1", "resource": "DICOM", "prefix": "x", "study_uid": "", "key": b"k", "spool": None}
+        found = read_scan([body.getvalue()], listed=dict.fromkeys(files, (1, "")), **more)
+        names.append({one.path: one.name for one in found})
+    assert names[0] == names[1] and len(set(names[0].values())) == 3

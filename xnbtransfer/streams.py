@@ -320,6 +320,7 @@ def read_scan(
     """
     found: list[Seen] = []
     instances: dict[str, str] = {}
+    numbers = {path: number for number, path in enumerate(sorted(listed))}
 
     def place(entry: str) -> tuple[str, str, str]:
         return scan, resource, path_in_resource(entry, listed)
@@ -334,7 +335,9 @@ def read_scan(
             elif one.content.study_instance_uid != study_uid:
                 problem = "it belongs to another study than the first file of its session"
             instances.setdefault(uid, one.path)
-        name = f"{prefix}-{len(found):05d}-{_plain(one.path)}.dcm"
+        # by the list and not by arrival: the next run, or a mounted archive, may bring the files in another order
+        number = numbers.pop(one.path, len(listed) + len(found))
+        name = f"{prefix}-{number:05d}-{_plain(one.path)}.dcm"
         one = replace(one, problem=problem, name="" if problem else name)
         if spool is not None and not problem:
             spool.add(name, view)
