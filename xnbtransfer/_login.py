@@ -102,7 +102,7 @@ def open_session(
     except (requests.RequestException, xnat.exceptions.XNATConnectionError, OSError) as problem:
         raise TransientError(
             f"{host} cannot be reached ({type(problem).__name__}).",
-            "Check the address and your network, then run the same command again.",
+            "Check the address and your network, then try again.",
         ) from None
     except (xnat.exceptions.XNATError, ValueError) as problem:
         raise ServerError(f"{host} does not answer as an XNAT does ({type(problem).__name__}).") from None

@@ -77,7 +77,7 @@ class OptionsError(InputError):
 
 
 class LoginError(InputError):
-    default_remedy = "Check the user name and the password or token, then run again."
+    default_remedy = "Check the user name and the password or token, then try again."
 
 
 class NotFoundError(InputError):
