@@ -277,6 +277,18 @@ def test_a_changed_record_is_refused_with_a_sentence(here, capsys):
     assert "files.csv has another content" in capsys.readouterr().err
 
 
+def test_a_record_of_a_plan_alone_is_whole_and_asks_no_server(here, capsys):
+    workspace = open_workspace(options(record_root="records", dry_run=True), "transfer")
+    close_record(workspace, a_plan(), None)
+    assert invoke(["verify", str(workspace.folder)]) == 2
+    assert "Nothing was carried out" in capsys.readouterr().err
+    path = seal(workspace)
+    assert invoke(["verify", str(path), "--json"]) == 0
+    assert said(capsys)[0]["result"] == "as it was sealed"
+    (path / "notes.txt").write_text("x")
+    assert invoke(["verify", str(path)]) == 2
+
+
 def test_the_demo(here, capsys):
     assert invoke(["demo", "--output", "out"]) == 0
     out = capsys.readouterr().out

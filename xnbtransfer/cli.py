@@ -268,7 +268,7 @@ def verify(
 ) -> int:
     """Check a record offline, then prove again what the destination holds today.
 
-    RECORD may also be the folder of a run.
+    RECORD may also be the folder of a run. Of a record with which nothing was carried out it is said that it is whole.
     """
     from .changes import is_change_plan
     from .plan import Plan
@@ -280,6 +280,10 @@ def verify(
         raise InputError(f"proof={proof} is not known.", "Choose all or listing.")
     where = Path(record)
     data = where if (where / PLAN).exists() and not (where / "bagit.txt").exists() else open_record(where).data
+    if not (data / JOURNAL).exists():
+        if data == where:
+            raise InputError(f"Nothing was carried out in {where}, so nothing can be proved.", "Run the plan first.")
+        return _tell_whole(where, as_json)
     if is_change_plan(data / PLAN):
         return verify_again(data / PLAN, data / JOURNAL, where, as_json)
     if data == where:
@@ -608,6 +612,15 @@ def _tell_result(made: Any, result: Any, where: Path, as_json: bool) -> int:
         click.echo(html.files_table(result))
     click.echo(html.verdict_banner(made, result))
     return code
+
+
+def _tell_whole(where: Path, as_json: bool) -> int:
+    """A record of an inventory, a review, a dry run, or a copy that is handed on: nothing of it is at a server."""
+    if as_json:
+        _print_json({"folder": str(where), "exit_code": 0, "result": "as it was sealed", "verdicts": {}})
+    else:
+        click.echo(f"The record {where.name} is as it was sealed. It holds no journal of a run, so no server is asked.")
+    return ExitCode.PROVED
 
 
 def _tell_record(path: Path, as_json: bool) -> int:
