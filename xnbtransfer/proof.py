@@ -116,7 +116,7 @@ class Proof:
             for at, row in enumerate(rows)
             if row.get("destination_scan")
         }
-        for at, because in misplaced(where).items():
+        for at, because in misplaced(where, apart=True).items():
             rows[at] |= {"verdict": Verdict.DIFFERENT, "because": because}
         ours = {(row.get("destination_scan"), row.get("destination_path")) for row in rows}
         scans = {scan for scan, _ in ours}

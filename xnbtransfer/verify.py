@@ -249,16 +249,24 @@ def judge(
                 "verdict": Verdict.DIFFERENT,
                 "because": f"its instance is in {where} of the destination twice",
             }
-    for at, because in misplaced({at: (sent[at], there[right].scan) for at, right in partner.items()}).items():
+    places = {at: (sent[at], there[right].scan) for at, right in partner.items()}
+    for at, because in misplaced(places, apart=where == "the archive").items():
         rows[at] |= {"verdict": Verdict.DIFFERENT, "because": because}
     return rows, _extra(session, there, taken)
 
 
-def misplaced(found: Mapping[Hashable, tuple[Seen, str]]) -> dict[Hashable, str]:
+def misplaced(found: Mapping[Hashable, tuple[Seen, str]], *, apart: bool) -> dict[Hashable, str]:
     """Which files lie in a scan of the destination where they do not belong, each with a sentence.
 
-    ``found`` maps anything to a file of the source and the scan that its partner is in. The destination may number
-    scans anew, and joins those of one series; but it keeps a series together and two series apart.
+    The destination may number scans anew, and joins those of one series; but it keeps a series together.
+
+    Parameters
+    ----------
+    found : mapping
+        Anything to a file of the source and the scan that its partner is in.
+    apart : bool
+        Whether it keeps two series apart, as an archive does. The prearchive keeps files in folders by SeriesNumber,
+        which two series may share (XNAT source, ``GradualDicomImporter``).
     """
     scans_of: dict[tuple[str, str], collections.Counter[str]] = {}
     series_in: dict[str, set[str]] = {}
@@ -275,7 +283,7 @@ def misplaced(found: Mapping[Hashable, tuple[Seen, str]]) -> dict[Hashable, str]
         home = one.scan if one.scan in scans else scans.most_common(1)[0][0]
         if there != home:
             wrong[name] = f"it is in scan {there} of the destination, and others of its series in scan {home}"
-        elif there != one.scan and len(series_in[there]) > 1:
+        elif apart and there != one.scan and len(series_in[there]) > 1:
             wrong[name] = f"it is in scan {there} of the destination, together with another series"
     return wrong
 
