@@ -253,3 +253,13 @@ def test_a_resource_that_is_not_there_is_listed_without_files(seen):
     assert seen.owner.rows(f"{path}/files") == []
     assert seen.owner.get(f"{path}/files", params={"format": "zip"}).status_code == 404
     assert seen.owner.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "application/json"])
+def test_a_raw_body_of_no_type_of_files_needs_inbody(study, kind):
+    path, headers = f"{study.path}/{RESOURCE}/files/raw.txt", {"Content-Type": kind} if kind else {}
+    refused = study.owner.put(path, data=b"raw", headers=headers)
+    assert (refused.status_code, "inbody=true" in refused.text) == (400, True)
+    assert study.owner.get(path).status_code == 404
+    assert study.owner.put(path, data=b"raw", headers=headers, params={"inbody": "true"}).status_code == 200
+    assert study.owner.get(path).content == b"raw"

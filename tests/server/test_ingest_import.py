@@ -284,10 +284,20 @@ def test_requests_that_are_wrong(desk):  # noqa: F811
         answer = owner.post(path, params={"import-handler": handler}, data=b"x")
         assert (answer.status_code, f"import by {handler}" in answer.text) == (400, True)
     assert owner.post(path, params={"import-handler": "DICOM-zip"}).status_code == 400
-    assert owner.post(path, params={"dest": "/nonsense"}, data=zipped(series(1, 1))).status_code == 400
+    wrong = {"dest": "/nonsense", "inbody": "true"}
+    assert owner.post(path, params=wrong, data=zipped(series(1, 1))).status_code == 400
     assert owner.post(path, data=iter([b"chunk"]), headers={"Content-Type": "application/x-tar"}).status_code == 400
     cut = owner.post(path, data=zipped(series(1, 3))[:-200], headers={"Content-Type": "application/zip"})
     assert cut.status_code == 400
+
+
+def test_a_body_counts_as_a_file_by_its_type_or_by_inbody(desk):  # noqa: F811
+    body, curl = zipped(series(1, 1)), {"Content-Type": "application/x-www-form-urlencoded"}
+    asked = {"import-handler": "DICOM-zip", "PROJECT_ID": desk.project}
+    for headers in ({}, curl):  # what scripts send that name no type: requests, and curl --data-binary
+        path = "/data/services/import"
+        assert desk.owner.post(path, params=asked, data=body, headers=headers).status_code == 400
+        assert desk.owner.post(path, params={**asked, "inbody": "true"}, data=body, headers=headers).status_code == 200
 
 
 def test_chunked_zip(desk):  # noqa: F811

@@ -18,10 +18,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import direct, receiver, tracking, user_cache
-from .answers import Refusal
+from .answers import Refusal, flag
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
 from .unpack import Flow
+from .uploads import file_in_body
 from .waiting import DIRECT, Row
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ async def import_data(request: Request) -> Response:
     if given.get("src"):
         order = _order(request, given, content_type)
         return await run_in_threadpool(_from_cache, request, order, given["src"])
-    if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+    form = content_type == "application/x-www-form-urlencoded" and not flag(request, "inbody")
+    if form or content_type == "multipart/form-data":
         async with request.form() as form:
             uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             given.update({key: value for key, value in form.multi_items() if isinstance(value, str)})
@@ -58,6 +60,8 @@ async def import_data(request: Request) -> Response:
             source = Flow.of(uploads[0].file)
             uris = await run_in_threadpool(run_import, state, order, source, uploads[0].filename or "upload")
         return _answer(request, uris)
+    if not (file_in_body(request) or content_type.startswith(_SINGLE)):
+        raise Refusal(400 if handler else 500, "Unable to identify upload format.")
     if "chunked" in request.headers.get("transfer-encoding", "").lower() and content_type != "application/zip":
         raise Refusal(400, "In-body File posts must include the file directly as the body of the message.")
     order = _order(request, given, content_type)

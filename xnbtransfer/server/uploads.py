@@ -22,6 +22,14 @@ from .state import Gone, State, too_long
 from .workflows import justified
 
 _ARCHIVES = (".zip", ".zar", ".xar", ".jar", ".tar", ".tar.gz", ".tgz", ".gz")
+_TYPES = frozenset((
+    "text/plain", "text/xml", "text/csv", "application/dicom", "application/zip", "application/xar",
+    "application/x-gtar", "application/x-gzip", "application/octet-stream", "application/pdf", "application/x-tar",
+    "application/vnd.ms-excel", "application/vnd.ms-powerpoint", "application/msword", "image/bmp", "image/gif",
+    "image/x-icon", "image/jpeg", "image/png", "image/svg+xml", "image/tiff", "video/x-msvideo", "video/mp4",
+    "video/mpeg", "video/quicktime", "video/x-ms-wmv",
+))  # fmt: skip
+"""What a body may be to count as a file without ``inbody=true`` (XNAT source, RequestUtil)."""
 Named = list[tuple[str, Path]]
 """Received files, each with the name it is to have."""
 
@@ -55,6 +63,11 @@ async def received(request: Request, path: str):
                             while piece := await part.read(1 << 20):
                                 out.write(piece)
         else:
+            if not file_in_body(request):
+                raise Refusal(400, f"You tried to {request.method} a payload to this service, but didn't provide any "
+                                   "data. If you think you sent data to upload, you can try to "
+                                   f"{request.method} with the query-string parameter inbody=true or use "
+                                   "multipart/form-data encoding.")  # fmt: skip
             if "content-length" not in request.headers and "transfer-encoding" in request.headers:
                 raise Refusal(500)
             found.append((path or _derived_name(request.headers.get("content-type", "")), state.temporary()))
@@ -71,6 +84,12 @@ async def received(request: Request, path: str):
     finally:
         for _, source in found:
             source.unlink(missing_ok=True)
+
+
+def file_in_body(request: Request) -> bool:
+    """Whether the body is a file: ``inbody=true`` says so, or a type that is one of files."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return flag(request, "inbody") or kind in _TYPES
 
 
 def _derived_name(content_type: str) -> str:
