@@ -227,3 +227,21 @@ def test_a_run_that_only_lists_never_calls_proved_what_it_did_not_read(server, k
     server.faults([{"fault": fault, "times": None}])
     result = road.run()
     assert result.counts[verdict] == 4 and not result.counts["equal"] + result.counts["changed as explained"]
+
+
+@pytest.mark.parametrize("method", ["files", "import"])
+def test_files_of_one_name_in_several_scans_are_told_apart(server, kit, tmp_path, method):
+    (row,) = kit.who.rows(f"/data/projects/{kit.source}/experiments", columns="ID,label")
+    for scan in ("1", "2"):
+        base = f"/data/experiments/{row['ID']}/scans/{scan}"
+        for number, one in enumerate(kit.who.rows(f"{base}/files")):
+            data = kit.who.get(one["URI"]).content
+            where = f"{base}/resources/DICOM/files/{number}.dcm"
+            assert kit.who.put(where, params={"inbody": "true"}, data=data).status_code == 200
+            assert kit.who.delete(one["URI"]).status_code == 200
+    assert [path for _, path, _ in kit.files(kit.source)["E1"]] == ["0.dcm", "1.dcm", "0.dcm", "1.dcm"]
+    waivers = tmp_path / "waivers.yaml"
+    waivers.write_text("format: 1\nwaivers: [{rule: S13, scope: {everywhere: true}, reason: 'reviewed, ticket 17'}]\n")
+    road = Road(server, kit, tmp_path, method=method, waivers=str(waivers) if method == "files" else "")
+    for result in (road.run(), road.run(), road.verify(), road.verify(with_source=False), road.verify("listing")):
+        assert result.exit_code == ExitCode.PROVED, result.files[["scan", "path", "verdict", "because"]]

@@ -350,7 +350,7 @@ class FinishCarrier(Carrier):
             )
             sent += seen
         with self.destination.open_session(there_id) as chunks:
-            back = read_back(chunks, key=key, scan_of={row["path"]: row["scan"] for row in there if row["scan"]})
+            back = read_back(chunks, key=key, listed=there)
         expected = expected_changes(self.made, one, archived=True)
         rows, extra = judge(one, sent, back, expected, key=key, where="the archive")
         names = {(row["scan"], row["resource"], row["path"]): row for row in there if not carried(row)}

@@ -437,7 +437,7 @@ class PrearchiveCarrier(Carrier):
         if not Counter(one["md5"] for one in files) - md5s:
             return same_files(change, files, listed, "the archive"), []
         with self.connection.open_session(found["session_id"]) as chunks:
-            there = read_back(chunks, key=self.key, scan_of={row["path"]: row["scan"] for row in listed})
+            there = read_back(chunks, key=self.key, listed=listed)
         seen = self.seen.get(change.item)
         if seen is None:
             return _by_content(change, files, there), []

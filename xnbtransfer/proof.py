@@ -89,8 +89,7 @@ class Proof:
         missing = collections.Counter(row["destination_md5"] for row in read) - digests
         if self.options.proof == "all" and (missing or not rows):
             with self.destination.open_session(self.door.archived_id(session)) as chunks:
-                scan_of = {row["path"]: row["scan"] for row in listed}
-                there = read_back(self.pace(chunks), key=self.key, scan_of=scan_of)
+                there = read_back(self.pace(chunks), key=self.key, listed=listed)
             expected = expected_changes(self.plan, session, archived=True)
             return judge(session, sent, there, expected, key=self.key, where="the archive")
         by_md5 = {row["md5"]: row for row in listed if row["md5"]}

@@ -172,9 +172,8 @@ class MoveCarrier(ItemCarrier):
         if any(not one["md5"] for one in kept["files"]):
             kept["files"] = self._digested(change.item, kept["files"])
         if self.scripted and change.session:
-            scan_of = {one["path"]: one["scan"] for one in kept["files"] if one["scan"]}
             with self.connection.open_session(change.item) as chunks:
-                self.seen[change.item] = read_back(chunks, key=self.key, scan_of=scan_of)
+                self.seen[change.item] = read_back(chunks, key=self.key, listed=kept["files"])
         return kept
 
     def _digested(self, session_id: str, files: list[dict]) -> list[dict]:
@@ -297,8 +296,7 @@ class MoveCarrier(ItemCarrier):
     def _explained(self, change: Change, seen: list[Seen], rows: list[dict], listed: list[dict]) -> list[dict]:
         """Where the site ran the script again: whether it explains what changed in the headers."""
         with self.connection.open_session(change.item) as chunks:
-            scan_of = {one["path"]: one["scan"] for one in listed if one["scan"]}
-            there = read_back(chunks, key=self.key, scan_of=scan_of)
+            there = read_back(chunks, key=self.key, listed=listed)
         expected = expectation(
             site_script=None,
             project_script=self.settings.project_script if self.settings.project_script_on else None,

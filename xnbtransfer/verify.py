@@ -13,7 +13,7 @@ import datetime
 import functools
 import secrets
 import time
-from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import dicom
@@ -173,27 +173,36 @@ def _close(spool) -> None:
         spool.close()
 
 
-def read_back(chunks: Iterable[bytes], *, key: bytes, scan_of: Mapping[str, str] | None = None) -> list[Seen]:
+def read_back(chunks: Iterable[bytes], *, key: bytes, listed: Iterable[Mapping] = ()) -> list[Seen]:
     """Every file of a zip of the destination (a prearchive folder or a session), digested as it arrives.
 
-    Catalogue and session documents that XNAT keeps beside the files are passed over. ``scan_of`` maps a file name to
-    its scan where the layout of the zip does not tell.
+    Catalogue and session documents that XNAT keeps beside the files are passed over. ``listed`` are the files as the
+    server lists them, with scan and path: the layout of the zip of a session does not tell its scans for certain.
     """
+    scans_of: dict[str, set[str]] = {}
+    for row in listed:
+        if row["scan"]:
+            scans_of.setdefault(row["path"], set()).add(row["scan"])
 
     def place(entry: str) -> tuple[str, str, str] | None:
         if entry.lower().endswith((".xml", ".log")) and "/files/" not in entry:
             return None
         path = path_in_resource(entry)
-        return (scan_of or {}).get(path) or _scan_in(entry), "DICOM", path
+        return _scan_in(entry, scans_of.get(path, ())), "DICOM", path
 
     return [seen for _, seen in see_each(chunks, place, key=key)]
 
 
-def _scan_in(entry: str) -> str:
+def _scan_in(entry: str, scans: Collection[str]) -> str:
+    """The scan that an entry lies in, one of ``scans`` if there are any: files of several scans may have one name."""
+    if len(scans) == 1:
+        return next(iter(scans))
     parts = entry.split("/")
     for at, part in enumerate(parts[:-1]):
         if part.lower() == "scans":
-            return parts[at + 1].partition("-")[0] if part == "scans" else parts[at + 1]
+            folder = parts[at + 1]
+            named = [scan for scan in scans if folder == scan or folder.startswith((f"{scan}-", f"{scan}_"))]
+            return max(named, key=len, default=folder.partition("-")[0] if part == "scans" else folder)
     return ""
 
 
@@ -537,9 +546,8 @@ def _again(plan, session, past: SessionHistory, destination: Connection, source,
         ]
         labels = {"subject": session.destination_subject, "session": session.destination_session}
         return state, recorded, [{**labels, **row} for row in more]
-    scan_of = {row["path"]: row["scan"] for row in listed}
     with chunks() as stream:
-        there = read_back(stream, key=key, scan_of=scan_of)
+        there = read_back(stream, key=key, listed=listed)
     digests = collections.Counter(one.md5 for one in there)
     if (
         source is not None
