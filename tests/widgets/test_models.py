@@ -226,6 +226,9 @@ def test_cancelled_and_gone_on_with(road):
     assert runner.state == RunState.CANCELLED
     progress = transfer.progress()
     assert 0 < progress.files < progress.all_files
+    assert progress.failed == 0 and "failed" not in progress.sentence(), "nothing went wrong"
+    states = {state for state, *_ in progress.sessions.values()}
+    assert "unfinished" in states and states <= {"unfinished", "in prearchive"}
     assert transfer.result.exit_code == 6
     transfer.run()
     assert runner.state == RunState.FINISHED

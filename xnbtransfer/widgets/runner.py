@@ -245,6 +245,8 @@ class Runner:
                 continue
             if state in ("archived", "in prearchive"):
                 self._arrived(key)
+            elif self._state == RunState.CANCELLED and key not in self._failed:
+                state = "unfinished"  # nothing went wrong with it: it was not its turn any more
             else:
                 self._failed.add(key)
             self._sessions[key][0] = state
