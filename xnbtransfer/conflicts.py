@@ -173,28 +173,31 @@ def study_uids(uid: str) -> tuple[str, ...]:
 
 
 class Surroundings:
-    """What is at the destination already, by label and by study, for looking up many sessions."""
+    """What is at the destination already, by label and by study, for looking up many sessions.
+
+    What is told of several does not depend on the order in which the server lists them.
+    """
 
     def __init__(self, destination: Inventory) -> None:
         self.project = destination.project
         self.by_label: dict[str, Any] = {}
         self.by_case: dict[str, list[Any]] = {}
         self.by_uid: dict[str, list[Any]] = {}
-        for row in destination.sessions.itertuples(index=False):
+        for row in destination.sessions.sort_values(["session", "subject", "project"]).itertuples(index=False):
             self.by_label[row.session] = row
             self.by_case.setdefault(folded(row.session), []).append(row)
             if row.StudyInstanceUID:
                 self.by_uid.setdefault(row.StudyInstanceUID, []).append(row)
         self.waiting_label: dict[str, list[Any]] = {}
         self.waiting_uid: dict[str, list[Any]] = {}
-        for row in destination.prearchive.itertuples(index=False):
+        for row in destination.prearchive.sort_values(["session", "subject", "status"]).itertuples(index=False):
             self.waiting_label.setdefault(row.session, []).append(row)
             if row.StudyInstanceUID:
                 self.waiting_uid.setdefault(row.StudyInstanceUID, []).append(row)
         self.elsewhere: dict[str, list[Any]] | None = None
         if destination.elsewhere is not None:
             self.elsewhere = {}
-            for row in destination.elsewhere.itertuples(index=False):
+            for row in destination.elsewhere.sort_values(["project", "session"]).itertuples(index=False):
                 self.elsewhere.setdefault(row.StudyInstanceUID, []).append(row)
 
     def of_study(self, uid: str) -> list[Any]:
