@@ -1,5 +1,6 @@
 """Runs in the environment of xnatpy: uses its object model as its users do, and prints what it saw as JSON."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -135,13 +136,17 @@ def imports(session):
     return {"session": [found.label, found.subject.label, type(found).__name__], "files": count, "refused": refused}
 
 
-def waiting(session, label):
-    return [row for row in session.prearchive.sessions(project="BY_XNATPY") if row.label == label]
+def waiting(session, label, project="BY_XNATPY"):
+    return [row for row in session.prearchive.sessions(project=project) if row.label == label]
 
 
 def until(true):
+    """Wait for it. A row is listed, and then read by its address: in between it may be gone, and xnatpy finds none."""
     end = time.monotonic() + 30
-    while not true() and time.monotonic() < end:
+    while time.monotonic() < end:
+        with contextlib.suppress(IndexError):
+            if true():
+                return
         time.sleep(0.1)
 
 
@@ -175,10 +180,10 @@ def prearchive(session):
     found["waiting"] = [one.label for one in session.prearchive.sessions(project="BY_XNATPY")]
     again.move(DESTINATION)
     until(lambda: not waiting(session, "P2_MR1"))
-    moved = [one for one in session.prearchive.sessions(project=DESTINATION) if one.label == "P2_MR1"]
+    moved = waiting(session, "P2_MR1", DESTINATION)
     found["moved"] = len(moved)
     moved[0].delete()
-    until(lambda: not [o for o in session.prearchive.sessions(project=DESTINATION) if o.label == "P2_MR1"])
+    until(lambda: not waiting(session, "P2_MR1", DESTINATION))
     found["left"] = [one.label for one in session.prearchive.sessions(project="BY_XNATPY")]
     return found
 
