@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from roads import DESTINATION, as_, copy  # noqa: E402
 
 from xnbtransfer import server as embedded  # noqa: E402
+from xnbtransfer.demo import embedded_server  # noqa: E402
 from xnbtransfer.errors import ExitCode  # noqa: E402
 from xnbtransfer.inventory import read_inventory, read_inventory_files, write_inventory  # noqa: E402
 from xnbtransfer.notebook import run_template  # noqa: E402
@@ -27,6 +28,10 @@ def test_a_copy_is_proved(tmp_path):
         back = read_inventory_files(write_inventory(found, tmp_path / "inventory"))
         assert list(back.sessions["session"]) == list(found.sessions["session"])
         assert list(back.files["md5"]) == list(found.files["md5"])
+
+
+def test_the_commands_find_the_server():
+    assert embedded_server() is embedded
 
 
 def test_the_template_makes_a_record(tmp_path, monkeypatch):

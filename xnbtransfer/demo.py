@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +21,9 @@ def embedded_server() -> ModuleType:
         If they are not installed.
     """
     try:
-        for name in ("httptools", "numpy", "starlette", "uvicorn", "python_multipart"):
+        for name in ("httptools", "numpy", "starlette", "uvicorn"):
             importlib.import_module(name)
+        importlib.metadata.version("python-multipart")  # its module bore another name before 0.0.13
     except ImportError as problem:
         raise InputError(
             f"The embedded server needs the package {problem.name}.", "Install it: pip install 'xnbtransfer[demo]'."
