@@ -175,6 +175,76 @@ def test_a_full_disk_is_said_and_leaves_the_journal_whole(folder, monkeypatch):
     assert [entry["scan"] for entry in read_journal(path)] == ["1", "3"]
 
 
+class Disk:
+    """In the place of ``os.fsync``: knows how many bytes of a file a power cut would leave, may be slow or fail."""
+
+    def __init__(self, monkeypatch, path) -> None:
+        self.path, self.real, self.calls, self.kept = path, os.fsync, 0, 0
+        self.busy, self.problem = threading.Event(), None
+        self.busy.set()
+        monkeypatch.setattr(os, "fsync", self.sync)
+
+    def sync(self, file: int) -> None:
+        self.calls += 1
+        size = os.fstat(file).st_size
+        assert self.busy.wait(10)
+        if self.problem is not None:
+            raise self.problem
+        self.real(file)
+        self.kept = size
+
+    def after_a_power_cut(self) -> list[dict]:
+        cut = self.path.with_name("cut.jsonl")
+        cut.write_bytes(self.path.read_bytes()[: self.kept])
+        return told(read_journal(cut))
+
+
+def test_what_was_written_outlives_a_power_cut_and_what_need_not_settle_does_with_the_next(folder, monkeypatch):
+    path = written(folder, [])
+    disk = Disk(monkeypatch, path)
+    with Journal.open(path, "plan-a") as journal:
+        journal.write("begun")
+        assert disk.after_a_power_cut() == [{"kind": "begun"}]
+        journal.write("sent", settle=False)
+        assert told(read_journal(path)) == [{"kind": "begun"}, {"kind": "sent"}]  # a kill leaves both
+        assert disk.after_a_power_cut() == [{"kind": "begun"}]
+        journal.write("archiving")
+        assert [one["kind"] for one in disk.after_a_power_cut()] == ["begun", "sent", "archiving"]
+        journal.write("sent", settle=False)
+    assert len(disk.after_a_power_cut()) == 4  # closing settles what is left
+
+
+def test_threads_that_wait_for_a_slow_disk_share_its_answer(folder, monkeypatch):
+    path = written(folder, [])
+    disk = Disk(monkeypatch, path)
+    with Journal.open(path, "plan-a") as journal:
+        disk.busy.clear()
+        threads = [threading.Thread(target=journal.write, args=("sent",), kwargs={"scan": str(n)}) for n in range(8)]
+        [thread.start() for thread in threads]
+        while len(read_journal(path)) < 8:  # all are written, and wait
+            threading.Event().wait(0.01)
+        disk.busy.set()
+        [thread.join() for thread in threads]
+        assert len(disk.after_a_power_cut()) == 8 and disk.calls <= 2
+
+
+def test_a_disk_that_refuses_late_leaves_what_was_promised_and_takes_nothing_more(folder, monkeypatch):
+    path = written(folder, [])
+    disk = Disk(monkeypatch, path)
+    with Journal.open(path, "plan-a") as journal:
+        journal.write("sent", scan="1")
+        disk.problem = OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(DiskFullError, match="full"):
+            journal.write("sent", scan="2")
+        disk.problem = None
+        with pytest.raises(DiskFullError, match="full"):  # whoever waited beside it is not told that all is well
+            journal.write("sent", scan="3")
+    assert [entry["scan"] for entry in read_journal(path)] == ["1"]
+    with Journal.open(path, "plan-a") as journal:
+        journal.write("sent", scan="4")
+    assert [entry["scan"] for entry in read_journal(path)] == ["1", "4"]
+
+
 def test_a_journal_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(JournalError, match="cannot be read"):
         read_journal(tmp_path / "none.jsonl")

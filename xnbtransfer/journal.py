@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import DiskFullError, JournalError
+from .errors import DiskFullError, JournalError, XnbTransferError
 
 _FIRST = "0" * 64
 _HEAD, _MIDDLE, _TAIL = b'{"link": "', b'", "entry": ', b"}"
@@ -83,7 +83,9 @@ class Journal:
     def __init__(self, path: Path, lock: FileLock, entries: list[dict], link: str, length: int) -> None:
         self._path, self._lock, self._link = path, lock, link
         self._entries, self._length = entries, length
-        self._guard = threading.Lock()
+        self._guard, self._settling = threading.Lock(), threading.Lock()
+        self._settled = length  # up to here it is on the disk for certain
+        self._broken: OSError | None = None  # the disk refused what was written: nothing can follow it
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         self._cut()
 
@@ -132,8 +134,14 @@ class Journal:
             lock.release()
             raise
 
-    def write(self, kind: str, **values: Any) -> None:
+    def write(self, kind: str, *, settle: bool = True, **values: Any) -> None:
         """Append one entry; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        settle : bool
+            Whether to wait for the disk. Without it an entry outlives a kill, and a power cut from the next settled
+            entry on: enough for what the next run can see at a server itself.
 
         Raises
         ------
@@ -141,21 +149,49 @@ class Journal:
             If there is no room; the journal stays whole up to the entry before.
         """
         with self._guard:
+            self._refuse_if_broken()
             line, link = _line(self._link, kind, values)
             try:
                 done = 0
                 while done < len(line):
                     done += os.write(self._file, line[done:])
-                os.fsync(self._file)
             except OSError as problem:
                 # without this cut the next entry would follow half a line, and the chain would be broken there
                 with contextlib.suppress(OSError):
                     self._cut()
-                if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise DiskFullError(f"The disk with the journal {self._path} is full.") from None
-                raise JournalError(f"The journal {self._path} cannot be written: {problem.strerror}.") from None
+                raise self._told(problem) from None
             self._link, self._length = link, self._length + len(line)
             self._entries.append(json.loads(line)["entry"])
+            length = self._length
+        if settle:
+            self._settle(length)
+
+    def _settle(self, length: int) -> None:
+        """Wait until the disk has the first ``length`` bytes; what was written meanwhile goes with them."""
+        with self._settling:
+            if self._settled >= length:
+                return
+            with self._guard:
+                self._refuse_if_broken()
+                length = self._length
+            try:
+                os.fsync(self._file)
+            except OSError as problem:
+                with self._guard:
+                    self._broken, self._length = problem, self._settled
+                    with contextlib.suppress(OSError):
+                        self._cut()
+                raise self._told(problem) from None
+            self._settled = length
+
+    def _refuse_if_broken(self) -> None:
+        if self._broken is not None:
+            raise self._told(self._broken)
+
+    def _told(self, problem: OSError) -> XnbTransferError:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return DiskFullError(f"The disk with the journal {self._path} is full.")
+        return JournalError(f"The journal {self._path} cannot be written: {problem.strerror}.")
 
     def entries(self) -> Iterator[dict]:
         """All entries so far, header left out."""
@@ -172,8 +208,11 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let the next writer in; a second call does nothing."""
-        with self._guard:
+        with self._settling, self._guard:
             if self._file >= 0:
+                with contextlib.suppress(OSError):
+                    if self._settled < self._length:
+                        os.fsync(self._file)
                 os.close(self._file)
                 self._file = -1
                 self._lock.release()

@@ -140,7 +140,7 @@ class ImportDoor:
         names = {one.name for one in seen}
         problem: XnbTransferError | None = None
         for attempt in range(_TRIES):
-            self.note(work, "sending", scan=scan.scan, resource=scan.resource, attempt=attempt)
+            self.note(work, "sending", settle=False, scan=scan.scan, resource=scan.resource, attempt=attempt)
             try:
                 uris = self.destination.import_zip(
                     project=project,

@@ -47,7 +47,7 @@ class ReceiverDoor(ImportDoor):
             for attempt in range(_TRIES):
                 if attempt:
                     time.sleep(random.uniform(0.1, 0.4) * 2**attempt)
-                self.note(work, "sending", scan=scan.scan, resource=scan.resource, attempt=attempt)
+                self.note(work, "sending", settle=False, scan=scan.scan, resource=scan.resource, attempt=attempt)
                 try:
                     self._send(work, spool, seen, texts, Path(folder))
                     problem = None
