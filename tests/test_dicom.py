@@ -30,6 +30,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from xnbtransfer import dicom
 from xnbtransfer.dicom import Content, compare, hash_uid, pair, read_content, value_digest
 from xnbtransfer.errors import DicomError
 from xnbtransfer.script import expectation
@@ -381,6 +382,41 @@ def test_a_changed_byte_raises_nothing_else(at, byte):
         read_content(bytes(data))
     except DicomError:
         pass
+
+
+def outcome(data):
+    """What a walk says of a file, with the order of its elements, and what a review would see in it."""
+    values = {}
+    try:
+        found = read_content(data, key=KEY, values=values)
+    except DicomError as problem:
+        return problem.message
+    return found, list(found.elements), values
+
+
+CHANGES = st.tuples(
+    st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]),
+    st.sampled_from(["as it is", "byte", "cut", "twice", "gone"]),
+    st.integers(132, 1500),
+    st.integers(1, 60),
+)
+
+
+@given(st.lists(CHANGES, min_size=1, max_size=6))
+def test_what_was_read_before_changes_nothing(changes):
+    """A walk remembers runs of elements from file to file; one that remembers nothing finds the same."""
+    files = []
+    for syntax, change, at, size in changes:
+        data = image(syntax=syntax)
+        before, part, rest = data[:at], data[at : at + size], data[at + size :]
+        parts = {"as it is": part, "byte": bytes([size]) + part[1:], "cut": b"", "twice": part + part, "gone": b""}
+        files.append(before + parts[change] + (b"" if change == "cut" else rest))
+    cold = []
+    for data in files:
+        dicom._runs.cache_clear()
+        cold.append(outcome(data))
+    dicom._runs.cache_clear()
+    assert [outcome(data) for data in files * 2] == cold * 2
 
 
 def test_a_message_holds_no_value():

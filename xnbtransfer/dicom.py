@@ -49,6 +49,8 @@ _TRAILING_PADDING = 0xFFFCFFFC
 _DEPTH = 64
 _INFLATED_BYTES = 4 << 30
 _COPIED_BYTES = 4 << 20
+_RUN = 8  # elements of a run
+_RUN_BYTES = 4 << 10  # a longer run is not kept
 
 _TEXT = {
     "sop_instance_uid": 0x00080018,
@@ -182,7 +184,7 @@ def read_content(data: bytes | memoryview, *, key: bytes = b"", values: Values |
         if syntax == _DEFLATED:
             view, start = memoryview(_inflate(view[start:])), 0
         walker = _Walker(view, start, syntax, key, values)
-        end = walker.elements(start, len(view), "", 0, walker.main)
+        end = walker.walk(start, len(view))
     except (struct.error, IndexError, zlib.error):
         raise DicomError("it is cut short or damaged inside an element") from None
     if end != len(view):
@@ -317,6 +319,24 @@ def _digests(key: bytes) -> dict[bytes, str]:
     return {}
 
 
+class _Run(NamedTuple):
+    """Some elements that follow each other outside of sequences: their bytes, and what a walk over them has found."""
+
+    raw: bytes
+    found: dict[str, str]
+    values: dict[int, bytes]
+    kept: Values | None
+
+
+@functools.lru_cache(maxsize=16)
+def _runs(key: bytes, explicit: bool, big: bool, looked: bool) -> dict[bytes, _Run]:
+    """The latest run that began with these eight bytes. Most bytes of a header are those of the file before it.
+
+    What a walk finds in a run depends on nothing but its bytes and these four.
+    """
+    return {}
+
+
 def _swapped(value: bytes | memoryview, size: int) -> bytes:
     """Big endian words of ``size`` bytes in little endian order."""
     words = array({2: "H", 4: "I", 8: "Q"}[size])
@@ -344,8 +364,36 @@ class _Walker:
         # Path, SHA-256, length in bytes and whether it is encapsulated, of each bulk element.
         self.bulk: list[tuple[str, str, int, bool]] = []
 
-    def elements(self, at: int, end: int, prefix: str, depth: int, order: _Order) -> int:
-        """Walk elements from ``at`` to ``end`` or to the end of an item; returns where it stopped.
+    def walk(self, at: int, end: int) -> int:
+        """Walk the elements outside of sequences, in runs that were seen before where their bytes are the same."""
+        order, raw = self.main, self.raw
+        if raw is self.view:
+            return self.elements(at, end, "", 0, order)
+        runs = _runs(self.key, order.explicit, order.big, self.kept is not None)
+        found, values, kept = self.found, self.values, self.kept
+        while at <= end - 8:
+            head = raw[at : at + 8]
+            run = runs.get(head)
+            if run is None or not raw.startswith(run.raw, at):
+                start, inner = at, len(self.bulk) + len(self.frames)
+                self.found, self.values, self.kept = {}, {}, None if kept is None else {}
+                at = self.elements(at, end, "", 0, order, _RUN)
+                run = _Run(raw[start:at], self.found, self.values, self.kept)
+                if len(run.raw) <= _RUN_BYTES and len(self.bulk) + len(self.frames) == inner:
+                    if len(runs) >= 1 << 12:
+                        runs.clear()
+                    runs[head] = run
+            else:
+                at += len(run.raw)
+            found.update(run.found)
+            values.update(run.values)
+            if kept is not None:
+                kept.update(run.kept)
+        self.found, self.values, self.kept = found, values, kept
+        return at
+
+    def elements(self, at: int, end: int, prefix: str, depth: int, order: _Order, most: int = sys.maxsize) -> int:
+        """Walk at most ``most`` elements from ``at`` to ``end`` or to the end of an item; returns where it stopped.
 
         That is less than ``end`` where 1 to 7 bytes are left, which hold no element.
         """
@@ -357,7 +405,8 @@ class _Walker:
         per_frame = depth and prefix.startswith(_FUNCTIONAL_GROUPS)
         memo = digests.get
         last = end - 8
-        while at <= last:
+        while at <= last and most:
+            most -= 1
             if explicit:
                 raw, vr, length = head(view, at)
                 start = at + 8
