@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import contextlib
 import datetime
 import io
@@ -10,6 +12,9 @@ import zipfile
 
 import pytest
 import requests
+
+from xnbtransfer.server.app import create_app
+from xnbtransfer.server.state import State
 
 ZIP = {"format": "zip"}
 
@@ -293,3 +298,30 @@ def test_rules_that_are_none_are_refused_with_a_sentence(faulty, rules):
     assert answer.status_code == 400
     assert " " in answer.json()["error"]
     assert requests.get(f"{faulty.owner.server.url}/_faults").json() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/data/JSESSION"), ("HEAD", "/data/auth"), ("GET", "/data/auth")]
+)
+def test_a_request_is_in_the_log_before_its_client_has_all_of_the_answer(tmp_path, method, path):
+    state = State(tmp_path)
+    state.add_user("olga", "secret", "Olga", "Owner")
+    app, log = create_app(state), tmp_path / "requests.jsonl"
+    login = base64.b64encode(b"olga:secret")
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http"}
+    scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": ""}
+    scope |= {"headers": [(b"host", b"x"), (b"authorization", b"Basic " + login)], "client": ("127.0.0.1", 1)}
+    scope |= {"server": ("127.0.0.1", 80)}
+    told = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        length = dict(message.get("headers", ())).get(b"content-length")
+        told.append((message["type"], length, len(log.read_text().splitlines())))
+
+    asyncio.run(app(scope, receive, send))
+    start, last = told[0], told[-1]
+    assert last[2] == 1
+    assert start[0] == "http.response.start" and start[2] == (1 if method == "HEAD" or start[1] == b"0" else 0)

@@ -72,6 +72,7 @@ class Gate:
             return
         started = time.time()
         seen = {"status": 0, "in": 0, "out": 0}
+        length: int | None = None
         original = scope["path"]
         scope["path"] = _alias(original)
         scope["raw_path"] = _alias(scope.get("raw_path", original.encode()).decode("latin-1")).encode("latin-1")
@@ -83,17 +84,20 @@ class Gate:
             return message
 
         async def counting_send(message) -> None:
+            nonlocal length
+            last = not message.get("more_body")
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 response = Response()
                 response.raw_headers = list(message["headers"])
                 auth.cookies(request, response)
                 message = {**message, "headers": response.raw_headers}
-            else:
-                seen["out"] += len(message.get("body", b""))
-                struck = scope.get("state", {}).get("faults", [])
-                if not message.get("more_body") and not any(name.startswith(_MAY_CUT) for name in struck):
-                    note()  # before the client can look for it
+                length = _body_length(scope["method"], message)
+                last = False
+            seen["out"] += len(message.get("body", b""))
+            struck = scope.get("state", {}).get("faults", [])
+            if (last or seen["out"] == length) and not any(name.startswith(_MAY_CUT) for name in struck):
+                note()  # before the client can look for it
             await send(message)
 
         cut, noted = False, False
@@ -133,6 +137,14 @@ class Gate:
             raise
         finally:
             note()
+
+
+def _body_length(method: str, start) -> int | None:
+    """How many bytes follow the head of an answer, where it says so: with them the client has all of it."""
+    if method == "HEAD" or start["status"] in (204, 304):
+        return 0
+    found = [value for name, value in start["headers"] if name.lower() == b"content-length"]
+    return int(found[0]) if found else None
 
 
 def _too_long(scope) -> Response | None:
