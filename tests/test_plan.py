@@ -14,7 +14,7 @@ from xnbtransfer.errors import InputError
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import SENDS, plan
+from xnbtransfer.plan import SENDS, destination_states, plan
 from xnbtransfer.values import Inventory
 
 LABELS = ["E1", "E2", "e1", "E3", "001", "1", "E4", "E5", "E6", "E7"]
@@ -143,6 +143,26 @@ def test_the_order_in_which_a_server_lists_changes_nothing(sides, waiting, renam
 
         assert told(made) == told(turned) and made.totals == turned.totals
         assert set(made.blockers) == set(turned.blockers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SESSIONS, WAITING, st.sampled_from(LABELS), st.sampled_from(STUDIES))
+def test_the_state_of_a_destination_is_that_of_what_could_meet_a_session(there, waiting, label, uid):
+    def state(sessions, rows):
+        return destination_states(side("Q", sessions, rows))(SessionKey("S1", label), uid)
+
+    def near(found):
+        return [one for one in found if one[0] == label or (uid and one[1] == uid)]
+
+    before = state(there, waiting)
+    assert before == state(near(there), near(waiting)) == state(there[::-1], waiting[::-1])
+    assert bool(before) == bool(near(there) or near(waiting))
+    for at in near(there):
+        assert state([one for one in there if one != at], waiting) != before
+        more = (*at[:3], [*at[3], ("9", "new.dcm", "cc")], at[4])
+        assert state([more if one == at else one for one in there], waiting) != before
+    for at in near(waiting):
+        assert state(there, [one for one in waiting if one != at]) != before
 
 
 @settings(max_examples=20, deadline=None)

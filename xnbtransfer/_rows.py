@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, unquote
@@ -12,6 +13,7 @@ from ._http import quoted
 
 SESSIONS_PER_REQUEST = 48  # sessions named in one file list
 URL_BYTES = 3_000  # and the ids together are no longer than this
+_OF_RESOURCE = re.compile(r"(.*?/resources/[^/]+)/files/(.*)", re.DOTALL).match
 
 
 def cell(row: dict, name: str) -> str:
@@ -76,7 +78,7 @@ def without_data(uri: str) -> str:
 
 def path_in_resource(uri: str) -> tuple[str, str]:
     """What stands before ``/files/`` of a file's address, and the decoded path behind it."""
-    found = re.match(r"(.*?/resources/[^/]+)/files/(.*)", uri, re.DOTALL)
+    found = _OF_RESOURCE(uri)
     return (found.group(1), unquote(found.group(2))) if found else (uri, "")
 
 
@@ -127,20 +129,26 @@ def scan_row(row: dict) -> dict:
     }
 
 
-def file_row(row: dict, alone: str) -> dict:
-    """A row of a file list; session, scan and path are read from its URI, which names all three."""
-    uri = cell(row, "URI")
-    before, path = path_in_resource(uri)
-    parts = [unquote(part) for part in before.split("/")]
+@functools.lru_cache(maxsize=4096)
+def _holder(address: str) -> tuple[str, str, str]:
+    """Session, scan and resource that an address names; all files of a resource share it."""
+    parts = [unquote(part) for part in address.split("/")]
 
     def after(name: str) -> str:
         return parts[parts.index(name) + 1] if name in parts[:-1] else ""
 
-    session_id = after("experiments")
+    return after("experiments"), after("scans"), after("resources")
+
+
+def file_row(row: dict, alone: str) -> dict:
+    """A row of a file list; session, scan and path are read from its URI, which names all three."""
+    uri = cell(row, "URI")
+    before, path = path_in_resource(uri)
+    session_id, scan, resource = _holder(before)
     return {
         "session_id": alone if not session_id or "," in session_id else session_id,
-        "scan": after("scans"),
-        "resource": cell(row, "collection") or after("resources"),
+        "scan": scan,
+        "resource": cell(row, "collection") or resource,
         "path": path or cell(row, "Name"),
         "size_bytes": integer(cell(row, "Size")) or 0,
         "md5": cell(row, "digest").lower(),

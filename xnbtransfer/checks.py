@@ -17,7 +17,7 @@ from .options import TransferOptions
 from .plan_file import SENDS, SessionPlan
 from .script import expectation
 from .series_filters import Described, dropped_by
-from .values import Inventory, Settings
+from .values import Inventory, Settings, tuples_of
 
 _LISTED = 8
 
@@ -117,7 +117,7 @@ def _name(path: str) -> str:
 
 def _filtered(source: Inventory, there: Settings, where: str, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
     """The scans that the series import filters drop, each once, and how many cannot be told."""
-    columns = source.scans[["subject", "session", "scan", "modality"]].itertuples(index=False, name=None)
+    columns = tuples_of(source.scans, "subject", "session", "scan", "modality")
     kinds = {tuple(place): modality or None for *place, modality in columns}
     scans = [
         (row, scan, Described(kinds.get((row.subject, row.session, scan.scan)), scan.series_description))

@@ -12,7 +12,7 @@ from .csv_files import read_table
 from .errors import InputError
 from .keys import SessionKey
 from .options import TransferOptions
-from .values import Inventory
+from .values import Inventory, tuples_of
 
 
 def chooser(wanted: Sequence[str]) -> Callable[[str], bool]:
@@ -48,7 +48,7 @@ def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory
         keep &= sessions[kind].map(chooser(wanted)).astype(bool)
     if options.selection:
         listed = _listed(options.selection, sessions, where)
-        keys = sessions[["subject", "session"]].itertuples(index=False, name=None)
+        keys = tuples_of(sessions, "subject", "session")
         keep &= pd.Series([key in listed for key in keys], index=sessions.index, dtype=bool)
     if options.modalities:
         keep &= sessions["modality"].isin(options.modalities)
@@ -92,7 +92,7 @@ def select_scans(inventory: Inventory, options: TransferOptions) -> Inventory:
                 f"{', '.join(wanted)}{' and the chosen type' if column == 'quality' and options.scan_types else ''}.",
                 "Scan types and qualities are compared exactly; 'xnbtransfer inventory' lists them.",
             )
-    left = set(scans[["subject", "session", "scan"]].itertuples(index=False, name=None))
+    left = set(tuples_of(scans, "subject", "session", "scan"))
     files, resources = (
         _where(table, ["subject", "session", "scan"], lambda key: key in left or not key[2])
         for table in (inventory.files, inventory.resources)
@@ -100,7 +100,7 @@ def select_scans(inventory: Inventory, options: TransferOptions) -> Inventory:
     sums = scans.groupby(["subject", "session"], sort=False)[["files", "size_bytes"]].sum()
     counts = scans.groupby(["subject", "session"], sort=False).size()
     sessions = _where(inventory.sessions, ["subject", "session"], set(counts.index).__contains__)
-    rows = list(sessions[["subject", "session"]].itertuples(index=False, name=None))
+    rows = list(tuples_of(sessions, "subject", "session"))
     sessions = sessions.assign(
         scans=[int(counts[row]) for row in rows],
         files=[int(sums["files"][row]) for row in rows],
@@ -114,7 +114,7 @@ def _listed(path: str, sessions: pd.DataFrame, where: str) -> set[tuple[str, ...
     rows = read_table(path, ["subject", "session"], "list of sessions")
     if not rows:
         raise InputError(f"The list of sessions {path} names no session.", "Give it a line for each session to take.")
-    there = set(sessions[["subject", "session"]].itertuples(index=False, name=None))
+    there = set(tuples_of(sessions, "subject", "session"))
     for place, row in rows:
         if row not in there:
             raise InputError(
@@ -127,5 +127,5 @@ def _listed(path: str, sessions: pd.DataFrame, where: str) -> set[tuple[str, ...
 
 def _where(table: pd.DataFrame, keys: list[str], wanted: Callable[[tuple], bool]) -> pd.DataFrame:
     """The rows whose key columns are wanted, numbered anew."""
-    mask = [wanted(key) for key in table[keys].itertuples(index=False, name=None)]
+    mask = [wanted(key) for key in tuples_of(table, *keys)]
     return table[pd.Series(mask, index=table.index, dtype=bool)].reset_index(drop=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from .errors import InputError
+from .values import tuples_of
 
 _SIGNS = (",", ";", "\t")
 
@@ -107,7 +108,7 @@ def rows_of(
     if lacking:
         raise InputError(f"The {what} lacks the column {lacking[0]}.", f"Its columns are {', '.join(columns)}.")
     found = []
-    for number, row in enumerate(table[list(columns)].itertuples(index=False, name=None), 1):
+    for number, row in enumerate(tuples_of(table, *columns), 1):
         for cell, column in zip(row, columns, strict=True):
             if not isinstance(cell, str):
                 raise InputError(

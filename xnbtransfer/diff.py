@@ -11,7 +11,7 @@ import pandas as pd
 from .conflicts import MATRIX, Meeting, Surroundings, meetings
 from .keys import SessionKey
 from .labels import LabelMap
-from .values import Inventory
+from .values import Inventory, tuples_of
 
 _DICOM_RESOURCES = {"DICOM", "SECONDARY"}
 _ASIDE = {"shared-source", "other-project"}  # they are about something else than the session at the destination
@@ -89,7 +89,7 @@ def diff(
     here, there = dicom_files(source), dicom_files(destination)
     to = {
         SessionKey(*row): labels(SessionKey(*row))
-        for row in source.sessions[["subject", "session"]].itertuples(index=False, name=None)
+        for row in tuples_of(source.sessions, "subject", "session")
     }
     files = _files(here, there, to)
     scans = _scans(files)
@@ -112,6 +112,8 @@ def _files(here: pd.DataFrame, there: pd.DataFrame, to) -> pd.DataFrame:
     # meets one at most, also where a scan holds the same bytes twice.
     pairs, rest, other = [], left, right
     for on, hashed in ((["path", "md5"], True), (["md5"], True), (["path"], False)):
+        if rest.empty or other.empty:
+            break
         met = _meet(rest, other, [*_WHERE, *on], hashed)
         pairs.append(met)
         rest, other = rest.drop(met["left"]), other.drop(met["right"])

@@ -14,7 +14,7 @@ from .errors import InputError
 from .inventory import read_elsewhere, read_inventory
 from .keys import SessionKey
 from .methods import meets_other_things
-from .plan import Plan, SessionPlan, destination_state, source_states
+from .plan import Plan, SessionPlan, destination_states, source_states
 from .values import Inventory
 from .xnat import Connection
 
@@ -42,13 +42,13 @@ def changed_since(
         reading = threads.submit(_read_destination, plan, sessions, destination)
         here = _read_source(plan, sessions, source)
     there, states = reading.result(), source_states(here)
-    now = Surroundings(there)
+    now, destination_state = Surroundings(there), destination_states(there)
     changed: dict[SessionKey, str] = {}
     for session in sessions:
         if states.get(session.key, "") != session.source_state:
             changed[session.key] = f"{session.key} at the source"
         elif session.key not in begun and (
-            session.destination_state != destination_state(there, session.to, session.StudyInstanceUID)
+            session.destination_state != destination_state(session.to, session.StudyInstanceUID)
             or meets_other_things(session, *now.met(session, session.to))
         ):
             changed[session.key] = f"{session.to} at the destination"

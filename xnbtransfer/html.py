@@ -17,7 +17,7 @@ import pandas as pd
 from .conflicts import MATRIX
 from .errors import ExitCode
 from .findings import RULES, SEVERITIES, Finding, in_order
-from .values import Result, Verdict
+from .values import Result, Verdict, tuples_of
 
 SHOWN = 200
 _CELL = "padding:3px 9px;border:1px solid #d0d7de;text-align:{align};vertical-align:top"
@@ -205,7 +205,7 @@ def table(
         for name, title in zip(names, titles, strict=True)
     )
     lines, texts = [], []
-    for row in shown[names].itertuples(index=False, name=None):
+    for row in tuples_of(shown, *names):
         cells = [_shown(name, value) for name, value in zip(names, row, strict=True)]
         bleak = counted and cells[-1] == "0"
         drawn = [_cell(n, cell, n in numbers, n == names[0], bleak) for n, cell in zip(names, cells, strict=True)]
@@ -589,7 +589,7 @@ def files_table(result: Result) -> Html:
         of=result.files,
     )
     changed: dict[tuple[str, str], int] = {}
-    for verdict, elements in result.files[["verdict", "changed"]].itertuples(index=False, name=None):
+    for verdict, elements in tuples_of(result.files, "verdict", "changed"):
         for element in str(elements).split():
             changed[(element, verdict)] = changed.get((element, verdict), 0) + 1
     rows = [

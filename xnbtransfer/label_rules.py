@@ -22,6 +22,7 @@ import pandas as pd
 from .errors import InputError
 from .keys import SessionKey
 from .labels import ALLOWED, MAX_LENGTH, LabelMap, folded, read_label_map
+from .values import tuples_of
 
 FIELDS = ("subject", "session", "project", "modality", "date", "year", "month", "day")
 _SHAPE = "Write e.g. 'session={subject}_{modality}', 'session~^MR~SCAN' or 'clean', with ; between clauses."
@@ -178,7 +179,7 @@ def preview(
     existing_sessions : iterable of str
         Labels at the destination.
     """
-    keys = [SessionKey(*row) for row in sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    keys = [SessionKey(*row) for row in tuples_of(sessions, "subject", "session")]
     to = [labels(key) for key in keys]
     there = {folded(label): label for label in existing_sessions}
     count: dict[str, int] = {}

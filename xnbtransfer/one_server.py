@@ -21,7 +21,7 @@ from .label_rules import chosen_labels
 from .labels import check_labels
 from .plan import Side
 from .steps import Carrier, files_of, manifest_row
-from .values import Verdict
+from .values import Verdict, tuples_of
 from .xnat import Connection
 
 SUBJECT_DATA = "xnat:subjectData"
@@ -101,7 +101,7 @@ def read_both(connection: Connection, options: Any) -> Both:
     settings_there = connection.settings(to)
     sessions_there, subjects_there = connection.sessions(to), connection.subjects(to)
     labels = chosen_labels(options, chosen.sessions, project)
-    keys = [SessionKey(*row) for row in chosen.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    keys = [SessionKey(*row) for row in tuples_of(chosen.sessions, "subject", "session")]
     warnings = check_labels(
         keys, labels, [row["subject"] for row in subjects_there], [row["session"] for row in sessions_there]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, S
 from .policy import idle_findings, read_policy
 from .resources import left_behind, plan_resources
 from .routing import read_receiver, too_long
-from .values import Inventory
+from .values import Inventory, tuples_of
 
 __all__ = [
     "SENDS",
@@ -49,7 +49,7 @@ __all__ = [
     "ScanPlan",
     "SessionPlan",
     "Side",
-    "destination_state",
+    "destination_states",
     "plan",
     "source_states",
 ]
@@ -72,33 +72,44 @@ def source_states(source: Inventory) -> dict[SessionKey, str]:
     """What each session of the source holds, as one digest: changed by any file that is added, lost or replaced."""
     found: dict[SessionKey, list] = {}
     columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
-    for row in source.files[columns].itertuples(index=False, name=None):
+    for row in tuples_of(source.files, *columns):
         if row[2]:
             found.setdefault(SessionKey(row[0], row[1]), []).append(row[2:])
     return {key: _digest(rows) for key, rows in found.items()}
 
 
-def destination_state(destination: Inventory, to: SessionKey, study_uid: str) -> str:
+def destination_states(destination: Inventory) -> Callable[[SessionKey, str], str]:
     """What the destination holds that could meet a session: same label or study, archived or in the prearchive.
 
-    Empty where nothing meets it.
+    The function that is returned gives it as one digest, for where a session goes and its StudyInstanceUID; empty
+    where nothing meets it.
     """
-    sessions = destination.sessions
-    near = sessions[
-        (sessions["session"] == to.session) | (sessions["StudyInstanceUID"].eq(study_uid) & (study_uid != ""))
-    ]
-    waiting = destination.prearchive
-    rows = waiting[(waiting["session"] == to.session) | (waiting["StudyInstanceUID"].eq(study_uid) & (study_uid != ""))]
-    if near.empty and rows.empty:
-        return ""
-    files = destination.files[destination.files["session"].isin(set(near["session"]))]
-    return _digest(
-        [
-            *near[["subject", "session", "project", "StudyInstanceUID"]].itertuples(index=False, name=None),
-            *files[["session", "scan", "resource", "path", "size_bytes", "md5"]].itertuples(index=False, name=None),
-            *rows[["uri", "status", "session"]].itertuples(index=False, name=None),
-        ]
-    )
+    archived = _by_label_and_study(destination.sessions, ["subject", "session", "project", "StudyInstanceUID"])
+    waiting = _by_label_and_study(destination.prearchive, ["uri", "status", "session"])
+    files: dict[str, list[tuple]] = {}
+    columns = ["session", "scan", "resource", "path", "size_bytes", "md5"]
+    for row in tuples_of(destination.files, *columns):
+        files.setdefault(row[0], []).append(row)
+
+    def state(to: SessionKey, study_uid: str) -> str:
+        near, rows = archived(to.session, study_uid), waiting(to.session, study_uid)
+        if not near and not rows:
+            return ""
+        labels = {row[1] for row in near}
+        return _digest([*near, *(row for label in labels for row in files.get(label, ())), *rows])
+
+    return state
+
+
+def _by_label_and_study(table: pd.DataFrame, columns: list[str]) -> Callable[[str, str], list[tuple]]:
+    """Finds the rows of a label or of a study, each once."""
+    rows = list(tuples_of(table, *columns))
+    at: dict[tuple[str, str], list[int]] = {}
+    for number, (label, study) in enumerate(zip(table["session"], table["StudyInstanceUID"], strict=True)):
+        at.setdefault(("label", label), []).append(number)
+        if study:
+            at.setdefault(("study", study), []).append(number)
+    return lambda label, study: [rows[n] for n in {*at.get(("label", label), ()), *at.get(("study", study), ())}]
 
 
 def plan(
@@ -153,7 +164,7 @@ def plan(
         decisions = read_decisions(options.decisions) if options.decisions else Decisions()
     elif isinstance(decisions, pd.DataFrame):
         decisions = decisions_of(decisions)
-    keys = [SessionKey(*row) for row in source.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    keys = [SessionKey(*row) for row in tuples_of(source.sessions, "subject", "session")]
     settled = _settle(source, destination, options, decisions.over(labels), decisions)
     rows = list(_sessions(source, destination, options, settled))
     sending = [row.key for row in rows if row.action in SENDS]
@@ -283,8 +294,8 @@ def _settle(
 
 
 def _selected(source: Inventory) -> Iterable[tuple[str, str, str]]:
-    yield from source.scans[["subject", "session", "scan"]].itertuples(index=False, name=None)
-    for subject, session in source.sessions[["subject", "session"]].itertuples(index=False, name=None):
+    yield from tuples_of(source.scans, "subject", "session", "scan")
+    for subject, session in tuples_of(source.sessions, "subject", "session"):
         yield subject, session, ""
 
 
@@ -340,7 +351,7 @@ def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list
 def _sessions(source: Inventory, destination: Inventory, options: TransferOptions, settled: _Settled):
     compared, labels = settled.compared, settled.labels
     by_scan: dict[SessionKey, dict[str, str]] = {}
-    for row in compared.scans[["subject", "session", "scan", "status"]].itertuples(index=False, name=None):
+    for row in tuples_of(compared.scans, "subject", "session", "scan", "status"):
         by_scan.setdefault(SessionKey(row[0], row[1]), {})[row[2]] = row[3]
     status = {
         SessionKey(row.subject, row.session): row
@@ -355,7 +366,7 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
     described = {
         (row.subject, row.session, row.scan): row.series_description for row in source.scans.itertuples(index=False)
     }
-    states = source_states(source)
+    states, destination_state = source_states(source), destination_states(destination)
     for row in source.sessions.sort_values(["subject", "session"], kind="stable").itertuples(index=False):
         key = SessionKey(row.subject, row.session)
         to = labels(key)
@@ -403,7 +414,7 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
             met_elsewhere=tuple(sorted(met[1])) if settled.there.elsewhere is not None else None,
             scans=tuple(scans),
             source_state=states.get(key, ""),
-            destination_state=destination_state(destination, to, row.StudyInstanceUID),
+            destination_state=destination_state(to, row.StudyInstanceUID),
         )
 
 

@@ -27,7 +27,7 @@ from .script import expectation
 from .steps import Carrier, manifest_row
 from .streams import Seen
 from .stuck import IDLE, RECEIVING, idle_minutes, tell_apart, zone
-from .values import Settings, Verdict, frame
+from .values import Settings, Verdict, frame, tuples_of
 from .verify import judge, read_back, same_study
 from .xnat import Connection
 
@@ -196,7 +196,7 @@ def _told(changes: Sequence[Change], labels: LabelMap, chosen: pd.DataFrame, pro
     if given:
         sentence = f"XNAT cannot relabel a session that waits; {len(given)} get other labels as they are archived."
         found.append(finding("M10", sentence, project=project))
-    waits = {SessionKey(*row) for row in chosen[["subject", "session"]].itertuples(index=False, name=None)}
+    waits = {SessionKey(*row) for row in tuples_of(chosen, "subject", "session")}
     if lacking := sorted(set(labels.table) - waits):
         some = ", ".join(map(str, lacking[:3]))
         found.append(finding("P02", f"The labels name {len(lacking)} sessions that do not wait here: {some}."))

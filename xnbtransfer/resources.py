@@ -17,7 +17,7 @@ from .findings import Finding, finding
 from .keys import SessionKey
 from .options import TransferOptions
 from .plan_file import SENDS, LeftBehind, ResourcePlan, SessionPlan
-from .values import Inventory
+from .values import Inventory, tuples_of
 
 LEVELS = ("project", "subject", "session", "scan")
 _OUTPUTS = {
@@ -76,7 +76,7 @@ def listed(*tables: pd.DataFrame | None) -> dict[Place, dict[str, tuple[int, str
     columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
     for table in tables:
         if table is not None:
-            for *place, path, size, md5 in table[columns].itertuples(index=False, name=None):
+            for *place, path, size, md5 in tuples_of(table, *columns):
                 found.setdefault(tuple(place), {})[path] = (size, md5)
     return found
 
@@ -182,7 +182,7 @@ def _formats(source: Inventory) -> dict[Place, str]:
     for table in (source.files, source.others):
         if table is not None:
             columns = ["subject", "session", "scan", "resource", "format"]
-            for *place, form in table[columns].itertuples(index=False, name=None):
+            for *place, form in tuples_of(table, *columns):
                 found.setdefault(tuple(place), form)
     return found
 

@@ -20,7 +20,7 @@ from .methods import ImportDoor, Work
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .reviewer import Reviewer, ScanReview, reviewer_of
 from .streams import path_in_resource, whole
-from .values import Inventory
+from .values import Inventory, tuples_of
 from .xnat import Connection
 from .zips import read_zip
 
@@ -152,7 +152,7 @@ class _Sample(_Look):
         self.dumps: bool | None = None
         self.paths: dict[tuple[str, str, str, str], tuple[str, int]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes"]
-        for *place, path, size_bytes in here.files[columns].itertuples(index=False, name=None):
+        for *place, path, size_bytes in tuples_of(here.files, *columns):
             # The smallest file that is not empty: it has the same header, and arrives sooner.
             best = self.paths.get(tuple(place))
             if size_bytes and (best is None or size_bytes < best[1]):

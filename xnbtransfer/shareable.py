@@ -18,6 +18,7 @@ import pandas as pd
 from .errors import DiskFullError, RefusedError
 from .html import csv_text
 from .record import SUMMARY, Record, make_bag, open_record
+from .values import tuples_of
 
 _TABLES = ("files", "sessions", "scans", "plan", "findings", "carried", "left-behind", "extra")
 _KEPT = (
@@ -103,7 +104,7 @@ def _write(found: Record, folder: Path) -> set[str]:
 
 def _keys(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, ...]]:
     names = ["subject"] if kind == "subject" else ["subject", "session"]
-    return table[names].itertuples(index=False, name=None)
+    return tuples_of(table, *names)
 
 
 class _Numbers:

@@ -17,7 +17,7 @@ from ..keys import SessionKey
 from ..label_rules import map_by_rule
 from ..labels import COLUMNS, LabelMap, check_labels, crosswalk, folded, read_label_map
 from ..progress import read_met, read_selected, with_others
-from ..values import Inventory
+from ..values import Inventory, tuples_of
 from .checks import label_notes
 from .selection import Selection
 
@@ -136,7 +136,7 @@ class Matching(Selection):
         rows = self.differences.sessions
         rows = rows[rows["session"] != ""].reset_index(drop=True)
         decided = self.decided()
-        keys = rows[["subject", "session"]].itertuples(index=False, name=None)
+        keys = tuples_of(rows, "subject", "session")
         rows = rows.assign(decision=[decided.get(key, "") for key in keys])
         return rows.drop(columns=["destination_subject", "destination_session"])
 
@@ -167,7 +167,7 @@ class Matching(Selection):
         rows = self.compared()
         if rows.empty:
             return pd.DataFrame(columns=[*COLUMNS, "status", "because"])
-        keys = [SessionKey(*row) for row in rows[["subject", "session"]].itertuples(index=False, name=None)]
+        keys = [SessionKey(*row) for row in tuples_of(rows, "subject", "session")]
         table = crosswalk(keys, self.label_map())
         return table.assign(status=rows["status"].to_numpy(), because=rows["because"].to_numpy())
 

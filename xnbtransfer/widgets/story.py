@@ -12,7 +12,7 @@ from ..changes import ChangePlan
 from ..html import Html, paragraph
 from ..pictures import Picture
 from ..record import versions
-from ..values import Result
+from ..values import Result, tuples_of
 from .models import GuidedTransfer
 from .steps import BY_NAME, NAMES
 
@@ -68,7 +68,7 @@ def _choose(transfer: GuidedTransfer) -> list[Any]:
         return [_picked_up(transfer)]
     rows = transfer.listing.sessions
     chosen = set(transfer.selected)
-    mask = [key in chosen for key in rows[["subject", "session"]].itertuples(index=False, name=None)]
+    mask = [key in chosen for key in tuples_of(rows, "subject", "session")]
     rows = rows[pd.Series(mask, index=rows.index, dtype=bool)].reset_index(drop=True)
     columns = ["subject", "session", "modality", "date", "scans", "files", "size_bytes"]
     told = [

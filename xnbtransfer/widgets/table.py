@@ -17,6 +17,7 @@ import pandas as pd
 import traitlets
 
 from ..html import _HEADINGS, STATUS, Html, table
+from ..values import tuples_of
 
 _HERE = Path(__file__).parent
 _FOLD = 200  # live changes that travel one by one before the whole table is sent again
@@ -107,7 +108,7 @@ class SessionTable(anywidget.AnyWidget):
 
     def _take(self, frame: pd.DataFrame) -> None:
         self.frame = frame.reset_index(drop=True)
-        keys = list(self.frame[list(self.key)].itertuples(index=False, name=None))
+        keys = list(tuples_of(self.frame, *self.key))
         self._keys = keys
         self._at = {one: row for row, one in enumerate(keys)}
         if len(self._at) != len(keys):

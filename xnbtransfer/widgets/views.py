@@ -9,6 +9,7 @@ import ipywidgets as ipw
 import pandas as pd
 
 from .. import html
+from ..values import tuples_of
 from .forms import Login
 from .page import WIDE, Page, button, details, labels_of
 from .selection import SIDES
@@ -242,7 +243,7 @@ class ComparePage(Page):
             self.place.children = [self.table]
         else:
             self.table.replace(rows)
-            if current in set(rows[["subject", "session"]].itertuples(index=False, name=None)):
+            if current in set(tuples_of(rows, "subject", "session")):
                 self.table.current = current
 
     def _details(self, key: tuple | None) -> None:

@@ -9,6 +9,7 @@ import ipywidgets as ipw
 
 from .. import html
 from ..html import Html
+from ..values import tuples_of
 from .page import WIDE, Page, details
 from .selection import DEPTH
 from .story import plan_words
@@ -111,11 +112,11 @@ class LabelsPage(Page):
                 )
                 self.table.on_edit(self._edited)
                 self.place.children = [self.table]
-            elif list(old[["subject", "session"]].itertuples(index=False, name=None)) != self.table._keys:
+            elif list(tuples_of(old, "subject", "session")) != self.table._keys:
                 self.table.edits = {}
                 self.table.replace(old)
             else:
-                cells = old[["subject", "session", "status", "because"]].itertuples(index=False, name=None)
+                cells = tuples_of(old, "subject", "session", "status", "because")
                 self.table.patch({row[:2]: {"status": row[2], "because": row[3]} for row in cells})
             new = {key: {n: v for n, v in cells.items() if v != key[n == "to_session"]} for key, cells in edits.items()}
             if self.table.edits != new:
