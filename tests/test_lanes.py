@@ -17,6 +17,7 @@ from roads import as_, make_plan, options
 from xnbtransfer.control import Control
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.lanes import Lanes, Step
+from xnbtransfer.progress import read_sides
 from xnbtransfer.server import running
 from xnbtransfer.server.demo_files import SeriesPlan, make_series
 from xnbtransfer.transfer import run
@@ -100,6 +101,23 @@ def test_a_step_waits_until_it_may_and_others_pass_it():
     assert watch.done == ["passes", "kept"]
 
 
+def test_what_came_first_is_completed_first():
+    watch, second_waits, first_is_read = Watch(), threading.Event(), threading.Event()
+    after_first = [watch.step("send", name) for name in ("first 1", "first 2")]
+    after_second = [Step("send", first_is_read.wait), watch.step("send", "second 2")]
+
+    def then(steps: list[Step], told: threading.Event):
+        told.set()
+        return steps
+
+    def groups():
+        yield [Step("read", second_waits.wait, lambda: then(after_first, first_is_read))]
+        yield [Step("read", lambda: None, lambda: then(after_second, second_waits))]
+
+    lanes({"read": 2, "send": 1}).run(groups())
+    assert watch.done == ["first 1", "first 2", "second 2"]
+
+
 def test_what_runs_is_finished_and_nothing_begins_once_it_is_to_stop():
     watch, stopped = Watch(), []
     steps = [watch.step("read", name, after=lambda: stopped.append(True) or [watch.step("end", "no")]) for name in "ab"]
@@ -150,6 +168,33 @@ def times(log: list[dict], word: str) -> list[tuple[float, float]]:
     return sorted((one["time"], one["time"] + one["ms"] / 1000) for one in found)
 
 
+@pytest.mark.parametrize("values", [{}, {"sessions": ("S1_MR1",)}])
+def test_what_could_be_met_is_asked_for_while_the_files_of_the_source_are_listed(server, kit, values):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    kit.put(kit.destination, "S9", "S9_MR1", kit.uid("S1"))
+    chosen = options(source_project=kit.source, destination_project=kit.destination, **values)
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        held = f"/data/experiments/{source.sessions(kit.source)[0]['session_id']}/scans/ALL/files"
+        server.faults([{"fault": "latency", "path": held, "delay_s": 0.5}])
+        before = len(server.log())
+        here, there, _ = read_sides(source, destination, chosen)
+    log = server.log()[before:]
+    asked = [one["path"] for one in log if "/scans/ALL/files" in one["path"] or "UID=" in one["query"]]
+    assert len(asked) == 3 and asked[-1] == held  # its answer was held back, and nothing waited for it
+    assert list(there.elsewhere["session"]) == ["S1_MR1", "S9_MR1"] and set(there.files["session"]) == {"S9_MR1"}
+    assert list(here.sessions["session"]) == ["S1_MR1"]
+
+
+def test_the_first_scan_is_read_alone_and_the_others_while_it_goes_out(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=range(1, 5))
+    server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
+    result, log = carried(server, kit, tmp_path, workers=4)
+    assert result.exit_code is ExitCode.PROVED
+    reads, sends = times(log, "/resources/DICOM/files"), times(log, "/services/import")
+    assert all(begun >= reads[0][1] - 0.002 for begun, _ in reads[1:])
+    assert all(begun < sends[0][1] for begun, _ in reads[1:])
+
+
 def test_scans_arrive_while_others_go_out_and_temporary_disk_is_bounded(server, kit, tmp_path):
     kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=range(1, 13))
     server.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.3}])
@@ -164,23 +209,65 @@ def test_scans_arrive_while_others_go_out_and_temporary_disk_is_bounded(server, 
         assert number - sum(ended <= begun + 0.002 for _, ended in sends) < 4
 
 
-def test_a_scan_of_another_study_is_not_sent_although_it_was_read_before_the_study_was_known(server, kit, tmp_path):
-    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
-    odd = SeriesPlan(source="MR", number=3, description="odd", count=2)
-    where = f"/data/projects/{kit.source}/subjects/S1/experiments/S1_MR1/scans/3"
+def odd_scan(kit, number: int) -> None:
+    """A scan of another study in S1_MR1, as a person may have filed it there."""
+    odd = SeriesPlan(source="MR", number=number, description="odd", count=2)
+    where = f"/data/projects/{kit.source}/subjects/S1/experiments/S1_MR1/scans/{number}"
     assert kit.who.put(where, params={"xsiType": "xnat:mrScanData"}).status_code == 200
     labels = {"project": kit.source, "subject": "S1", "session": "S1_MR1"}
     for name, data in make_series(odd, **labels, study_uid=kit.uid("other"), date="20240108"):
         path = f"{where}/resources/DICOM/files/{name}"
         assert kit.who.put(path, params={"inbody": "true", "format": "DICOM"}, data=data).status_code == 200
-    # the scan that tells the study comes last of all
-    server.faults([{"fault": "latency", "path": "/scans/1/resources/DICOM/files", "delay_s": 0.5}])
+
+
+def refused(result) -> set[str]:
+    """The scans that were not sent because they are of another study."""
+    rows = result.files[result.files["because"].str.contains("another study")]
+    assert set(rows["verdict"]) <= {str(Verdict.DIFFERENT)}
+    return set(rows["scan"])
+
+
+def test_a_scan_of_another_study_is_not_sent(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    odd_scan(kit, 3)
     result, log = carried(server, kit, tmp_path, workers=4)
-    assert len(times(log, "/services/import")) == 2
-    odd_rows = result.files[result.files["scan"] == "3"]
-    assert set(odd_rows["verdict"]) == {str(Verdict.DIFFERENT)}
-    assert all("another study" in because for because in odd_rows["because"])
-    assert result.exit_code is ExitCode.DIFFERENCES
+    assert len(times(log, "/services/import")) == 2 and len(times(log, "/resources/DICOM/files")) == 3
+    assert refused(result) == {"3"} and result.exit_code is ExitCode.DIFFERENCES
+
+
+def test_nor_is_it_where_it_was_read_before_the_study_was_known(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    odd_scan(kit, 3)
+    where = f"/data/projects/{kit.source}/subjects/S1/experiments/S1_MR1/scans/1/resources/DICOM/files"
+    for row in kit.who.get(where).json()["ResultSet"]["Result"]:  # the first scan tells nothing
+        assert kit.who.put(f"{where}/{row['Name']}", params={"inbody": "true", "overwrite": "true"}, data=b"no DICOM")
+    server.faults([{"fault": "latency", "path": "/scans/3/resources/DICOM/files", "delay_s": 0.3}])
+    result, log = carried(server, kit, tmp_path, workers=4)
+    assert len(times(log, "/services/import")) == 1
+    assert refused(result) == {"3"} and result.exit_code is ExitCode.DIFFERENCES
+
+
+def test_nor_is_it_when_all_others_arrived_in_an_earlier_run(server, kit, tmp_path):
+    kit.put(kit.source, "S1", "S1_MR1", kit.uid("S1"), scans=(1, 2))
+    odd_scan(kit, 3)
+    control, sent = Control(), []
+
+    def told(event) -> None:
+        if (event.kind, event.name) == ("scan", "sent"):
+            sent.append(event.where)
+            if len(sent) == 2:
+                control.cancel()
+
+    chosen = options(
+        source_project=kit.source, destination_project=kit.destination, archive=True, review="none", workers=1
+    )
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        made = make_plan(source, destination, chosen)
+        run(made, source, destination, folder=tmp_path, control=control, on_event=told)
+        before = len(server.log())
+        result = run(made, source, destination, folder=tmp_path)
+    assert not times(server.log()[before:], "/services/import")
+    assert refused(result) == {"3"} and result.exit_code is ExitCode.DIFFERENCES
 
 
 @pytest.mark.parametrize("workers", [1, 4])

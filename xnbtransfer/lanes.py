@@ -1,12 +1,17 @@
-"""Steps that run side by side in lanes, so many of each at one time; when one is done, it says what comes next."""
+"""Steps that run side by side in lanes, so many of each at one time; when one is done, it says what comes next.
+
+Where several could begin, those of the group that came first do: what has begun is to be completed.
+"""
 
 from __future__ import annotations
 
+import bisect
 import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from operator import itemgetter
 
 _LOOK_S = 0.25
 
@@ -28,7 +33,7 @@ class Step:
     do : callable
         Must tell of its own faults; what it raises ends the loop.
     after : callable
-        Gives the steps that come next, before those that wait already.
+        Gives the steps that come next; they belong to the same group, and go before those of it that wait already.
     may : callable
         Whether it may begin now; asked when its lane has room, and True means that it does begin.
     """
@@ -64,11 +69,13 @@ class Lanes:
     ) -> None:
         self._most, self._entry = dict(most), next(iter(most))
         self._held, self._stopping, self._pause = held, stopping, pause
-        self._waiting: collections.deque[Step] = collections.deque()
-        self._running: dict[Future[None], Step] = {}
+        # A step with the number of its group, the waiting ones in the order of these numbers.
+        self._waiting: list[tuple[int, Step]] = []
+        self._running: dict[Future[None], tuple[int, Step]] = {}
 
     def run(self, groups: Iterator[Iterable[Step]]) -> None:
         """Take a group whenever the first lane has room and nothing waits for it, and run all that follows of it."""
+        numbered = enumerate(groups)
         with contextlib.ExitStack() as stack:
             threads = {
                 lane: stack.enter_context(ThreadPoolExecutor(most, thread_name_prefix=f"xnbtransfer-{lane}"))
@@ -77,7 +84,7 @@ class Lanes:
             while True:
                 held = self._held()
                 if not held:
-                    self._begin(groups, threads)
+                    self._begin(numbered, threads)
                 if self._running:
                     self._finish(_LOOK_S if held else None)
                 elif held and not self._stopping():
@@ -85,24 +92,30 @@ class Lanes:
                 else:
                     return
 
-    def _begin(self, groups: Iterator[Iterable[Step]], threads: Mapping[str, ThreadPoolExecutor]) -> None:
+    def _begin(
+        self, groups: Iterator[tuple[int, Iterable[Step]]], threads: Mapping[str, ThreadPoolExecutor]
+    ) -> None:
         free = collections.Counter(self._most)
-        free.subtract(step.lane for step in self._running.values())
+        free.subtract(step.lane for _, step in self._running.values())
         while not self._stopping():
-            for step in list(self._waiting):
+            kept = []
+            for number, step in self._waiting:
                 if free[step.lane] > 0 and step.may():
                     free[step.lane] -= 1
-                    self._waiting.remove(step)
-                    self._running[threads[step.lane].submit(step.do)] = step
-            if free[self._entry] <= 0 or any(step.lane == self._entry for step in self._waiting):
+                    self._running[threads[step.lane].submit(step.do)] = number, step
+                else:
+                    kept.append((number, step))
+            self._waiting = kept
+            if free[self._entry] <= 0 or any(step.lane == self._entry for _, step in self._waiting):
                 return
-            group = next(groups, None)
+            number, group = next(groups, (0, None))
             if group is None:
                 return
-            self._waiting.extend(group)
+            self._waiting.extend((number, step) for step in group)
 
     def _finish(self, timeout_s: float | None) -> None:
         for future in wait(self._running, timeout_s, FIRST_COMPLETED).done:
-            step = self._running.pop(future)
+            number, step = self._running.pop(future)
             future.result()
-            self._waiting.extendleft(reversed(list(step.after())))
+            at = bisect.bisect_left(self._waiting, number, key=itemgetter(0))
+            self._waiting[at:at] = [(number, one) for one in step.after()]

@@ -1,10 +1,10 @@
-"""Which step of a session comes when: its scans are read as soon as there is room, the first is sent alone, then the
-others, and when all of them are sent its end begins.
+"""Which step of a session comes when: its first scan is read, and sent alone while the others are read; then these are
+sent, and when all of them are sent its end begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from .lanes import Step
@@ -44,11 +44,16 @@ class Order:
         return self._to_read(work)
 
     def _to_read(self, work: Work) -> list[Step]:
+        """The first scan before the others: nothing of them can be sent before it, and they would slow it down."""
         work.left = len(work.pending)
-        return [
-            Step("read", partial(self._reads, work, scan), partial(self._was_read, work, scan), self._takes_place)
-            for scan in work.pending
-        ] or self._to_end(work)
+        if not work.pending:
+            return self._to_end(work)
+        first, *others = work.pending
+        return [self._reading(work, first, others)]
+
+    def _reading(self, work: Work, scan: ScanPlan, others: Sequence[ScanPlan] = ()) -> Step:
+        after = partial(self._was_read, work, scan, others)
+        return Step("read", partial(self._reads, work, scan), after, self._takes_place)
 
     def _takes_place(self) -> bool:
         if not self._places:
@@ -56,8 +61,9 @@ class Order:
         self._places -= 1
         return True
 
-    def _was_read(self, work: Work, scan: ScanPlan) -> list[Step]:
-        return [*self._to_send(work), *(() if scan in work.spools else self._over(work))]
+    def _was_read(self, work: Work, scan: ScanPlan, others: Sequence[ScanPlan]) -> list[Step]:
+        over = () if scan in work.spools else self._over(work)
+        return [*self._to_send(work), *over, *(self._reading(work, other) for other in others)]
 
     def _to_send(self, work: Work) -> list[Step]:
         """What may be sent now: the first scan of a session alone, the others once its row is there."""

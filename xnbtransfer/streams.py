@@ -69,12 +69,13 @@ class Spool:
         self._folder = folder or tempfile.gettempdir()
         self._file = tempfile.TemporaryFile(prefix="xnbtransfer-", dir=folder)
         self._at: dict[str, tuple[int, int]] = {}
+        self._size = 0
         self.members: list[ZipMember] = []
 
     def add(self, name: str, data: memoryview) -> None:
         with _room(self._folder):
-            self._at[name] = (self._file.tell(), len(data))
-            self._file.write(data)
+            self._at[name] = (self._size, len(data))
+            self._size += self._file.write(data)
         self.members.append(ZipMember(name=name, size_bytes=len(data), crc32=zlib.crc32(data)))
 
     @property
@@ -253,14 +254,17 @@ def see_each(
 
     try:
         for entry, data in read_zip(chunks):
-            stack = contextlib.ExitStack()
-            view = stack.enter_context(whole(data))
             at = place(entry)
             if at is None:
-                stack.close()
                 continue
+            stack = contextlib.ExitStack()
+            view = stack.enter_context(whole(data))
             ask = functools.partial(see, view, scan=at[0], resource=at[1], path=at[2], key=key, look=look)
-            ahead.append((stack, view, _hands().submit(ask) if len(view) > _SMALL_BYTES else _done(ask())))
+            if len(view) <= _SMALL_BYTES and not ahead:
+                with stack:
+                    yield view, ask()
+                continue
+            ahead.append((stack, view, _hands().submit(ask)))
             if len(ahead) > _AHEAD:
                 yield from oldest()
         while ahead:
@@ -270,12 +274,6 @@ def see_each(
             if not future.cancel():
                 future.exception()
             stack.close()
-
-
-def _done(seen: Seen) -> Future[Seen]:
-    future: Future[Seen] = Future()
-    future.set_result(seen)
-    return future
 
 
 def read_scan(

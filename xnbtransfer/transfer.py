@@ -42,7 +42,7 @@ from .proof import Proof
 from .receiver_door import ReceiverDoor
 from .review import RunReview
 from .streams import Pace, Seen, Spool
-from .values import Event, Result, Verdict
+from .values import Event, Result, Verdict, tuples_of
 from .verify import (
     ARCHIVED,
     IN_PREARCHIVE,
@@ -231,7 +231,7 @@ class _Run:
             )
         listed: dict[SessionKey, dict[tuple[str, str], dict[str, tuple[int, str]]]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
-        for row in here.files[columns].itertuples(index=False, name=None):
+        for row in tuples_of(here.files, *columns):
             of_session = listed.setdefault(SessionKey(row[0], row[1]), {})
             of_session.setdefault((row[2], row[3]), {})[row[4]] = (row[5], row[6])
         for work in works:
@@ -371,6 +371,7 @@ class _Run:
         seen = share_elements(seen)
         with self.lock:
             work.seen[at] = seen
+            work.study = work.study or study_of(seen)
         if self.review is not None:
             try:
                 self.review.passed(work, scan)
@@ -388,10 +389,7 @@ class _Run:
         with contextlib.ExitStack() as stack:
             stack.callback(lambda: spool.close())
             self._open(work)
-            with self.lock:
-                study = study_of(work.seen[at])
-                work.study = work.study or study
-            if study not in ("", work.study):  # read before it was known which study the session is of
+            if study_of(work.seen[at]) not in ("", work.study):  # read beside the scan that told the study
                 spool.close()
                 spool = self._read_scan(work, scan, lambda: Spool(self.spool_folder))
             seen = work.seen[at]
@@ -400,7 +398,7 @@ class _Run:
                 self.door.send(work, scan, spool, [one for one in seen if not one.problem])
             count, sent = len(spool.members), sum(member.size_bytes for member in spool.members)
         files = [one.record() for one in seen]
-        self._note(work, "sent", scan=scan.scan, resource=scan.resource, uri=work.uri, files=files)
+        self._note(work, "sent", settle=False, scan=scan.scan, resource=scan.resource, uri=work.uri, files=files)
         with self.lock:
             work.pending.remove(scan)
             self.sent_bytes += sent

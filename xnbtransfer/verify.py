@@ -615,8 +615,8 @@ def _source_again(source: Connection, session: SessionPlan, past: SessionHistory
 
 
 def study_of(seen: Iterable[Seen]) -> str:
-    """The StudyInstanceUID of the first readable file, or ""."""
-    return next((one.content.study_instance_uid for one in seen if one.content), "")
+    """The StudyInstanceUID of the first file without a problem, or ""."""
+    return next((one.content.study_instance_uid for one in seen if one.content and not one.problem), "")
 
 
 def _where(plan: Plan, session: SessionPlan, past: SessionHistory, destination: Connection):
