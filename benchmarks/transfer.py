@@ -115,8 +115,7 @@ def ours(url: str, login: tuple[str, str], source: str, destination: str, worker
         {"source_project": source, "destination_project": destination, "archive": True, "workers": workers}
     )
     os.environ.update(XNAT_HOST=url, XNAT_USER=login[0], XNAT_PASS=login[1])
-    one, two = connect_sides()
-    with one, two:
+    with connect_sides() as (one, two):
         here, there, labels = read_sides(one, two, options)
         made = plan(here, there, options, labels=labels)
         result = run(made, one, two, folder=folder)

@@ -106,9 +106,11 @@ def test_both_sides_log_in_each_as_its_own_user_and_a_login_beside_a_failed_one_
         user, password = demo_xnat.accounts[role]
         monkeypatch.setenv(f"XNAT_{side}_USER", user)
         monkeypatch.setenv(f"XNAT_{side}_PASS", password)
-    source, destination = connect_sides(demo_xnat.url, demo_xnat.url)
-    with source, destination:
+    before = len(demo_xnat.log())
+    with connect_sides(demo_xnat.url, demo_xnat.url) as (source, destination):
         assert (source.user, destination.user) == (demo_xnat.accounts["member"][0], demo_xnat.accounts["owner"][0])
+    ended = [one["user"] for one in demo_xnat.log()[before:] if one["method"] == "DELETE"]
+    assert sorted(ended) == sorted([source.user, destination.user])
     for side in ("SOURCE", "DESTINATION"):
         with monkeypatch.context() as patch:
             patch.setenv(f"XNAT_{side}_PASS", "wrong")

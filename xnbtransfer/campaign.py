@@ -222,8 +222,7 @@ def _anything_new(options: TransferOptions) -> bool:
     for folder in Path(options.record_root).glob("*.unfinished"):
         if f"_{options.source_project}-{options.destination_project}_" in folder.name:
             return True
-    source, destination = connect_sides(options.source_server, options.destination_server)
-    with source, destination:
+    with connect_sides(options.source_server, options.destination_server) as (source, destination):
         here, there, labels = read_sides(source, destination, options)
         made = plan(here, there, options, labels=labels)
     return bool(made.totals["files"] or made.blockers)

@@ -576,9 +576,8 @@ def _both(values: dict[str, Any], source: str | None, destination: str | None) -
 def _connections(source_server: str, destination_server: str) -> Iterator[tuple]:
     from .xnat import connect_sides
 
-    source, destination = connect_sides(source_server, destination_server)
-    with source, destination:
-        yield source, destination
+    with connect_sides(source_server, destination_server) as both:
+        yield both
 
 
 def _watcher():

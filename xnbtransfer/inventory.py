@@ -28,6 +28,7 @@ from .values import (
     Inventory,
     Settings,
     frame,
+    tuples_of,
 )
 from .xnat import Connection
 
@@ -50,6 +51,7 @@ def read_inventory(
     prearchive: bool = True,
     settings: bool = True,
     gives: bool = False,
+    listed: Callable[[list[dict]], None] | None = None,
 ) -> Inventory:
     """Read one project.
 
@@ -65,6 +67,8 @@ def read_inventory(
         Whether to read the prearchive and the project's settings.
     gives : bool
         Whether data is only taken from the project: settings that decide how it takes data are left out then.
+    listed : callable, optional
+        Is given the rows of all sessions as soon as they are known, while their files are still asked for.
 
     Returns
     -------
@@ -93,17 +97,21 @@ def read_inventory(
         ids = [row["session_id"] for row in wanted]
         if known is None:
             asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]
-        rows = scanned.result() if scanned is not None else connection.scans(project) if names else []
+        if known is None and names:
+            scanned = threads.submit(connection.scans, project)
+        if listed is not None:
+            listed(sessions)
+        rows = scanned.result() if scanned is not None else []
         scans = [_named(row, names) for row in rows if row["session_id"] in names]
-        listed = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
-    notes = _left_out(project, wanted, scans, listed)
+        found = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
+    notes = _left_out(project, wanted, scans, found)
     waiting: list[dict] = []
     if prearchived is not None:
         try:
             waiting = prearchived.result()
         except (NotFoundError, RefusedError):
             notes.append(f"{project}: {connection.user} may not see its prearchive.")
-    file_frame = frame(listed, FILE_COLUMNS)
+    file_frame = frame(found, FILE_COLUMNS)
     asked = set(ids)
     unlisted = [row for row in scans if row["session_id"] not in asked]
     scan_frame = _scan_frame(scans, names, file_frame, unlisted)
@@ -209,7 +217,7 @@ def _with_sums(
 ) -> pd.DataFrame:
     """Files and bytes of scans: counted from the file list, and as the server counts where none was asked for."""
     counts: dict[tuple, list[int]] = {}
-    for *key, scan, size in files[[*keys, "scan", "size_bytes"]].itertuples(index=False, name=None):
+    for *key, scan, size in tuples_of(files, *keys, "scan", "size_bytes"):
         if scan:
             sums = counts.setdefault(tuple(key), [0, 0])
             sums[0] += 1
@@ -218,7 +226,7 @@ def _with_sums(
         sums = counts.setdefault(tuple(row[key] for key in keys), [0, 0])
         sums[0] += row["files"] or 0
         sums[1] += row["size_bytes"] or 0
-    found = [counts.get(key, [0, 0]) for key in table[keys].itertuples(index=False, name=None)]
+    found = [counts.get(key, [0, 0]) for key in tuples_of(table, *keys)]
     table["files"] = pd.Series([sums[0] for sums in found], index=table.index, dtype="int64")
     table["size_bytes"] = pd.Series([sums[1] for sums in found], index=table.index, dtype="int64")
     return table[columns]
@@ -227,7 +235,7 @@ def _with_sums(
 def _resource_frame(files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
     found: dict[tuple, dict] = {}
     keys = ["subject", "session", "scan", "resource"]
-    for *key, form, size in files[[*keys, "format", "size_bytes"]].itertuples(index=False, name=None):
+    for *key, form, size in tuples_of(files, *keys, "format", "size_bytes"):
         row = found.setdefault(
             tuple(key), {**dict(zip(keys, key, strict=True)), "format": form, "files": 0, "size_bytes": 0}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 import sys
@@ -12,10 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import pandas as pd
+
 from .choice import select_sessions
 from .conflicts import study_uids
 from .control import Control
 from .decisions import Decisions, read_decisions
+from .errors import InputError
 from .html import duration, size
 from .inventory import read_elsewhere, read_inventory, read_others
 from .keys import SessionKey
@@ -24,7 +28,7 @@ from .labels import LabelMap, read_label_map
 from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
 from .transfer import run
-from .values import Event, Inventory, Result
+from .values import SESSION_COLUMNS, Event, Inventory, Result, frame, tuples_of
 from .xnat import Connection
 
 _MANY = 60
@@ -44,14 +48,27 @@ class Sides(NamedTuple):
     labels: LabelMap
 
 
-def read_selected(connection: Connection, project: str, options: TransferOptions, *, gives: bool = False) -> Inventory:
-    """The selected sessions of a project; files are listed for them only. ``gives`` as in ``read_inventory``."""
+def read_selected(
+    connection: Connection,
+    project: str,
+    options: TransferOptions,
+    *,
+    gives: bool = False,
+    chosen: Callable[[pd.DataFrame], None] | None = None,
+) -> Inventory:
+    """The selected sessions of a project; files are listed for them only. ``gives`` as in ``read_inventory``.
+
+    ``chosen`` is given the sessions as soon as they are known, while their files are still asked for; that of some of
+    them no scan is chosen shows later.
+    """
     if not any(getattr(options, name) for name in CHOICE):
-        return select_sessions(read_inventory(connection, project, gives=gives), options)
+        listed = None if chosen is None else lambda rows: chosen(frame(rows, SESSION_COLUMNS))
+        return select_sessions(read_inventory(connection, project, gives=gives, listed=listed), options)
     listed = read_inventory(connection, project, files=False, prearchive=False, settings=False)
-    chosen = select_sessions(listed, options.model_copy(update=dict.fromkeys(OF_SCANS, ())))
-    ids = set(chosen.sessions["session_id"])
-    found = read_inventory(connection, project, gives=gives, select=lambda row: row["session_id"] in ids)
+    sessions = select_sessions(listed, options.model_copy(update=dict.fromkeys(OF_SCANS, ()))).sessions
+    if chosen is not None:
+        chosen(sessions)
+    found = read_inventory(connection, project, gives=gives, known=set(sessions["session_id"]))
     return select_sessions(found, options)
 
 
@@ -73,27 +90,41 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         wanted, uids = met.result()
         return row["session"] in wanted or row["StudyInstanceUID"] in uids
 
-    with ThreadPoolExecutor(1) as threads:
+    def labels_of(sessions: pd.DataFrame) -> LabelMap:
+        return decisions.over(chosen_labels(options, sessions, options.source_project))
+
+    with ThreadPoolExecutor(2) as threads:
+        reading = []
+
+        def meet(sessions: pd.DataFrame, labels: LabelMap) -> None:
+            wanted, studies, uids = _to_meet(sessions, labels)
+            met.set_result((wanted, uids))
+            reading.append(threads.submit(read_elsewhere, destination, studies))
+
+        def early(sessions: pd.DataFrame) -> None:
+            with contextlib.suppress(InputError):  # what is wrong with the labels is told of the sessions that remain
+                meet(sessions, labels_of(sessions))
+
         there = threads.submit(read_inventory, destination, options.destination_project, select=could_be_met)
         try:
-            here = read_selected(source, options.source_project, options, gives=True)
-            labels = decisions.over(chosen_labels(options, here.sessions, here.project))
+            here = read_selected(source, options.source_project, options, gives=True, chosen=early)
+            labels = labels_of(here.sessions)
+            if not met.done():
+                meet(here.sessions, labels)
         except BaseException:
-            met.set_result((set(), set()))
+            if not met.done():
+                met.set_result((set(), set()))
             raise
-        wanted, studies, uids = _to_meet(here, labels)
-        met.set_result((wanted, uids))
-        elsewhere = read_elsewhere(destination, studies)
-    found = dataclasses.replace(there.result(), elsewhere=elsewhere)
+    found = dataclasses.replace(there.result(), elsewhere=reading[0].result())
     if options.resources:
         here, found = with_others(source, destination, here, found, labels)
     return Sides(here, _with_types(destination, here, found), labels)
 
 
-def _to_meet(here: Inventory, labels: LabelMap) -> tuple[set[str], set[str], set[str]]:
+def _to_meet(sessions: pd.DataFrame, labels: LabelMap) -> tuple[set[str], set[str], set[str]]:
     """The labels that sessions go to, their studies, and all UIDs that a destination may know these by."""
-    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
-    studies = set(here.sessions["StudyInstanceUID"]) - {""}
+    keys = [SessionKey(*row) for row in tuples_of(sessions, "subject", "session")]
+    studies = set(sessions["StudyInstanceUID"]) - {""}
     return {labels(key).session for key in keys}, studies, {one for uid in studies for one in study_uids(uid)}
 
 
@@ -101,7 +132,7 @@ def with_others(
     source: Connection, destination: Connection, here: Inventory, there: Inventory, labels: LabelMap
 ) -> tuple[Inventory, Inventory]:
     """Both sides with the files of resources of the project and of the subjects that are concerned."""
-    keys = [SessionKey(*row) for row in here.sessions[["subject", "session"]].itertuples(index=False, name=None)]
+    keys = [SessionKey(*row) for row in tuples_of(here.sessions, "subject", "session")]
     at_source = read_others(source, here.project, (key.subject for key in keys))
     known = set(there.sessions["subject"])
     at_destination = read_others(destination, there.project, {labels(key).subject for key in keys} & known)
@@ -120,7 +151,7 @@ def _with_types(destination: Connection, here: Inventory, there: Inventory) -> I
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
     """The destination as :func:`read_sides` reads it, for sessions of the source that were read before."""
-    wanted, studies, uids = _to_meet(here, labels)
+    wanted, studies, uids = _to_meet(here.sessions, labels)
     found = read_inventory(
         destination, project, select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -103,7 +104,22 @@ def connect(
     return _logged_in(where, name, secret, (timeout_s, read_timeout_s), pool)
 
 
-def connect_sides(source_server: str = "", destination_server: str = "") -> tuple[Connection, Connection]:
+class Pair(NamedTuple):
+    """The logins of a transfer; a context manager that closes both at the same time."""
+
+    source: Connection
+    destination: Connection
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *problem) -> None:
+        with ThreadPoolExecutor(2) as threads:
+            for connection in self:
+                threads.submit(connection.close)
+
+
+def connect_sides(source_server: str = "", destination_server: str = "") -> Pair:
     """Log in to the source and to the destination of a transfer, at the same time; else as :func:`connect`."""
     asked = []
     for side, server in (("source", source_server), ("destination", destination_server)):
@@ -114,7 +130,7 @@ def connect_sides(source_server: str = "", destination_server: str = "") -> tupl
     for one, other in (logins, logins[::-1]):
         if one.exception() is not None and other.exception() is None:
             other.result().close()
-    return logins[0].result(), logins[1].result()
+    return Pair(logins[0].result(), logins[1].result())
 
 
 def _logged_in(
@@ -202,18 +218,19 @@ class Connection(Items, Store):
             "can_read": lambda: self.can(project, "read"),
         }
         takes: dict[str, Callable] = {
-            "prearchive_code": lambda: number(self._told(f"{place}/prearchive_code")),
-            "quarantine_code": lambda: number(self._told(f"{place}/quarantine_code")),
+            # those of several requests first
             "site": lambda: self._script(
                 "/xapi/anonymize/site/enabled", "/xapi/anonymize/site", "/data/config/anon/script"
             ),
             "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
             "filters": lambda: self._series_filters(place),
+            "prearchive_code": lambda: number(self._told(f"{place}/prearchive_code")),
+            "quarantine_code": lambda: number(self._told(f"{place}/quarantine_code")),
             "create_subjects": lambda: truth(self._told(f"{place}/config/applet/allow-create-subject", _CONTENTS)),
             "bulk_upload": lambda: truth(self._told(f"{place}/config/applet/allow-bulk-upload", _CONTENTS)),
             **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
         }
-        asks |= {} if gives else takes
+        asks = asks if gives else takes | asks
         with ThreadPoolExecutor(_THREADS) as threads:
             there = threads.submit(self._http.read, place, {"format": "json"})
             found = {name: threads.submit(ask) for name, ask in asks.items()}
