@@ -33,6 +33,7 @@ from xnbtransfer.server import running
 from xnbtransfer.xnat import Connection, connect
 
 ROWS = "/data/projects/P/subjects"
+SIZES = st.lists(st.sampled_from([0, 1, 40, 28_000, _http.CHUNK_BYTES - 1, _http.CHUNK_BYTES, 300_000]), max_size=12)
 OK = (200, {}, table([{"ID": "S1", "label": "001", "project": "P", "URI": "/data/subjects/S1"}]))
 WEB_PAGE = (200, {"Content-Type": "text/html"}, PAGE)
 
@@ -577,3 +578,19 @@ def test_an_alias_token_logs_in_and_is_not_shown(demo_xnat):
         connection._http.interface.cookies.clear()
         assert connection.subjects(SOURCE)
         assert token["secret"] not in repr(vars(connection)) + repr(vars(connection._http))
+
+
+@given(SIZES, st.sampled_from([-1, 0, 0, 1]))
+def test_a_body_is_sent_whole_in_few_pieces_or_broken_off(sizes, wrong):
+    chunks = [bytes([number]) * size for number, size in enumerate(sizes)]
+    announced = max(0, sum(sizes) + wrong)
+    sent, body = [], _http.SizedBody(iter(chunks), announced)
+    assert len(body) == announced
+    if announced == sum(sizes):
+        sent = list(body)
+        assert b"".join(sent) == b"".join(chunks)
+        assert all(len(piece) >= _http.CHUNK_BYTES for piece in sent[:-1]) and all(sent)
+        return
+    with pytest.raises(ServerError, match="than announced"):
+        sent.extend(body)
+    assert sum(map(len, sent)) <= announced

@@ -275,7 +275,7 @@ class Http:
 
 
 class SizedBody:
-    """An iterable of bytes with a length, so that it is sent with ``Content-Length`` and never chunked."""
+    """An iterable of bytes with a length, so that it is sent with ``Content-Length`` and never chunked; few pieces."""
 
     def __init__(self, chunks: Iterable[bytes], size_bytes: int) -> None:
         self._chunks = chunks
@@ -285,12 +285,17 @@ class SizedBody:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self._size
+        left, waiting = self._size, 0
+        pending: list[bytes] = []
         for chunk in self._chunks:
             left -= len(chunk)
             if left < 0:
                 raise ServerError("The upload is longer than announced; it was broken off.")
-            yield chunk
+            pending.append(chunk)
+            waiting += len(chunk)
+            if waiting >= CHUNK_BYTES or (waiting and not left):  # each piece is a write of its own to the socket
+                yield b"".join(pending)
+                pending, waiting = [], 0
         if left:
             raise ServerError(f"The upload is {left} bytes shorter than announced; it was broken off.")
 
