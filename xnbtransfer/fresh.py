@@ -57,10 +57,13 @@ def changed_since(
 
 def _read_source(plan: Plan, sessions: Sequence[SessionPlan], source: Connection) -> Inventory:
     ids = {session.session_id for session in sessions}
-    found = read_inventory(source, plan.source.project, known=ids, prearchive=False, settings=False)
+    options = plan.transfer_options
+    found = read_inventory(
+        source, plan.source.project, known=ids, scans=bool(options.of_scans), prearchive=False, settings=False
+    )
     # Only the chosen scans were planned, so only these are compared; what is gone shows as changed.
     with contextlib.suppress(InputError):
-        return select_scans(found, plan.transfer_options)
+        return select_scans(found, options)
     return found
 
 

@@ -48,6 +48,7 @@ def read_inventory(
     files: bool = True,
     select: Callable[[dict], bool] | None = None,
     known: Collection[str] | None = None,
+    scans: bool = True,
     prearchive: bool = True,
     settings: bool = True,
     gives: bool = False,
@@ -63,6 +64,8 @@ def read_inventory(
         Gets a session's row and says whether its files are wanted; all sessions are listed anyway.
     known : collection of str, optional
         Accessions of the sessions whose files are wanted, in place of ``select``: all is asked at the same time then.
+    scans : bool
+        Whether to list scans and the sessions' own resources; without it only the files of scans.
     prearchive, settings : bool
         Whether to read the prearchive and the project's settings.
     gives : bool
@@ -81,9 +84,10 @@ def read_inventory(
         If the project does not exist for this user.
     """
     before = connection.requests
+    lists = (connection.files, connection.session_resources) if scans else (connection.files,)
     with ThreadPoolExecutor(6) as threads:
-        asks = [threads.submit(ask, sorted(known)) for ask in (connection.files, connection.session_resources) if known]
-        scanned = threads.submit(connection.scans, project) if known else None
+        asks = [threads.submit(ask, sorted(known)) for ask in lists if known]
+        scanned = threads.submit(connection.scans, project) if known and scans else None
         told = threads.submit(connection.settings, project, gives=gives) if settings else None
         prearchived = threads.submit(connection.prearchive, project) if prearchive else None
         try:
@@ -96,15 +100,14 @@ def read_inventory(
             wanted = [row for row in wanted if row["session_id"] in known]
         ids = [row["session_id"] for row in wanted]
         if known is None:
-            asks = [threads.submit(ask, ids) for ask in (connection.files, connection.session_resources) if ids]
-        if known is None and names:
-            scanned = threads.submit(connection.scans, project)
+            asks = [threads.submit(ask, ids) for ask in lists if ids]
+            scanned = threads.submit(connection.scans, project) if names and scans else None
         if listed is not None:
             listed(sessions)
         rows = scanned.result() if scanned is not None else []
-        scans = [_named(row, names) for row in rows if row["session_id"] in names]
+        scan_rows = [_named(row, names) for row in rows if row["session_id"] in names]
         found = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
-    notes = _left_out(project, wanted, scans, found)
+    notes = _left_out(project, wanted, scan_rows, found)
     waiting: list[dict] = []
     if prearchived is not None:
         try:
@@ -113,8 +116,8 @@ def read_inventory(
             notes.append(f"{project}: {connection.user} may not see its prearchive.")
     file_frame = frame(found, FILE_COLUMNS)
     asked = set(ids)
-    unlisted = [row for row in scans if row["session_id"] not in asked]
-    scan_frame = _scan_frame(scans, names, file_frame, unlisted)
+    unlisted = [row for row in scan_rows if row["session_id"] not in asked]
+    scan_frame = _scan_frame(scan_rows, names, file_frame, unlisted)
     return Inventory(
         server=connection.server,
         project=project,
