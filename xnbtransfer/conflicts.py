@@ -172,6 +172,10 @@ def study_uids(uid: str) -> tuple[str, ...]:
     return (uid, hash_uid(uid), hash_uid(hash_uid(uid))) if uid else ()
 
 
+def _in_order(table: pd.DataFrame, *columns: str) -> Iterable[Any]:
+    return table.sort_values(list(columns)).itertuples(index=False) if len(table) else ()
+
+
 class Surroundings:
     """What is at the destination already, by label and by study, for looking up many sessions.
 
@@ -183,21 +187,21 @@ class Surroundings:
         self.by_label: dict[str, Any] = {}
         self.by_case: dict[str, list[Any]] = {}
         self.by_uid: dict[str, list[Any]] = {}
-        for row in destination.sessions.sort_values(["session", "subject", "project"]).itertuples(index=False):
+        for row in _in_order(destination.sessions, "session", "subject", "project"):
             self.by_label[row.session] = row
             self.by_case.setdefault(folded(row.session), []).append(row)
             if row.StudyInstanceUID:
                 self.by_uid.setdefault(row.StudyInstanceUID, []).append(row)
         self.waiting_label: dict[str, list[Any]] = {}
         self.waiting_uid: dict[str, list[Any]] = {}
-        for row in destination.prearchive.sort_values(["session", "subject", "status"]).itertuples(index=False):
+        for row in _in_order(destination.prearchive, "session", "subject", "status"):
             self.waiting_label.setdefault(row.session, []).append(row)
             if row.StudyInstanceUID:
                 self.waiting_uid.setdefault(row.StudyInstanceUID, []).append(row)
         self.elsewhere: dict[str, list[Any]] | None = None
         if destination.elsewhere is not None:
             self.elsewhere = {}
-            for row in destination.elsewhere.sort_values(["project", "session"]).itertuples(index=False):
+            for row in _in_order(destination.elsewhere, "project", "session"):
                 self.elsewhere.setdefault(row.StudyInstanceUID, []).append(row)
 
     def of_study(self, uid: str) -> list[Any]:
