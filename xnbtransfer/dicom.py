@@ -328,7 +328,7 @@ class _Run(NamedTuple):
     kept: Values | None
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4)
 def _runs(key: bytes, explicit: bool, big: bool, looked: bool) -> dict[bytes, _Run]:
     """The latest run that began with these eight bytes. Most bytes of a header are those of the file before it.
 
@@ -380,7 +380,7 @@ class _Walker:
                 at = self.elements(at, end, "", 0, order, _RUN)
                 run = _Run(raw[start:at], self.found, self.values, self.kept)
                 if len(run.raw) <= _RUN_BYTES and len(self.bulk) + len(self.frames) == inner:
-                    if len(runs) >= 1 << 12:
+                    if len(runs) >= 1 << 10:
                         runs.clear()
                     runs[head] = run
             else:

@@ -156,22 +156,24 @@ def _scans(files: pd.DataFrame) -> pd.DataFrame:
     columns += ["files_source", "files_destination", "size_bytes_source", "size_bytes_destination"]
     if files.empty:
         return pd.DataFrame(columns=columns)
-    work = files.copy()
-    work["files_source"] = (work["status"] != Status.ONLY_DESTINATION).astype(int)
-    work["files_destination"] = (work["status"] != Status.ONLY_SOURCE).astype(int)
-    work["same"] = (work["status"] == Status.SAME).astype(int)
-    sums = ["files_source", "files_destination", "size_bytes_source", "size_bytes_destination", "same"]
-    grouped = work.groupby(["destination_session", "scan"], sort=True)
-    found = grouped[sums].sum().reset_index()
-    # rows only at the destination carry no source labels: take them from a row that does
-    named = work.sort_values("session", ascending=False).drop_duplicates(["destination_session", "scan"])
-    found = found.merge(
-        named[["destination_session", "scan", "subject", "session"]], on=["destination_session", "scan"]
-    )
-    judged = [_scan_status(a, b, same) for a, b, same in found[["files_source", "files_destination", "same"]].values]
-    found["status"] = [str(status) for status, _ in judged]
-    found["because"] = [because for _, because in judged]
-    return found[columns]
+    # Of each scan: its labels at the source, files and bytes on either side, and files that are the same.
+    sums: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
+    of_file = ["subject", "session", "destination_session", "scan", "status"]
+    of_file += ["size_bytes_source", "size_bytes_destination"]
+    for subject, session, to, scan, status, size_here, size_there in tuples_of(files, *of_file):
+        labels, counts = sums.setdefault((to, scan), (["", ""], [0, 0, 0, 0, 0]))
+        if session > labels[1]:  # files only at the destination carry no labels
+            labels[:] = subject, session
+        counts[0] += status != Status.ONLY_DESTINATION
+        counts[1] += status != Status.ONLY_SOURCE
+        counts[2] += size_here
+        counts[3] += size_there
+        counts[4] += status == Status.SAME
+    rows = []
+    for (to, scan), (labels, (here, there, *sizes, same)) in sorted(sums.items()):
+        status, because = _scan_status(here, there, same)
+        rows.append((*labels, to, scan, str(status), because, here, there, *sizes))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _scan_status(here: int, there: int, same: int) -> tuple[str, str]:

@@ -358,11 +358,13 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
         for row in compared.sessions.itertuples(index=False)
         if row.status != Status.ONLY_DESTINATION
     }
-    dicom = dicom_files(source)
-    resources: dict[SessionKey, list] = {}
-    grouped = dicom.groupby(["subject", "session", "scan", "resource"], sort=False)["size_bytes"].agg(["count", "sum"])
-    for (subject, session, scan, resource), count, total in grouped.itertuples(name=None):
-        resources.setdefault(SessionKey(subject, session), []).append((scan, resource, int(count), int(total)))
+    # Files and bytes of the resources of each session that an import carries.
+    resources: dict[SessionKey, dict[tuple[str, str], list[int]]] = {}
+    of_file = ["subject", "session", "scan", "resource", "size_bytes"]
+    for subject, session, scan, resource, size in tuples_of(dicom_files(source), *of_file):
+        sums = resources.setdefault(SessionKey(subject, session), {}).setdefault((scan, resource), [0, 0])
+        sums[0] += 1
+        sums[1] += size
     described = {
         (row.subject, row.session, row.scan): row.series_description for row in source.scans.itertuples(index=False)
     }
@@ -370,10 +372,10 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
     for row in source.sessions.sort_values(["subject", "session"], kind="stable").itertuples(index=False):
         key = SessionKey(row.subject, row.session)
         to = labels(key)
-        here = sorted(resources.get(key, ()), key=lambda item: _natural(item[0]))
+        here = sorted(resources.get(key, {}).items(), key=lambda item: _natural(item[0][0]))
         action, because, decided = _decide(row, key, status[key], bool(here), options, settled)
         scans = []
-        for scan, resource, files, size in here:
+        for (scan, resource), (files, size) in here:
             send, why = True, "not at the destination"
             if action == "merge":
                 there = by_scan.get(key, {}).get(scan, "")
