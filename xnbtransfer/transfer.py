@@ -1,9 +1,9 @@
 """run(plan): carry out what was reviewed, session by session, and prove it. Nothing else is decided here.
 
-A session goes: read its scans, look again, send the first alone, the others side by side, build, compare in the
-prearchive, archive if the plan says so, compare again. Success is what a listing and a read-back say, never a status
-code. Reading, sending and proving run side by side: while some scans go out others arrive, and while a session is
-compared and archived those of the next go on.
+A session goes: read its first scan, look again, send that alone while the others are read, send these side by side,
+build, compare in the prearchive, archive if the plan says so, compare again. Success is what a listing and a read-back
+say, never a status code. Reading, sending and proving run side by side: while some scans go out others arrive, and
+while a session is compared and archived those of the next go on.
 """
 
 from __future__ import annotations
