@@ -135,7 +135,8 @@ class Desk:
         """The files of a prearchive row as they are downloaded."""
         answer = self.owner.get(uri, params={"format": "zip"})
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-            return [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in sorted(archive.namelist())]
+            names = sorted(name for name in archive.namelist() if not name.endswith((".xml", ".log")))
+            return [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in names]
 
     @staticmethod
     def wait_for(look, seconds: float = 20):

@@ -229,6 +229,16 @@ def test_digests_that_are_missing_or_old(faulty):
     assert not any(digest in catalogue for digest in right.values())
 
 
+def test_a_project_that_is_made_fails_others(faulty):
+    faulty.owner.server.faults([{"fault": "500-while-made", "requests": 2, "path": "/data/projects"}])
+    assert faulty.owner.get(faulty.path).status_code == 200
+    assert faulty.owner.put(f"/data/projects/{faulty.name}_MADE").status_code == 200
+    assert faulty.owner.get("/data/auth").status_code == 200  # the rule is about projects
+    assert [faulty.owner.get(faulty.path).status_code for _ in range(3)] == [500, 500, 200]
+    struck = [line["fault"] for line in faulty.owner.server.log()[-6:] if "500-while-made" in line["fault"]]
+    assert len(struck) <= 2
+
+
 def test_the_clock_jumps(person):
     from xnbtransfer.server import running
 

@@ -70,7 +70,7 @@ def test_paging_leaves_the_total_out(seen):
 
 def test_one_request_lists_every_scan_and_resource(seen):
     asked = ["id", "uid", "type", "quality", "frames", "note", "series_description"]
-    files = ["label", "file_count", "file_size", "format", "content"]
+    files = ["label", "file_count", "file_size"]
     columns = ["label", "subject_label"] + [f"{SCAN}/{name}" for name in asked + [f"file/{name}" for name in files]]
     rows = seen.owner.rows(
         "/data/experiments", project=seen.name, xsiType="xnat:imageSessionData", columns=",".join(columns)
@@ -87,6 +87,39 @@ def test_one_request_lists_every_scan_and_resource(seen):
     }
     sizes = {row[f"{SCAN}/file/file_size"] for row in rows if row["label"] == "S01_MR2"}
     assert sizes == {str(len(seen.content("S01_MR2", "a.dcm")))}
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["imagescandata/file/format", "imageScanData/file/content", "imagescandata/xsitype", "mrScanData/nosuch",
+     "mrSessionData/nosuch", "experimentData/nosuch"],
+)  # fmt: skip
+def test_a_field_that_its_type_does_not_have_fails_the_list(seen, column):
+    """Recorded answers of 1.8.11, W2 and W3: 200 with nothing below a project or subject, 500 elsewhere."""
+    asked = {"format": "json", "xsiType": "xnat:imageSessionData", "columns": f"label,xnat:{column}"}
+    for path in (f"{seen.path}/experiments", f"{seen.path}/subjects/S01/experiments"):
+        answer = seen.owner.get(path, params=asked)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert seen.owner.get("/data/experiments", params=asked | {"project": seen.name}).status_code == 500
+    asked = {"columns": "ID,xnat:subjectData/nosuch"}
+    assert seen.owner.get(f"{seen.path}/subjects", params=asked).status_code == 500
+
+
+def test_what_is_served_of_scans_beside_the_format(seen):
+    catalog = f"{SCAN}/file[@xsi:type=xnat:resourceCatalog]/format"
+    columns = f"label,{SCAN}/id,{catalog},{SCAN}/extension_item/element_name,{SCAN}/modality,xnat:nosuchType/x"
+    rows = seen.owner.rows(f"{seen.path}/experiments", xsiType="xnat:imageSessionData", columns=columns)
+    (one,) = [row for row in rows if row["label"] == "S01_MR2"]
+    assert (one[catalog.lower()], one[f"{SCAN}/extension_item/element_name".lower()]) == ("", "xnat:mrScanData")
+    assert one[f"{SCAN}/modality".lower()] == ""
+    assert "xnat:nosuchtype/x" not in one
+
+
+def test_a_type_that_is_none_fails_the_list(seen):
+    asked = {"xsiType": "xnat:nosuchType", "columns": "ID"}
+    answer = seen.owner.get(f"{seen.path}/experiments", params=asked)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert seen.owner.get("/data/experiments", params=asked).status_code == 500
 
 
 def test_keys_of_subjects(seen):
@@ -138,7 +171,7 @@ def test_columns_of_projects(study, person):
 def test_types_of_scans(study):
     rows = study.owner.rows(f"{study.path}/scan_types")
     assert keys(rows) == {"type", "series_descriptions"}
-    types = {row["type"] for row in study.owner.rows(f"{study.path}/experiments/S01_MR1/scans")}
+    types = {row["type"] for row in study.owner.rows(f"{study.path}/subjects/S01/experiments/S01_MR1/scans")}
     assert types <= {row["type"] for row in rows} <= {row["type"] for row in study.owner.rows("/data/scan_types")}
 
 
@@ -150,7 +183,7 @@ def test_subjects_of_named_projects(study):
 
 
 def test_columns_of_scans_by_path(study):
-    path = f"{study.path}/experiments/S01_MR1/scans"
+    path = f"{study.path}/subjects/S01/experiments/S01_MR1/scans"
     asked = {"xsiType": "xnat:mrScanData", "xnat:mrScanData/parameters/tr": "2000.0"}
     assert study.owner.put(f"{path}/1", params=asked).status_code == 200
     rows = study.owner.rows(path, columns="type,xnat:mrScanData/quality,xnat:mrScanData/parameters/tr")
@@ -262,9 +295,15 @@ def test_shared_items_show_the_view_of_the_project_asked(tmp_path):
         def rows(path: str) -> list[dict]:
             return mia.get(f"{server.url}/data/{path}", timeout=30).json()["ResultSet"]["Result"]
 
-        (one,) = rows("projects/DST/experiments?columns=label,project,subject_label,session_project")
+        (one,) = rows("projects/DST/experiments?columns=label,project,subject_label,date")
         assert (one["label"], one["project"], one["subject_label"]) == ("F01", "DST", "T01")
-        assert one["session_project"] == "SRC"
+        # With image sessions as root all is the owner's, and filters are of the owner's label (live 1.8.11, W1).
+        of_images = "projects/DST/experiments?xsiType=xnat:imageSessionData"
+        for asked in (of_images, f"{of_images}&label=E01", "projects/DST/experiments?x=y"):
+            (one,) = rows(f"{asked}&columns=label,project,subject_label,session_project")
+            assert (one["label"], one["project"], one["subject_label"]) == ("E01", "SRC", "S01")
+            assert one["session_project"] == "SRC"
+        assert rows(f"{of_images}&columns=label&label=F01") == []
         (one,) = rows("projects/DST/subjects")
         assert (one["label"], one["project"]) == ("T01", "SRC")
         assert [row["ID"] for row in rows(f"experiments/{session}/projects")] == ["SRC", "DST"]

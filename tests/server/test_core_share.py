@@ -37,9 +37,11 @@ def test_lists_of_the_destination_show_its_view(pair):
     pair.share(pair.session, "B01_MR1")
     (row,) = pair.there.rows(f"{pair.below}/experiments")
     assert (row["label"], row["project"], row["ID"]) == ("B01_MR1", pair.dst, pair.ids["S01_MR1"])
+    (row,) = pair.there.rows(f"{pair.below}/experiments", columns="label,subject_label")
+    assert (row["label"], row["subject_label"]) == ("B01_MR1", "B01")
     columns = "label,subject_label,session_project,session_label"
-    (row,) = pair.there.rows(f"{pair.below}/experiments", columns=columns)
-    assert (row["label"], row["subject_label"], row["session_project"]) == ("B01_MR1", "B01", pair.src)
+    (row,) = pair.there.rows(f"{pair.below}/experiments", columns=columns)  # columns of image sessions: the owner's
+    assert (row["label"], row["subject_label"], row["session_project"]) == ("S01_MR1", "S01", pair.src)
     (row,) = pair.there.rows(f"{pair.below}/subjects")
     assert (row["label"], row["project"]) == ("B01", pair.src)
     assert pair.there.rows("/data/experiments", project=pair.dst) == []
@@ -96,7 +98,7 @@ def test_who_may_share_where(pair, person):
     assert pair.owner.put(f"{pair.session}/projects/NOPE").status_code == 404
     assert person("collaborator").put(f"{pair.session}/projects/{pair.dst}").status_code == 404
     assert pair.share(pair.session, "X", pair.there) == 404
-    assert pair.share(f"{pair.subject}/experiments/NOPE", "X") == 404
+    assert pair.share(f"{pair.subject}/experiments/NOPE", "X") == 417
     assert pair.share(pair.session, "M", person("member")) == 200
 
 

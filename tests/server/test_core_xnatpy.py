@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import xnat
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.other_client]
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_building_that_never_ends_holds_the_row(faulty):
     uri = faulty.send(series(1, 1), PROJECT_ID=faulty.project).text.strip()
     faulty.server.faults([{"fault": "stuck-building", "times": 1}])
     assert faulty.owner.post(uri, params={"action": "commit"}).status_code == 500
-    assert [row["status"] for row in faulty.waiting()] == ["BUILDING"]
+    assert [row["status"] for row in faulty.waiting()] == ["_BUILDING"]
     again = faulty.owner.post(uri, params={"action": "commit"})
     assert (again.status_code, "session document locked" in message(again)) == (409, True)
     assert faulty.owner.delete(uri).status_code == 409

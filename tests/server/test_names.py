@@ -27,7 +27,7 @@ def put(study, path: str, data: bytes) -> int:
     return study.owner.put(f"{study.path}/{path}", data=data, headers=OCTETS).status_code
 
 
-@pytest.mark.parametrize("twins", [("a\\b", "a_b"), ("a%2Fb", "a%252Fb"), ("A", "a"), ("é", "e\u0301"), (" x", "x")])
+@pytest.mark.parametrize("twins", [("a|b", "a_b"), ("A", "a"), ("é", "e\u0301"), (" x", "x")])
 def test_resources_of_like_names_keep_their_own_files(study, twins):
     for number, name in enumerate(twins):
         assert put(study, f"resources/{quote(name, safe='')}/files/f", bytes([65 + number])) == 200

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import io
+import json
+import os
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -60,6 +63,10 @@ def image(**changes: str) -> bytes:
 
 
 def test_it_says_which_version_it_is(olga):
+    if not olga.can("xapi"):
+        assert olga.get("/xapi/siteConfig/buildInfo").status_code == 404
+        assert olga.get("/data/version").text == "Unknown version"
+        return
     build = olga.get("/xapi/siteConfig/buildInfo").json()
     assert build["version"] == personality.VERSIONS[olga.version]
     assert build["version"].startswith(olga.version)
@@ -128,7 +135,7 @@ def test_unknown_types_from_headers(olga):
 
 
 def test_an_unknown_personality_is_refused():
-    with pytest.raises(ValueError, match="there are 1.7, 1.8, 1.9"):
+    with pytest.raises(ValueError, match="there are 1.6, 1.7.2, 1.7, 1.8, 1.9"):
         personality.choose(None, "2.0")
     command = [sys.executable, "-m", "xnbtransfer.server", "--personality", "2.0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -137,3 +144,47 @@ def test_an_unknown_personality_is_refused():
 
 def test_examples():
     assert doctest.testmod(personality).failed == 0
+
+
+def version_of(folder) -> str:
+    with sqlite3.connect(folder / "catalogue.sqlite") as db:
+        return db.execute("SELECT value FROM site WHERE key='version'").fetchone()[0]
+
+
+def test_the_environment_says_what_a_new_server_is_like(tmp_path, monkeypatch):
+    monkeypatch.setenv(personality.UNSAID, "1.7.2")
+    with running(data=tmp_path / "said", personality="1.9"), running(data=tmp_path / "unsaid"):
+        pass
+    monkeypatch.setenv(personality.UNSAID, "1.6")
+    with running(data=tmp_path / "unsaid"):  # what it is like is kept with the state
+        pass
+    command = [sys.executable, "-c", "from xnbtransfer.cli import main; main()", "serve", "--data", tmp_path / "served"]
+    served = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert json.loads(served.stdout.readline())["url"]
+    finally:
+        served.terminate()
+        served.wait(timeout=60)
+        served.stdout.close()
+    found = {name: version_of(tmp_path / name) for name in ("said", "unsaid", "served")}
+    assert found == {"said": "1.9.3", "unsaid": "1.7.2", "served": "1.6.4"}
+
+
+def test_a_test_session_takes_its_version_from_the_command_line(tmp_path):
+    """And leaves out, with the evidence, what that version does not have."""
+    path = tmp_path / "test_it.py"
+    path.write_text(
+        "import os, pytest\n"
+        "def test_it(): assert os.environ['XNBTRANSFER_PERSONALITY'] == '1.7'\n"
+        "@pytest.mark.needs('1.7.2', because='n1')\ndef test_older(): pass\n"
+        "@pytest.mark.needs('1.8', because='recorded from 1.7.6: n2')\ndef test_newer(): raise OSError\n",
+        encoding="utf-8",
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-rs"]
+    done = subprocess.run(
+        [*command, "--personality", "1.7", "-c", f"{root}/pyproject.toml", "--rootdir", str(tmp_path), str(path)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": f"{root}/tests"},
+    )  # fmt: skip
+    assert "2 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    assert "XNAT 1.7 does not have it, 1.8 does: recorded from 1.7.6: n2" in done.stdout

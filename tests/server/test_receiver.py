@@ -16,6 +16,7 @@ import pydicom
 import pytest
 import requests
 from ingest_kit import series
+from people import AS_TEXT
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
@@ -29,7 +30,8 @@ def server():
     """A server with a receiver, that builds what has been quiet for half a second."""
     with running(receiver=True) as found:
         admin = as_(found, "admin")
-        assert admin.put(f"{found.url}/xapi/siteConfig/sessionXmlRebuilderInterval?value=0.008").status_code == 200
+        idle = f"{found.url}/xapi/siteConfig/sessionXmlRebuilderInterval"
+        assert admin.post(idle, data="0.008", headers=AS_TEXT).status_code == 200
         for code in (0, 4):
             assert as_(found, "owner").put(f"{found.url}/data/projects/DCM{code}").status_code == 200
             assert admin.put(f"{found.url}/data/projects/DCM{code}/prearchive_code/{code}").status_code == 200

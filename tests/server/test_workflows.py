@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from people import AS_TEXT
 
 EVENT = {
     "event_reason": "copied for the study",
@@ -90,17 +91,20 @@ def test_a_site_may_ask_for_reasons(study, person):
     try:
         for name in names:
             assert study.owner.put(session, params={"note": "x"}).status_code == 200, "both settings are needed"
-            assert person("admin").put(f"/xapi/siteConfig/{name}", params={"value": "true"}).status_code == 200
-        assert study.owner.put(session, params={"note": "y"}).status_code == 403
+            assert person("admin").post(f"/xapi/siteConfig/{name}", data="true", headers=AS_TEXT).status_code == 200
+        assert study.owner.put(session, params={"note": "y"}).status_code == 500
         answer = study.owner.delete(session)
         assert (answer.status_code, "Justification required." in answer.text) == (403, True)
-        assert study.owner.put(f"{session}/resources/R/files/x", **octets).status_code == 403
+        assert study.owner.put(f"{session}/resources/R/files/x", **octets).status_code == 500
         assert study.owner.rows(f"{session}/resources") == []
+        form = {"note": "y", **EVENT}
+        assert study.owner.put(session, data=form).status_code == 500, "in a form a reason does not count"
+        assert study.owner.put(session, params={"label": "RENAMED"}).status_code == 500
         assert study.owner.put(session, params={"note": "y", **EVENT}).status_code == 200
         assert study.owner.delete(session, params=EVENT).status_code == 200
     finally:
         for name in names:
-            person("admin").put(f"/xapi/siteConfig/{name}", params={"value": "false"})
+            person("admin").post(f"/xapi/siteConfig/{name}", data="false", headers=AS_TEXT)
 
 
 @pytest.mark.parametrize("number", ["99999999999999999999", "²", "0"])

@@ -103,7 +103,6 @@ def test_what_was_read_as_xml_can_be_written(study):
     "inside",
     [
         "<xnat:date>yesterday</xnat:date>",
-        "<xnat:date>2020-02-31</xnat:date>",
         "<xnat:time>25:00:00</xnat:time>",
         f"<xnat:operator>{'x' * 256}</xnat:operator>",
         '<xnat:scans><xnat:scan ID="1" xsi:type="xnat:mrScanData"><xnat:frames>many</xnat:frames></xnat:scan>'
@@ -114,6 +113,15 @@ def test_what_a_field_cannot_hold_is_400(study, inside):
     path = f"{study.path}/subjects/S01/experiments"
     answer = study.owner.post(path, data=document("MRSession", inside, label="BAD"), headers=XML)
     assert answer.status_code == 400
+    assert "BAD" not in {row["label"] for row in study.owner.rows(path)}
+
+
+def test_a_date_of_no_calendar_fails_as_it_is_stored(study):
+    """As one of month 13 in a query does (seen on a live 1.8.11)."""
+    path = f"{study.path}/subjects/S01/experiments"
+    inside = "<xnat:date>2020-02-31</xnat:date>"
+    answer = study.owner.post(path, data=document("MRSession", inside, label="BAD"), headers=XML)
+    assert answer.status_code == 500
     assert "BAD" not in {row["label"] for row in study.owner.rows(path)}
 
 

@@ -18,6 +18,8 @@ from xml.sax.saxutils import escape, quoteattr
 from starlette.requests import Request
 from starlette.responses import Response
 
+from . import unread
+
 NAMESPACES = (
     'xmlns:arc="http://nrg.wustl.edu/arc" xmlns:cat="http://nrg.wustl.edu/catalog" '
     'xmlns:xdat="http://nrg.wustl.edu/security" xmlns:xnat="http://nrg.wustl.edu/xnat" '
@@ -47,8 +49,43 @@ def status_page(status: int, message: str = "", headers: Mapping[str, str] | Non
     return Response(page, status, headers=dict(headers or {}), media_type="text/html")
 
 
+_MEANS = {
+    400: "The server cannot or will not process the request due to something that is perceived to be a client error "
+    "(e.g., malformed request syntax, invalid request message framing, or deceptive request routing).",
+    401: "The request has not been applied because it lacks valid authentication credentials for the target resource.",
+    404: "The origin server did not find a current representation for the target resource or is not willing to "
+    "disclose that one exists.",
+    405: "The method received in the request-line is known by the origin server but not supported by the target "
+    "resource.",
+    406: "The target resource does not have a current representation that would be acceptable to the user agent, "
+    "according to the proactive negotiation header fields received in the request, and the server is unwilling to "
+    "supply a default representation.",
+    415: "The origin server is refusing to service the request because the payload is in a format not supported by "
+    "this method on the target resource.",
+}
+CONTAINER = "Servlet Container"
+"""What the page of the container has between ``<h3>`` and ``</h3>``: its own name, and no reason."""
+
+
+def container_page(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """The error page of the servlet container: the reason stands in a paragraph (recorded answers, topic W16).
+
+    It answers what XNAT's own code never sees, or gives back: nobody logged in, an address of ``/xapi`` that is none,
+    a file that is not there.
+    """
+    title = f"HTTP Status {status} – {HTTPStatus(status).phrase}"
+    reason = f"<p><b>Message</b> {html.escape(message, quote=False)}</p>" if message else ""
+    page = (
+        f'<!doctype html><html lang="en"><head><title>{title}</title></head><body><h1>{title}</h1><hr class="line" />'
+        f"<p><b>Type</b> Status Report</p>{reason}<p><b>Description</b> {_MEANS.get(status, '')}</p>"
+        f'<hr class="line" /><h3>{CONTAINER}</h3></body></html>'
+    )
+    return Response(page, status, headers=dict(headers or {}), media_type="text/html")
+
+
 def text(body: object = "", status: int = 200) -> Response:
-    return Response(str(body), status, media_type="text/plain")
+    """A text; nothing at all has no type, either."""
+    return Response(str(body), status, media_type="text/plain" if body != "" else None)
 
 
 def as_xml(document: str, headers: Mapping[str, str] | None = None, media_type: str = "text/xml") -> Response:
@@ -61,14 +98,18 @@ def as_json(body: object, status: int = 200) -> Response:
 
 
 async def json_body(request: Request, kind: type) -> Any:
-    """The JSON body of a request, which must be a ``kind``; anything else is refused with 400."""
+    """The JSON body of a request, which must be a ``kind``; anything else is refused with 400.
+
+    Of an object it is noted which names are looked at (``unread``).
+    """
+    request.headers.get("content-type")
     try:
         found = await request.json()
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, kind):
         raise Refusal(400, f"The body must be a JSON {'object' if kind is dict else 'list'}.")
-    return found
+    return unread.values(request, found, found) if kind is dict else found
 
 
 def flag(request: Request, name: str) -> bool:
@@ -92,8 +133,9 @@ def table(
     total: bool = True,
     properties: Sequence[Mapping[str, str]] | None = None,
     extra: Mapping[str, Any] | None = None,
+    default: str = "json",
 ) -> Response:
-    """A table as JSON, CSV or XML, whatever ``format=`` asks for; sorted by ``sortBy=``.
+    """A table as JSON, CSV, XML or HTML, whatever ``format=`` asks for, else ``default``; sorted by ``sortBy=``.
 
     ``columns`` are those of the rows unless given; ``properties`` are those of columns, where a list has some, and
     ``extra`` goes beside the rows of the JSON form.
@@ -103,7 +145,9 @@ def table(
     for name in reversed([n for n in request.query_params.get("sortBy", "").split(",") if n in names]):
         place = names.index(name)
         lines.sort(key=lambda line: line[place], reverse=request.query_params.get("sortOrder", "").upper() == "DESC")
-    wanted = request.query_params.get("format", "json").lower()
+    wanted = request.query_params.get("format", default).lower()
+    if wanted == "html":
+        return Response(_html_table(names, lines), media_type="text/html")
     if wanted == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([names, *lines])
@@ -121,6 +165,22 @@ def table(
     if title:
         found["title"] = title
     return as_json({"ResultSet": found})
+
+
+def _html_table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table as a page, as writes are answered (recorded answers, topic W8)."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    rows = "".join(
+        f'<tr class="x_rs_tr_data {"even" if number % 2 else "odd"}">\n'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
+        + "</tr>"
+        for number, line in enumerate(lines)
+    )
+    return (
+        '<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en"><body>'
+        '<table class="x_rs_t" cellpadding="0" cellspacing="0">\n<thead class="x_rs_thead">\n'
+        f'<tr class="x_rs_tr_head">{head}</tr>\n</thead>\n<tbody id="dataRows">\n{rows}</tbody>\n</table></body></html>'
+    )
 
 
 def item(
@@ -154,11 +214,11 @@ def item(
     }
 
 
-def item_answer(request: Request, found: dict[str, Any]) -> Response:
-    """One item as JSON, or as XML for ``format=xml``."""
+def item_answer(request: Request, found: dict[str, Any], shown: Sequence[dict[str, Any]] = ()) -> Response:
+    """One item as JSON, with what it was before where that is ``shown`` beside it, or as XML for ``format=xml``."""
     if request.query_params.get("format", "json").lower() == "xml":
         return as_xml(f'<?xml version="1.0" encoding="UTF-8"?>\n{item_xml(found)}')
-    return as_json({"items": [found]})
+    return as_json({"items": list(shown) or [found]})
 
 
 _ATTRIBUTES = ("ID", "project", "label", "secondary_ID", "type", "UID", "modality", "name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
 from . import (
+    addresses,
     answers,
     archiving,
     assessors,
@@ -24,40 +24,30 @@ from . import (
     check,
     configuration,
     downloads,
+    dumps,
     ingest,
     listings,
     people,
+    personality,
     prearchive,
     projects,
     resources,
     scans,
+    scripts,
     sharing,
     site,
     subjects,
     tracking,
+    unread,
     user_cache,
     workflows,
 )
 from .faults import Disconnect, FaultMiddleware, Faults
+from .requestlog import RequestLog
 from .state import State
-
-
-class RequestLog:
-    """One JSON line a request, in the data folder."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "a", encoding="utf-8", buffering=1)
-        self._lock = threading.Lock()
-
-    def write(self, **values: Any) -> None:
-        with self._lock:
-            self._file.write(json.dumps(values) + "\n")
-
 
 _MAY_CUT = ("reset", "endless", "no-answer", "cut")
 """How the names of faults begin that may end the connection within the last piece of an answer."""
-LONGEST_HEAD = 8192
-"""Bytes of address and headers that XNAT's container reads before it refuses with 400."""
 
 
 class Gate:
@@ -74,9 +64,10 @@ class Gate:
         seen = {"status": 0, "in": 0, "out": 0}
         length: int | None = None
         original = scope["path"]
-        scope["path"] = _alias(original)
-        scope["raw_path"] = _alias(scope.get("raw_path", original.encode()).decode("latin-1")).encode("latin-1")
-        request = Request(scope, receive)
+        sent = scope.get("raw_path", original.encode())
+        scope["raw_path"] = addresses.alias(sent.decode("latin-1")).encode("latin-1")
+        scope["path"] = addresses.routed(scope["raw_path"].decode("latin-1"))
+        request = unread.Request(scope, receive)
 
         async def counting_receive():
             message = await receive()
@@ -91,6 +82,7 @@ class Gate:
                 response = Response()
                 response.raw_headers = list(message["headers"])
                 auth.cookies(request, response)
+                auth.answered(request)  # before the client can ask the next thing
                 message = {**message, "headers": response.raw_headers}
                 length = _body_length(scope["method"], message)
                 last = False
@@ -107,11 +99,12 @@ class Gate:
             if noted:
                 return
             noted = True
+            if not seen["in"] and dict(scope["headers"]).get(b"content-length", b"0") != b"0":
+                unread.of(request).give("body", ["(all of it)"])
             self.log.write(
-                time=round(started, 3),
-                method=scope["method"],
+                scope,
                 path=original,
-                query=scope["query_string"].decode("latin-1"),
+                time=round(started, 3),
                 user=getattr(request.state, "user", None),
                 status=seen["status"],
                 bytes_in=seen["in"],
@@ -120,11 +113,13 @@ class Gate:
                 cut=cut,
                 imitated=not scope.get("state", {}).get("unknown", False),
                 ms=round((time.time() - started) * 1000, 1),
-                **({"problem": state["problem"]} if "problem" in (state := scope.get("state", {})) else {}),
+                **{name: state[name] for name in ("problem", "notes") if name in (state := scope.get("state", {}))},
             )
 
         try:
-            refused = _too_long(scope) or await auth.identify(request)
+            arrived = {**scope, "raw_path": sent}
+            refused = addresses.refused(scope["app"].state.xnat, arrived) or await auth.identify(request)
+            refused = refused or _unacceptable(request)
             if refused is not None:
                 await refused(scope, counting_receive, counting_send)
             else:
@@ -136,6 +131,7 @@ class Gate:
             _mark(request, problem)
             raise
         finally:
+            auth.answered(request)
             note()
 
 
@@ -147,11 +143,15 @@ def _body_length(method: str, start) -> int | None:
     return int(found[0]) if found else None
 
 
-def _too_long(scope) -> Response | None:
-    """The refusal of what is too long: a list of many sessions in one address, as seen on a live server."""
-    length = len(scope["raw_path"]) + len(scope["query_string"])
-    length += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-    return answers.status_page(400) if length > LONGEST_HEAD else None
+def _unacceptable(request: Request) -> Response | None:
+    """What the newer half of the addresses says to who takes neither text nor JSON, and 1.6 to everybody there."""
+    if not request.scope["path"].startswith("/xapi/"):
+        return None
+    if not personality.has(request.app.state.xnat, "xapi"):
+        return answers.container_page(404)
+    wanted = request.headers.get("accept", "*/*")
+    known = any(kind in wanted for kind in ("*/*", "json", "text/plain", "text/*", "application/*", "octet-stream"))
+    return None if known else answers.container_page(406)
 
 
 def _mark(request: Request, problem: BaseException) -> None:
@@ -160,15 +160,6 @@ def _mark(request: Request, problem: BaseException) -> None:
     own = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent] or frames[-1:]
     places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in own[-3:])
     request.scope.setdefault("state", {})["problem"] = f"{type(problem).__name__} at {places}"
-
-
-def _alias(path: str) -> str:
-    """``/REST/X`` and ``/data/archive/X`` are ``/data/X`` (XNAT source, XNATApplication)."""
-    if path.startswith("/REST/"):
-        path = "/data/" + path[len("/REST/") :]
-    if path.startswith("/data/archive/"):
-        path = "/data/" + path[len("/data/archive/") :]
-    return path if len(path) < 2 else path.rstrip("/")
 
 
 async def _refused(request: Request, problem: Exception) -> Response:
@@ -181,16 +172,21 @@ async def _refused(request: Request, problem: Exception) -> Response:
 
 async def _unknown(request: Request, problem: Exception) -> Response:
     request.state.unknown = True
+    if not request.scope["path"].startswith("/data/"):
+        return answers.container_page(404, f"The requested resource [{request.scope['path']}] is not available")
     return answers.status_page(404)
 
 
 async def _not_allowed(request: Request, problem: Exception) -> Response:
     """405, and 200 for ``OPTIONS``, both with the methods that the address has."""
-    known = {"OPTIONS"}
+    newer = request.scope["path"].startswith("/xapi/")
+    known = set() if newer else {"OPTIONS"}
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             known |= route.methods or set()
-    headers = {"Allow": ", ".join(sorted(known))}
+    headers = {"Allow": ", ".join(sorted(known - {"HEAD"} if newer else known))}
+    if newer:
+        return answers.container_page(405, f"Request method '{request.method}' not supported", headers)
     return Response(headers=headers) if request.method == "OPTIONS" else answers.status_page(405, headers=headers)
 
 
@@ -227,8 +223,8 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
     state.faults = Faults(rules)
     routes = [Route("/_faults", _faults, methods=["GET", "POST"]), Route("/_check", _check)]
     for room in (
-        auth, people, workflows, tracking, user_cache, configuration, catalogs, downloads, site, ingest, prearchive,
-        archiving, resources, listings, sharing, scans, assessors, subjects, projects,
+        auth, people, workflows, tracking, user_cache, configuration, catalogs, dumps, downloads, site, scripts, ingest,
+        prearchive, archiving, resources, listings, sharing, scans, assessors, subjects, projects,
     ):  # fmt: skip
         routes += room.routes
 
@@ -244,14 +240,14 @@ def create_app(state: State, rules: list[dict[str, Any]] | None = None):
         check.end(state)
 
     app = Starlette(
-        routes=routes,
+        routes=[unread.noting(route) for route in routes],
         lifespan=lifespan,
         exception_handlers={answers.Refusal: _refused, 404: _unknown, 405: _not_allowed, 500: _broken},
     )
     app.state.xnat = state
     app.state.sessions = auth.Sessions()
     app.state.tracking = tracking.Tracking()
-    gate = Gate(app, RequestLog(state.folder / "requests.jsonl"))
+    gate = Gate(app, RequestLog(state.folder))
     return _Outermost(FaultMiddleware(gate, state.faults, gate.log), app)
 
 

@@ -23,15 +23,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import anonymise, answers, clock, tracking
+from . import anonymise, answers, clock, folders, personality, tracking, unread
 from .answers import Refusal
 from .faulty_files import slow_archive
 from .identify import clean
 from .importer import anonymise_file, is_true, project_script
-from .merging import Merge, ScanMove, weigh
+from .merging import ERRORS, Merge, ScanMove, weigh
+from .row_addresses import find_rows, read_values, sources, without_document, without_row
 from .rules import during, in_background, strike
-from .state import file_md5
-from .waiting import DIRECT, IDLE, UNASSIGNED, Row, Waiting
+from .state import file_md5, safe
+from .waiting import Waiting
+from .waiting_rows import DIRECT, IDLE, UNASSIGNED, Row
 
 if TYPE_CHECKING:
     from .state import State
@@ -48,7 +50,8 @@ def prearchive_code(state: State, row: Row) -> int:
 
 
 def archive_row(state: State, row: Row, user: str, *, merge: bool, override: bool, overwrite_files: bool,
-                project: str = "", subject: str = "", label: str = "", quarantine: bool = False) -> str:
+                project: str = "", subject: str = "", label: str = "", quarantine: bool = False,
+                event: Mapping[str, str] | None = None) -> str:
     """Archive one built row and return the URI of its session.
 
     Parameters
@@ -57,12 +60,15 @@ def archive_row(state: State, row: Row, user: str, *, merge: bool, override: boo
         Whether to merge into an existing session, to waive a different UID, and to replace files that are there.
     project, subject, label
         Where the session goes instead of where the row says.
+    event
+        ``event_reason``, ``event_type`` and ``event_comment`` for the history; its name is not asked for.
 
     Raises
     ------
     Refusal
-        403 without the right to create, 404 when the row is gone, 409 for a conflict (the row becomes CONFLICT) or
-        when the row or its target is being worked on; 500 when the row is not built (it becomes ERROR).
+        403 without the right to create, 409 for a conflict (the row becomes CONFLICT) or when the row is being worked
+        on, 400 for what is wrong with its files, 423 when its target is being worked on, 500 when it is gone, not
+        built, or a script fails (it becomes ERROR).
     """
     waiting = Waiting(state)
     project, subject, label = project or row.project, clean(subject or row.subject), clean(label or row.name)
@@ -82,16 +88,30 @@ def archive_row(state: State, row: Row, user: str, *, merge: bool, override: boo
             plan = weigh(state, row, project=project, subject=subject, label=label)
             stop = plan.stops(merge=merge, override=override, overwrite_files=overwrite_files)
             if stop:
-                raise Refusal(409, stop.message)
-            session = _transfer(state, row, plan, user, quarantine)
+                raise Refusal(400 if stop.code in ERRORS else 409, stop.message)
+            if plan.subject is None and strike("subject-race", thing):
+                state.subject_of(project, plan.subject_label, user)
+                raise ArchivingError(f"Unable to save new subject {state.unused_subject_id()}")
+            session = _transfer(state, row, plan, user, quarantine, event)
     except Refusal as refusal:
-        waiting.set_status(row, "CONFLICT", refusal.message)
+        _failed(waiting, row, "CONFLICT" if refusal.status == 409 else "ERROR", refusal.message)
         raise
     except Exception as error:
-        waiting.set_status(row, "ERROR", f"{type(error).__name__}: {error}")
-        raise Refusal(500, f"{type(error).__name__}: {error}") from error
+        words = str(error) if isinstance(error, ArchivingError) else f"{type(error).__name__}: {error}"
+        _failed(waiting, row, "ERROR", words)
+        raise Refusal(500, words) from error
     waiting.clear(row)
     return f"/data/archive/projects/{project}/subjects/{plan.subject_label}/experiments/{session}"
+
+
+def _failed(waiting: Waiting, row: Row, status: str, words: str) -> None:
+    """Note why a row was not archived, twice, as XNAT does (recorded from 1.8.11: n486)."""
+    for _ in range(2):
+        waiting.set_status(row, status, words)
+
+
+class ArchivingError(Exception):
+    """Why XNAT broke off an archiving, in its words."""
 
 
 @contextlib.contextmanager
@@ -108,15 +128,19 @@ def _alone(state: State, project: str, label: str) -> Iterator[None]:
             _busy.discard(key)
 
 
-def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) -> str:
+def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool,
+              event: Mapping[str, str] | None) -> str:
     """Carry out ``plan``; return the session's label."""
     waiting = Waiting(state)
     changed = _anonymise(state, row, plan, waiting)
+    if changed and waiting.name_all(row):  # XNAT builds the session again after a script has run
+        again = weigh(state, waiting.again(row), project=plan.project, subject=plan.subject_label, label=plan.label)
+        plan.scans = again.scans
     code = state.row("SELECT quarantine_code FROM projects WHERE id=?", plan.project)
     quarantine = quarantine or bool(code and code["quarantine_code"])
     sums = _sums(state, plan, waiting, row, changed)
     with state.write() as db:
-        subject_id = plan.subject["id"] if plan.subject else state.new_subject(plan.project, plan.subject_label, user)
+        subject_id = plan.subject["id"] if plan.subject else state.subject_of(plan.project, plan.subject_label, user)
         if plan.existing is None:
             fields = {"dcmPatientName": row.subject, "dcmPatientId": row.name, "prearchivePath": row.url}
             if quarantine:
@@ -126,6 +150,7 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
                 uid=row.tag, modality=plan.modality, **fields)
         else:
             experiment = plan.existing["id"]
+            db.execute("UPDATE experiments SET uid=coalesce(nullif(?,''), uid) WHERE id=?", (row.tag, experiment))
         for move in plan.scans:
             scan_pk = _scan(state, experiment, move)
             for label, files in move.resources.items():
@@ -134,6 +159,8 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
                 folder.mkdir(parents=True, exist_ok=True)
                 entries = []
                 for file in files:
+                    if file.replaces:
+                        state.remove_file(resource, file.replaces)
                     source = waiting.file_path(row, move.scan.id, label, file.file["path"])
                     _link(source, folder / file.path)
                     size, sop_uid = changed.get(str(source), (file.file["size"], file.file["sop_uid"]))
@@ -143,7 +170,9 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool) 
             db.execute("UPDATE scans SET frames=(SELECT max(?, coalesce(sum(file_count),0)) FROM resources WHERE "
                        "parent_kind='scan' AND parent_id=? AND label='DICOM') WHERE pk=?",
                        (move.scan.frames, str(scan_pk), scan_pk))
-        state.workflow(experiment, "Transferred" if plan.existing is None else "Merged", user, project=plan.project)
+        _leave_unlisted(state, waiting, row, experiment, plan)
+        state.workflow(experiment, "Transferred" if plan.existing is None else "Merged", user, event,
+                       project=plan.project)
         waiting.forget(row)
     return plan.label
 
@@ -157,17 +186,41 @@ def _scan(state: State, experiment: str, move: ScanMove) -> int:
                           modality=scan.modality)
 
 
+def _leave_unlisted(state: State, waiting: Waiting, row: Row, experiment: str, plan: Merge) -> None:
+    """Put the files that the session document does not have into the folder of the session, where nothing lists them.
+
+    They are those that came while the row was built, or later (recorded from 1.8.11: races r72-r107).
+    """
+    session = state.item_folder("experiment", experiment, plan.project)
+    for file in waiting.files(row, every=True):
+        folder = session / "SCANS" / safe(file["scan"]) / safe(file["resource"])
+        target = folder / safe(file["path"])
+        if not file["listed"] and not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _link(waiting.file_path(row, file["scan"], file["resource"], file["path"]), target)
+            folders.keep(state, folder)
+
+
 def _anonymise(state: State, row: Row, plan: Merge, waiting: Waiting) -> dict[str, tuple[int, str]]:
     """Run the project's script over the waiting DICOM files; return new size and SOP UID by path.
 
-    Objects that it rejects are deleted (REST test TestArchive.testArchiveEmptySessionAfterProjectAnonRejection).
+    Objects that it rejects are deleted (REST test TestArchive.testArchiveEmptySessionAfterProjectAnonRejection). Where
+    it fails in one file, or rejects all, nothing of a new session is left but its document, so that the same request
+    again makes a session without files; where there is a session already, the files stay as the script left them, the
+    failing ones empty, and the same request again merges them (XNAT source: ``MergeSessionsA.rollback``; seen on a
+    live 1.8.11).
+
+    Raises
+    ------
+    ArchivingError
+        When the script fails, or rejects every object.
     """
     script = None if row.prevent_anon else project_script(state, plan.project)
     if script is None:
         return {}
     labels = anonymise.Labels(project=plan.project, subject=plan.subject_label, session=plan.label)
-    changed, rejected = {}, []
-    for move in plan.scans:
+    changed, rejected, failed, scans = {}, [], [], list(plan.scans)
+    for move in scans:
         for resource, files in move.resources.items():
             for file in list(files):
                 path = waiting.file_path(row, move.scan.id, resource, file.file["path"])
@@ -176,11 +229,25 @@ def _anonymise(state: State, row: Row, plan: Merge, waiting: Waiting) -> dict[st
                 except anonymise.Rejected:
                     files.remove(file)
                     rejected.append(file.file)
+                except anonymise.ScriptError as problem:
+                    if problem.left:  # an exception: XNAT ends there, and what lies in the folder stays
+                        waiting.anonymised(row, changed, ())
+                        raise ArchivingError(f"An error occurred when anonymizing the data: {problem}") from problem
+                    failed.append(file.file)
+        if move.resources and not any(move.resources.values()):
+            plan.scans.remove(move)
         move.resources = {resource: files for resource, files in move.resources.items() if files}
-    plan.scans = [move for move in plan.scans if move.resources]
+    emptied = bool(rejected) and not plan.scans
+    if failed or emptied:
+        if plan.existing is None:
+            waiting.drop_files(row, waiting.files(row, every=True))
+        else:
+            waiting.anonymised(row, changed, failed)
+        if failed:
+            raise ArchivingError(f"Anonymization failed for prearcSession at {waiting.folder(row)}")
+        raise ArchivingError(f"Something went wrong: I anonymized the data in {waiting.folder(row)} but something "
+                             "failed during the session rebuild.")
     waiting.drop_files(row, rejected)
-    if rejected and not plan.scans:
-        raise ValueError("The project's anonymisation script rejected every object of the session.")
     return changed
 
 
@@ -215,77 +282,15 @@ def _link(source: Path, target: Path) -> None:
 # -- services ---------------------------------------------------------------------------------------------------
 
 
-def sources(request_values: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    """Read each ``src``, or ``project``, ``timestamp`` and ``folder``, as (project, timestamp, folder).
-
-    Raises
-    ------
-    Refusal
-        400 when there is none or one is no prearchive address.
-    """
-    found = []
-    for value in request_values.get("src", []):
-        parts = value.strip().strip("/").split("/")
-        if parts[0] == "data":
-            parts = parts[1:]
-        if len(parts) != 5 or parts[:2] != ["prearchive", "projects"]:
-            raise Refusal(400, f"Invalid prearchive path {value}")
-        found.append((parts[2], parts[3], parts[4]))
-    older = [request_values.get(name, [""])[0] for name in ("project", "timestamp", "folder")]
-    if not found and all(older[1:]):  # the older way to name one session
-        found.append((older[0] or UNASSIGNED, older[1], older[2]))
-    if not found:
-        raise Refusal(400, "Missing parameter: src")
-    return found
-
-
-async def read_values(request: Request) -> dict[str, list[str]]:
-    """Return query and form parameters together, each with all its values."""
-    values: dict[str, list[str]] = {}
-    pairs = list(request.query_params.multi_items())
-    if "form" in request.headers.get("content-type", ""):
-        async with request.form() as form:
-            pairs += [(key, value) for key, value in form.multi_items() if isinstance(value, str)]
-    for key, value in pairs:
-        values.setdefault(key, []).append(value)
-    return values
-
-
-def find_rows(state: State, user: str, addresses: list[tuple[str, str, str]], *, status: int = 403,
-              refusal: str = "") -> list[Row]:
-    """Return the rows at ``addresses``.
-
-    Raises
-    ------
-    Refusal
-        404 for an unknown one; ``status`` for one in a project the user may not edit, with ``refusal`` or its address.
-    """
-    waiting, rows = Waiting(state), []
-    for address in addresses:
-        url = "/prearchive/projects/" + "/".join(address)
-        row = waiting.find(*address)
-        if row is None and (address[0] == UNASSIGNED or state.can(user, address[0], "edit")):
-            raise Refusal(404, f"{url} not found.")
-        if row is None or not may_edit(state, user, row):
-            raise Refusal(status, refusal or url)
-        rows.append(row)
-    return rows
-
-
-def may_edit(state: State, user: str, row: Row) -> bool:
-    """Whether ``user`` may work on ``row``: editors of its project, administrators and, unassigned, its uploader."""
-    if row.project == UNASSIGNED:
-        return state.is_admin(user) or row.uploader == user
-    return state.can(user, row.project, "edit")
-
-
 async def archive(request: Request) -> Response:
     """``POST /data/services/archive``.
 
     Notes
     -----
-    XNAT 1.8 merges into an existing session unasked here, takes ``append`` and ``delete`` alike as leave to
-    override, and answers every conflict with 500 (XNAT source: ``Archiver``, ``QueueBasedImageCommit``).
+    From 1.7.6 on XNAT merges into an existing session unasked here and answers every conflict with 500; before,
+    without the word ``overwrite``, with 409. ``append`` and ``delete`` alike are leave to override: another study of
+    the same label is merged, and its UID is the session's then (XNAT source: ``Archiver``, ``QueueBasedImageCommit``;
+    recorded from 1.6.4, 1.7.2, 1.7.6 and 1.8.11).
     """
     values = await read_values(request)
     return await run_in_threadpool(_archive, request, values)
@@ -294,24 +299,27 @@ async def archive(request: Request) -> Response:
 def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     state: State = request.app.state.xnat
     user = request.state.user
-    given = {key: found[0] for key, found in values.items()}
+    given = unread.values(request, {key: found[0] for key, found in values.items()})
     for key, value in list(given.items()):  # xnat:mrSessionData/label=... says the same as session=...
         if found := _FIELD.fullmatch(key):
+            unread.looked(request, key)
             given[{"label": "session", "subject_id": "subject"}.get(found[1].lower(), "project")] = value
     addresses = sources(values)
-    rows = find_rows(state, user, addresses)
+    rows = find_rows(state, user, addresses, absent=without_row)
     if any(row.project == UNASSIGNED for row in rows):
         raise Refusal(400, "Sessions in the Unassigned folder cannot be archived.")
     if any(row.status not in IDLE for row in rows):
         raise Refusal(403, f"Operation already in progress on this prearchive entry: {rows[0].url}")
-    override = given.get("overwrite", "") in ("append", "delete", "override")
+    unasked = personality.has(state, "merges-unasked")
+    override = given.get("overwrite", "") in ("delete", "override", *(("append",) if unasked else ()))
     quarantine = is_true(given.get("quarantine"))
     if len(rows) > 1:
         for row in rows:
-            Waiting(state).set_status(row, "QUEUED_ARCHIVING")
+            Waiting(state).set_status(row, "ARCHIVING")
         listing = [found.listing() for row in rows if (found := Waiting(state).again(row))]
         in_background("archive", _archive_later, state, rows, user, given, quarantine)
         return answers.table(request, listing, total=False)
+    event = {name: given.get(name, "") for name in ("event_reason", "event_type", "event_comment")}
     row = rows[0]
     code = prearchive_code(state, row)
     target = state.project(given["project"]) if given.get("project") else None
@@ -321,13 +329,15 @@ def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     def one() -> str:
         try:
             return archive_row(
-                state, row, user, merge=True, override=override, overwrite_files=override or code == 5,
+                state, row, user, merge=unasked or "overwrite" in given, override=override,
+                overwrite_files=override or code == 5,
                 project=target["id"] if target else "", subject=given.get("subject", ""),
-                label=given.get("session", ""), quarantine=quarantine)
+                label=given.get("session", ""), quarantine=quarantine, event=event)
         except Refusal as refusal:
-            if refusal.status in (403, 404):
+            if refusal.status in (403, 404) or not unasked:
                 raise
-            raise Refusal(500, f"FAILED: {refusal.message}") from refusal
+            raise Refusal(500, f"FAILED: Unable to archive {row.folder}: Operation Failed: "
+                               f"{refusal.message}") from refusal
 
     base = str(request.base_url).rstrip("/")
     if key := given.get("http-session-listener"):
@@ -365,11 +375,12 @@ async def validate(request: Request) -> Response:
 
     def work() -> Response:
         state: State = request.app.state.xnat
-        rows = find_rows(state, request.state.user, sources(values))
-        if len(rows) > 1:
+        addresses = sources(values)
+        if len(addresses) > 1:
             raise Refusal(400, "Only one session can be validated at a time.")
+        rows = find_rows(state, request.state.user, addresses, absent=without_document)
         if not rows[0].built:
-            raise Refusal(500, f"{rows[0].folder}.xml (No such file or directory)")
+            raise without_document(state, rows[0].project, rows[0].timestamp, rows[0].folder)
         seen = {finding.code: finding for finding in weigh(state, rows[0]).findings}
         listing = [{"code": str(finding.code), "type": finding.type, "message": finding.message}
                    for _, finding in sorted(seen.items())]

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, removing, subjects
+from . import fields, find, removing, subjects, unread
 from .answers import Refusal, item_answer, table, text
 from .fields import Given
 from .find import EXPERIMENT
@@ -30,8 +30,7 @@ def assessor_list(request: Request) -> Response:
     """GET .../experiments/E/assessors."""
     state: State = request.app.state.xnat
     _, session, _ = find.asked(request)
-    asked = [name for name in request.query_params.get("columns", "").split(",") if name and name != "DEFAULT"]
-    kind = next((value for name, value in request.query_params.items() if name.lower() == "xsitype"), "")
+    asked, kind = unread.columns(request), unread.in_any_case(request, "xsiType")
     known = {name.lower(): name for name in (*_KEYS, "insert_user", "session_ID", "session_label")}
     names = [known[name] for name in (name.lower().rpartition("/")[2] for name in asked) if name in known]
     rows = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import re
 import secrets
 import string
@@ -16,27 +17,39 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from . import clock
-from .answers import Refusal, as_json, status_page, text
+from . import clock, passwords, personality, unread
+from .answers import Refusal, as_json, cell, container_page, json_body, status_page, text
 from .people import GUEST
-from .state import State
+from .rules import strike
+from .state import State, without_rights
 
 OPEN = re.compile(
-    r"/?|/app/.*|/(data|REST)/(JSESSION|services/auth|version)|/_faults|/_check"
+    r"/?|/app/.*|/(data|REST)/(JSESSION|services/auth|version)|/_faults|/_check|/_passwords|/_site"
     r"|/xapi/siteConfig/(buildInfo(/\w+)?|siteHome|siteId|siteLogoPath|siteUrl)"
 )
 _BROWSER = re.compile(r"Mozilla|AppleWebKit|MSIE|Opera", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NO_BROWSER = re.compile(r"XNATDesktopClient|\bJava/")
+_FREE = re.compile(r".*/app/(template/(Login|XDATScreen_UpdateUser)\.vm|action/(LogoutUser|ModifyPassword))|/login")
+"""Where who has an old password is not sent on to a new one (XNAT source, XnatExpiredPasswordFilter)."""
+LOGIN = "/app/template/Login.vm"
+_CSRF = "org.nrg.xdat.security.user.exceptions.InvalidCsrfException: Invalid CSRF"
+_FAILED = (
+    "Your login attempt failed because the username and password combination you provided was invalid or your user "
+    "already has the maximum number of user sessions open."
+)
+RIGHTS_LATE_S = 0.5
+"""How long 1.7.2 takes at most until it knows the rights of a new log-in (facts of live servers)."""
 LOCKED_S = 3600
 """How long a user is locked out after too many wrong passwords."""
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="XNAT Protected Area"'}
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="XNAT"'}
 LOGIN_PAGE = (
     "<!DOCTYPE html>\n<html>\n<head><title>XNAT</title></head>\n<body>\n"
     '<span id="user_info">Logged in as: <span style="color:red;">Guest</span></span>\n'
@@ -51,6 +64,10 @@ class Session:
 
     id: str
     login: str | None
+    rights: bool = True
+    """Whether the rights of this log-in are known; 1.7.2 answers without them what comes beside its first request."""
+    asked: bool = False
+    """Whether a request of this log-in has been sent since it began."""
     seen: float = field(default_factory=time.monotonic)
     csrf: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -91,6 +108,11 @@ class Sessions:
         with self._lock:
             return [key for key, value in self._open.items() if value.login == login]
 
+    def give(self, session: Session, login: str) -> None:
+        """Let a session be somebody's; its id stays (XNAT source, AuthenticationRestlet)."""
+        with self._lock:
+            session.login, session.csrf = login, str(uuid.uuid4())
+
     def end_all_of(self, login: str) -> None:
         with self._lock:
             self._open = {key: value for key, value in self._open.items() if value.login != login}
@@ -103,12 +125,18 @@ class Sessions:
         """Forget which passwords were checked, after one changed or a token ended."""
         self._verified.clear()
 
-    def login(self, state: State, user: str, password: str) -> str | None:
-        """The login behind a name and password or an alias token, or None; a right answer is remembered.
+    def full(self, state: State, login: str) -> bool:
+        """Whether somebody has as many log-ins as the site allows; a further one is refused, those there stay."""
+        return len(self.of(login)) >= int(state.site("concurrentMaxSessions") or 1000)
+
+    def login(self, state: State, user: str, password: str, tokens: bool = True) -> str | None:
+        """The login behind a name and password or, with ``tokens``, an alias token, or None; it is remembered.
 
         Too many wrong passwords in a row lock a user out for an hour (XNAT source: ``SiteConfigPreferences``).
         """
         user = user.rpartition("/")[2]
+        if _UUID.fullmatch(user) and not tokens:
+            return None
         if _UUID.fullmatch(user):
             row = state.row("SELECT * FROM tokens WHERE alias=?", user)
             if row is None or row["secret"] != password or clock.epoch_s() - row["created"] > 2 * 86400:
@@ -156,34 +184,76 @@ def basic(header: str | None) -> tuple[str, str] | None:
 
 
 async def identify(request: Request) -> Response | None:
-    """Set ``request.state.user`` and ``request.state.session``; the answer to give instead, or None to go on."""
-    sessions, state = sessions_of(request), request.app.state.xnat
-    timeout_s = await run_in_threadpool(lambda: float(state.site("sessionTimeout") or 900))
-    sent = request.cookies.get("JSESSIONID")
-    session = sessions.get(sent, timeout_s)
-    given, open_path = basic(request.headers.get("authorization")), OPEN.fullmatch(request.scope["path"])
-    request.state.timeout_s, request.state.fresh = timeout_s, None
-    request.state.user, request.state.session = session.login if session else None, session
+    """Set ``request.state.user`` and ``request.state.session``; the answer to give instead, or None to go on.
+
+    Whoever comes without a session that is known gets a new one, whatever the answer is: to who had one before, the
+    new cookie is the sign that the log-in is lost. On an open site nothing else is (recorded answers, topic W6).
+    """
+    answer = await run_in_threadpool(_identify, request)
+    session = request.state.session
+    if session is not None and session.login is not None and not session.rights and request.state.first is None:
+        without_rights.set(True)
+    return answer
+
+
+def _identify(request: Request) -> Response | None:
+    sessions, state, known = sessions_of(request), request.app.state.xnat, request.state
+    known.timeout_s = float(state.site("sessionTimeout") or 900)
+    session = sessions.get(request.cookies.get("JSESSIONID"), known.timeout_s)
+    given, open_path = basic(request.headers.get("authorization")), OPEN.fullmatch(_path(request))
+    known.session, known.fresh, known.user, known.first = session, None, None, None
     if given is not None:
-        login = await run_in_threadpool(sessions.login, state, *given)
-        if login is None:
-            return status_page(401, "Login attempt failed. Please try again.", CHALLENGE)
-        if session is None or session.login != login:
-            request.state.session = request.state.fresh = sessions.start(login)
-            request.state.user = login
-        return None
-    if open_path is None and session is None and sent:
-        return status_page(401, "Your session has expired.", CHALLENGE)
-    if open_path is None and (session is None or session.login is None):
-        if await run_in_threadpool(state.site, "requireLogin") != "false":
+        login = sessions.login(state, *given)
+        there = session is not None and session.login == login
+        if login is None or (not there and sessions.full(state, login)):
+            known.timeout_s = None  # the one answer that sets no cookie
+            return container_page(401, _FAILED, CHALLENGE)
+        if not there:
+            session = known.fresh = sessions.start(login)
+            _begun(request, state, session)
+    elif session is None:
+        session = known.fresh = sessions.start(None)
+    known.session, known.user = session, session.login
+    if session.login is not None and not session.rights and not session.asked:
+        session.asked, known.first = True, session
+        threading.Timer(RIGHTS_LATE_S, setattr, (session, "rights", True)).start()
+    if session.login is None:
+        if state.site("requireLogin") == "false":
+            known.user = GUEST
+        elif open_path is None or (_path(request) == "/data/JSESSION" and not _beats(state)):
             return anonymous(request)
-        request.state.user = GUEST
-        if session is None:
-            request.state.session = request.state.fresh = sessions.start(None)
         return None
-    if session is not None and lacks_csrf(request, session) and await run_in_threadpool(_checks_csrf, state):
-        return status_page(403, "Invalid CSRF token")
+    old = not personality.has(state, "xapi")
+    looked_at = given is not None or old or personality.has(state, "expiry-by-cookie")
+    if looked_at and passwords.expired(state, session.login) and not _FREE.fullmatch(_path(request)):
+        if old and given is not None:
+            return container_page(403, "Your password has expired. Please try again after changing your password.")
+        return _sent_to(request, f"/app/template/{'ChangePassword' if old else 'XDATScreen_UpdateUser'}.vm")
+    if open_path is None and lacks_csrf(request, session) and _checks_csrf(state):
+        return status_page(500, f"{_CSRF}: {request.method} on URL: {_path(request)}")
     return None
+
+
+def _path(request: Request) -> str:
+    return request.scope["path"]
+
+
+def _beats(state: State) -> bool:
+    """Whether a stranger at a closed site may ask for the id of a session, too (recorded answers, topic W6)."""
+    return personality.has(state, "session-of-a-stranger")
+
+
+def _begun(request: Request, state: State, session: Session) -> None:
+    """1.7.2 reads the rights of a new log-in with its first request, and answers what comes beside it without."""
+    late = not personality.has(state, "rights-at-once") or strike("rights-late", f"{request.method} {_path(request)}")
+    session.rights, session.asked = not late, False
+
+
+def answered(request: Request) -> None:
+    """Note that a request has its answer: with the first one of a log-in its rights are known."""
+    first = request.scope.get("state", {}).get("first")
+    if first is not None:
+        first.rights = True
 
 
 def cookies(request: Request, response: Response) -> None:
@@ -192,6 +262,8 @@ def cookies(request: Request, response: Response) -> None:
     if known.get("fresh") is not None and known.get("session") is known["fresh"]:
         response.headers.append("Set-Cookie", session_cookie(known["fresh"]))
     timeout_s = known.get("timeout_s", 900.0)
+    if timeout_s is None:
+        return
     until = int((clock.epoch_s() + timeout_s) * 1000)
     response.headers.append("Set-Cookie", f'SESSION_EXPIRATION_TIME="{until},{int(timeout_s * 1000)}"; Path=/')
 
@@ -203,16 +275,26 @@ def session_cookie(session: Session) -> str:
 def anonymous(request: Request) -> Response:
     """What a closed site says to a stranger: 401, or to a browser the way to the login page."""
     if _BROWSER.search(request.headers.get("user-agent", "")):
-        return RedirectResponse("/app/template/Login.vm", 302)
-    return status_page(401, "The request requires user authentication", CHALLENGE)
+        return _sent_to(request, LOGIN)
+    return container_page(401, "", CHALLENGE)
+
+
+def _sent_to(request: Request, page: str) -> Response:
+    """The way to a page, as an address of its own."""
+    return Response(status_code=302, headers={"Location": f"{str(request.base_url).rstrip('/')}{page}"})
 
 
 def lacks_csrf(request: Request, session: Session) -> bool:
-    """Browsers with a session must send its token with what modifies (XNAT source, SecureAction)."""
+    """Browsers must send their session's token with what modifies, with Basic as well (recorded answers, topic CSRF).
+
+    Only the older half of the addresses asks for it: ``/xapi`` does not.
+    """
     agent = request.headers.get("user-agent", "")
-    if request.method in ("GET", "HEAD", "OPTIONS") or session.login is None or not _BROWSER.search(agent):
+    if request.method in ("GET", "HEAD", "OPTIONS") or session.login is None or not _path(request).startswith("/data"):
         return False
-    return "XNATDesktopClient" not in agent and request.query_params.get("XNAT_CSRF") != session.csrf
+    if not _BROWSER.search(agent) or _NO_BROWSER.search(agent):
+        return False
+    return request.query_params.get("XNAT_CSRF") != session.csrf
 
 
 def _checks_csrf(state: State) -> bool:
@@ -227,45 +309,55 @@ def front_page(request: Request) -> Response:
     """The page behind every address of the web pages; strangers are sent from the first one to the log-in."""
     user = request.state.user
     if user is None and request.scope["path"] == "/":
-        return RedirectResponse("/app/template/Login.vm", 302)
-    return HTMLResponse(LOGIN_PAGE if user is None else f"<!DOCTYPE html>\n<html><body>{user}</body></html>\n")
+        return _sent_to(request, LOGIN)
+    return HTMLResponse(LOGIN_PAGE if user in (None, GUEST) else f"<!DOCTYPE html>\n<html><body>{user}</body></html>\n")
 
 
 async def log_in(request: Request) -> Response:
     """``PUT|POST /data/services/auth``: a form in, a new session id out."""
-    form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+    request.headers.get("content-type")
+    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+    given = unread.values(request, {**dict(request.query_params.multi_items()), **form}, form)
 
     def value(name: str) -> str:
-        return form.get(name, [request.query_params.get(name, "")])[0]
+        return given.get(name, "")
 
-    if value("authenticatorId") not in ("", "localdb"):
-        raise Refusal(400, f"No authenticator {value('authenticatorId')}")
-    login = await run_in_threadpool(
-        sessions_of(request).login, request.app.state.xnat, value("username"), value("password")
-    )
+    state, sessions = request.app.state.xnat, sessions_of(request)
+    user, password = (value(name) or value(f"j_{name}") for name in ("username", "password"))
+    method = value("provider") or value("login_method")
+
+    def tried() -> str | None:
+        if not passwords.choose(state, user.rpartition("/")[2], value("authenticatorId"), method):
+            return None
+        login = sessions.login(state, user, password, tokens=not personality.has(state, "form-takes-no-token"))
+        return None if login is None or sessions.full(state, login) else login
+
+    login = await run_in_threadpool(tried)
     if login is None:
-        raise Refusal(401, "Authentication failed.", CHALLENGE)
-    session = sessions_of(request).start(login)
-    request.state.user, request.state.session, request.state.fresh = login, session, session
-    return text(session.id)
+        raise Refusal(401 if personality.has(state, "form-says-401") else 500, "Authentication failed.")
+    session = request.state.session
+    sessions.give(session, login)
+    await run_in_threadpool(_begun, request, state, session)
+    request.state.user = login
+    return text(session.id if personality.has(state, "form-tells-session") else "")
 
 
 def jsession(request: Request) -> Response:
-    """``/data/JSESSION``: GET and POST tell the session's id (a stranger becomes a guest), DELETE ends it."""
-    session, sent = request.state.session, request.cookies.get("JSESSIONID")
+    """``/data/JSESSION``: GET and POST tell the session's id, also to a stranger; DELETE ends it.
+
+    It never tells that a log-in is lost: that answer is 200 with another id (recorded answers, topic W6).
+    """
+    session = request.state.session
     if request.method == "DELETE":
-        sessions_of(request).end(session.id if session else sent)
+        sessions_of(request).end(session.id)
         return text()
-    if session is None:
-        if sent:
-            raise Refusal(401, "Your session has expired.", CHALLENGE)
-        session = request.state.session = request.state.fresh = sessions_of(request).start(None)
     csrf = f"; XNAT_CSRF={session.csrf}" if request.query_params.get("CSRF", "false") == "true" else ""
     return text(f"{session.id}{csrf}")
 
 
 def user_auth(request: Request) -> Response:
-    return text(f"User '{request.state.user}' is logged in")
+    stop = "" if personality.has(request.app.state.xnat, "xapi") else "."
+    return text(f"User '{request.state.user}' is logged in{stop}")
 
 
 def user_sessions(request: Request) -> Response:
@@ -289,7 +381,9 @@ def tokens(request: Request) -> Response:
         if rest[:1] == ["user"] and len(rest) == 2:
             login = rest[1]
             if login != user and not state.is_admin(user):
-                raise Refusal(403, "Only administrators can issue tokens for somebody else.")
+                raise Refusal(
+                    403, "Non-admin users can only request operations on alias tokens for their own account"
+                )
             if state.row("SELECT 1 FROM users WHERE login=?", login) is None:
                 raise Refusal(404, f"No user {login}")
         alias, made = str(uuid.uuid4()), clock.epoch_s()
@@ -317,12 +411,14 @@ def tokens(request: Request) -> Response:
     if operation == "validate":
         if len(rest) != 2:
             raise Refusal(401, "You must specify the alias and the secret.")
-        row = state.row("SELECT login FROM tokens WHERE alias=? AND secret=?", *rest)
-        return as_json({"valid": row["login"] if row else None})
+        row = state.row("SELECT login, secret FROM tokens WHERE alias=?", rest[0])
+        if row is None:
+            raise Refusal(404, f"Can't find an alias token with the alias {rest[0]}")
+        return as_json({"valid": row["login"]} if row["secret"] == rest[1] else {})
     if operation == "invalidate" and rest:
         row = state.row("SELECT login FROM tokens WHERE alias=?", rest[0])
         if row is None:
-            raise Refusal(404, f"No token {rest[0]}")
+            raise Refusal(404, f"Can't find an alias token with the alias {rest[0]}")
         if row["login"] != user and not state.is_admin(user):
             raise Refusal(403)
         with state.write() as db:
@@ -332,7 +428,60 @@ def tokens(request: Request) -> Response:
     raise Refusal(400, f"Unknown operation: {operation}")
 
 
+async def site_settings(request: Request) -> Response:
+    """POST /_site: ``{"preferences": {NAME: VALUE}, "groups": {LOGIN: GROUP}}``, as one changes XNAT's database.
+
+    From this machine only, and no part of XNAT.
+    """
+    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
+        raise Refusal(403)
+    given, state = await json_body(request, dict), request.app.state.xnat
+
+    def change() -> None:
+        with state.write() as db:
+            for name, value in given.get("preferences", {}).items():
+                state.set_site(name, cell(value))
+            for login, group in given.get("groups", {}).items():
+                db.execute("UPDATE users SET site_group=? WHERE login=?", (group, login))
+
+    await run_in_threadpool(change)
+    return text()
+
+
+def old_settings(request: Request) -> Response:
+    """PUT /data/services/settings/NAME/VALUE, for administrators: how 1.6 sets a preference."""
+    state: State = request.app.state.xnat
+    name, value = request.path_params["name"], request.path_params["value"]
+    if personality.has(state, "xapi"):
+        raise Refusal(404)
+    if not state.is_admin(request.state.user):
+        raise Refusal(403)
+    state.set_site(name, value)
+    told = {"true": True, "false": False}.get(value, value)
+    return text(json.dumps({"ResultSet": {"Result": told, "title": name}}))
+
+
+async def old_passwords(request: Request) -> Response:
+    """POST /_passwords: make somebody's password old, or new again; from this machine only, and no part of XNAT."""
+    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
+        raise Refusal(403)
+    given = await json_body(request, dict)
+    await run_in_threadpool(passwords.age, request.app.state.xnat, given["username"], bool(given["expired"]))
+    return text()
+
+
+def version(request: Request) -> Response:
+    """GET /data/version, which 1.6 has (recorded answers, form F09)."""
+    if personality.has(request.app.state.xnat, "xapi"):
+        raise Refusal(404)
+    return text("Unknown version")
+
+
 routes = [
+    Route("/data/version", version),
+    Route("/_site", site_settings, methods=["POST"]),
+    Route("/data/services/settings/{name}/{value}", old_settings, methods=["PUT"]),
+    Route("/_passwords", old_passwords, methods=["POST"]),
     Route("/", front_page),
     Route("/app/{rest:path}", front_page),
     Route("/data/services/auth", log_in, methods=["PUT", "POST"]),

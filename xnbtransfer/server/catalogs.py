@@ -1,22 +1,14 @@
-"""Catalogues brought up to date with the files, and what the headers of DICOM files say.
-
-XNAT source: ``RefreshCatalog``, ``CatalogApi``, ``DicomDump``; the rows of a dump are those of a live 1.6.4.
-"""
+"""Catalogues brought up to date with the files (XNAT source: ``RefreshCatalog``, ``CatalogApi``)."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import places
-from .answers import Refusal, flag, json_body, table, text
-from .places import Place
+from . import places, unread
+from .answers import Refusal, json_body, text
 from .state import State, file_md5
 
 _OPTIONS = ("append", "checksum", "delete", "populateStats")
@@ -27,12 +19,15 @@ async def refresh(request: Request) -> Response:
     values = list(request.query_params.multi_items())
     if "form" in request.headers.get("content-type", ""):
         async with request.form() as form:
-            values += [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+            given = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        unread.of(request).give("body", [name for name, _ in given])
+        values += given
+    for name, _ in values:
+        if name in ("resource", "options", *_OPTIONS):
+            unread.looked(request, name)
     uris = [value for name, value in values if name == "resource"]
     chosen = {one.strip().lower() for name, value in values if name == "options" for one in value.split(",")}
     chosen |= {name.lower() for name, value in values if value.lower() not in ("false", "0")}
-    if not uris:
-        raise Refusal(400, "Missing parameter: resource")
     await run_in_threadpool(_refresh, request, uris, chosen)
     return text("")
 
@@ -94,96 +89,8 @@ def _one(state: State, pk: int, chosen: set[str]) -> None:
         state.count_files(pk)
 
 
-# -- headers ----------------------------------------------------------------------------------------------------
-
-
-def dump(request: Request) -> Response:
-    """GET /data/services/dicomdump?src=/archive/.../scans/N&field=...: the header of the first DICOM file there."""
-    src = request.query_params.get("src", "")
-    if not src:
-        raise Refusal(400, "Missing parameter: src")
-    wanted = {_tag(name) for name in request.query_params.getlist("field")}
-    header = next(_headers(_files(request, src)), None)
-    rows = [] if header is None else list(_rows(header, wanted, summary=flag(request, "summary")))
-    return table(request, rows, ["tag1", "tag2", "vr", "value", "desc"], total=False)
-
-
-def _files(request: Request, src: str) -> Iterator[Path]:
-    state: State = request.app.state.xnat
-    parts = src.strip("/").removeprefix("data/").split("/")
-    if parts[:2] == ["prearchive", "projects"] and len(parts) >= 5:
-        from .archiving import find_rows
-        from .waiting import Waiting
-
-        (row,) = find_rows(state, request.state.user, [(parts[2], parts[3], parts[4])])
-        scan = parts[6] if len(parts) > 6 and parts[5] == "scans" else None
-        waiting = Waiting(state)
-        for file in waiting.files(row, scan):
-            yield waiting.file_path(row, file["scan"], file["resource"], file["path"])
-        return
-    words = places.words_of(src)
-    here = places.named(state, request.state.user, words)
-    if here and here[0].kind == "experiment":
-        here = places.scans_of(state, here)
-    for place in here:
-        yield from dicom_files(state, place, words.get("r", ""))
-
-
-def dicom_files(state: State, place: Place, wanted: str = "") -> Iterator[Path]:
-    """The files of a place's resources, those of format DICOM first."""
-    for holder in sorted(places.resources(state, place, wanted), key=lambda row: row["format"] != "DICOM"):
-        for file in state.rows("SELECT path FROM files WHERE resource_pk=? ORDER BY path", holder["pk"]):
-            yield state.file_path(holder["pk"], file["path"])
-
-
-def _headers(files: Iterator[Path]) -> Iterator[Any]:
-    import pydicom
-
-    for path in files:
-        try:
-            yield pydicom.dcmread(path, stop_before_pixels=True)
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError):
-            continue
-
-
-def header_of(state: State, place: Place) -> Any | None:
-    """The header of the first DICOM file of a place, as pydicom reads it."""
-    return next(_headers(dicom_files(state, place)), None)
-
-
-def _tag(name: str) -> int:
-    from pydicom.datadict import tag_for_keyword
-
-    text_ = name.strip("() ").replace(",", "")
-    found = tag_for_keyword(name)
-    if found is None:
-        try:
-            found = int(text_, 16)
-        except ValueError:
-            raise Refusal(400, f"Unknown DICOM field {name}") from None
-    return int(found)
-
-
-def _rows(dataset: Any, wanted: set[int], *, summary: bool, outer: str = "") -> Iterator[dict[str, str]]:
-    for element in dataset:
-        if wanted and int(element.tag) not in wanted:
-            continue
-        here = f"({element.tag.group:04X},{element.tag.element:04X})".lower()
-        one = {"tag1": outer or here, "tag2": here if outer else "", "vr": element.VR, "desc": element.name}
-        if element.VR == "SQ":
-            yield one | {"tag2": here, "value": ""}
-            if not summary:
-                for item in element.value:
-                    yield from _rows(item, set(), summary=summary, outer=here)
-        else:
-            several = element.value if element.VM > 1 else [element.value]
-            value = "" if isinstance(element.value, bytes) else "\\".join(str(part) for part in several)
-            yield one | {"value": value if len(value) <= 1000 else value[:1000]}
-
-
 routes = [
     Route("/data/services/refresh/catalog", refresh, methods=["POST"]),
     Route("/xapi/archive/catalogs/refresh", refresh_list, methods=["PUT"]),
     Route("/xapi/archive/catalogs/refresh/{operations}", refresh_list, methods=["PUT"]),
-    Route("/data/services/dicomdump", dump),
 ]

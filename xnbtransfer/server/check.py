@@ -117,7 +117,8 @@ def _unnamed(state: State, named: set[Path]) -> Iterator[Path]:
     kept = [str(folder) + os.sep for folder in folders.kept(state)]
     for room in ("archive", "prearchive"):
         for folder, _, names in os.walk(state.folder / room):
-            if room == "prearchive" and "SCANS" not in Path(folder).parts:
+            parts = Path(folder).parts
+            if room == "prearchive" and ("SCANS" not in parts or "catalogs" in parts):
                 continue
             for name in names:
                 path = Path(folder) / name

@@ -29,6 +29,9 @@ def _config(request: Request, body: str) -> Response:
     user, words = request.state.user, request.path_params
     project = ""
     if "p" in words:
+        found = state.project(words["p"])
+        if found is not None and not state.can(user, found["id"], "read", "project"):
+            raise Refusal(403, f"User {user} can not access project {words['p']}")
         project = find.project(state, user, words["p"])["id"]
         if request.method == "GET":
             find.project(state, user, project, "data")
@@ -44,6 +47,7 @@ def _config(request: Request, body: str) -> Response:
 def _look(request: Request, project: str) -> Response:
     state: State = request.app.state.xnat
     words, query = request.path_params, request.query_params
+    absent = flag(request, "accept-not-found") and personality.has(state, "accept-not-found")
     if not words.get("path"):
         return _overview(request, project, words.get("tool", ""))
     rows = versions(state, project, words["tool"], words["path"])
@@ -53,9 +57,11 @@ def _look(request: Request, project: str) -> Response:
     if query.get("version", "").isdecimal():
         rows = [row for row in rows if row["version"] == int(query["version"])]
     if not rows or (flag(request, "contents") and rows[0]["status"] != "enabled"):
-        if flag(request, "accept-not-found"):
-            return Response(status_code=204)
-        raise Refusal(404)
+        if absent:
+            return Response(status_code=204, media_type="application/json")
+        where = f" and project {project}" if project else ""
+        raise Refusal(404, f"Couldn't find config for user {request.state.user}{where} on tool [{words['tool']}] path "
+                           f"[/{words['path']}]")  # fmt: skip
     if flag(request, "contents"):
         return text(rows[0]["contents"])
     columns = [name for name in _COLUMNS if name != "contents" or not flag(request, "meta")]
@@ -74,8 +80,8 @@ def _overview(request: Request, project: str, tool: str) -> Response:
         return table(request, [{"tool": name} for name in sorted({name for name, _ in pairs})], ["tool"])
     found = [_shown(versions(state, project, name, path)[0]) for name, path in pairs if name == tool]
     if not found:
-        if flag(request, "accept-not-found"):
-            return Response(status_code=204)
+        if flag(request, "accept-not-found") and personality.has(state, "accept-not-found"):
+            return Response(status_code=204, media_type="application/json")
         raise Refusal(404)
     return table(request, found, _COLUMNS, total=False)
 
@@ -94,9 +100,9 @@ def _script_rows(state: State, project: str) -> list[Mapping[str, Any]]:
     script, enabled = site.script(state, project)
     if script is None:
         return []
-    path = f"projects/{project}" if project else "script"
-    row = {"project": project, "tool": "anon", "path": path, "version": 1, "contents": script, "user": "", "date": ""}
-    return [row | {"status": "enabled" if enabled else "disabled"}]
+    path = f"/projects/{project}" if project else "script"
+    row = {"project": project, "tool": "anon", "path": path, "contents": script}
+    return [row | site.written(state, project) | {"status": "enabled" if enabled else "disabled"}]
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def _write(request: Request, project: str, body: str) -> Response:
         raise Refusal(404)
     if tool == "anon" and path == (f"projects/{project}" if project else "script"):
         enabled = {"disabled": False, "enabled": True, "": True if body else None}[status]
-        site.set_script(state, project, body or None, enabled)
+        site.set_script(state, project, body or None, enabled, user)
         return text("", 200 if rows else 201)
     with state.write() as db:
         db.execute(

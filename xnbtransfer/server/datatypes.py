@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from . import personality
 from .answers import Refusal, as_json, table
 from .state import State
 
@@ -50,6 +51,43 @@ def fields() -> dict[str, dict[str, str]]:
         if re.search("(session|scan|subject|project)data$", name, re.IGNORECASE) and not name.startswith("image"):
             found[f"xnat:{name}"] = known
     return found
+
+
+_NOT_AT_FIRST = {"xnat:otherDicomSessionData"}
+"""Types that a new site has not set up: nobody has rights on them (recorded answers of 1.8.11, form F27)."""
+
+
+def set_up(state: State, name: str) -> bool:
+    """Whether rights on a type of data are known at this site; they are from its first session on.
+
+    Raises
+    ------
+    Refusal
+        500 for a type that is none (recorded answers of 1.8.11, form F27).
+    """
+    if name and not personality.has(state, "types-are-known"):
+        return True
+    if name and name not in _types():
+        raise Refusal(500)
+    return name not in _NOT_AT_FIRST or name in _counts(state)
+
+
+def is_known(state: State, name: str) -> bool:
+    """Whether a list can be asked for a type: one of the schema, or one that something here has."""
+    return name in _types() or state.row("SELECT 1 FROM experiments WHERE xsi_type=?", name) is not None
+
+
+@cache
+def _types() -> set[str]:
+    """Every type of the schema, those without items of their own included."""
+    tree = ElementTree.parse(Path(__file__).parent / "xnat.xsd").getroot()
+    return {f"xnat:{kind.get('name')}" for kind in tree.iter(f"{_XS}complexType") if kind.get("name")}
+
+
+@cache
+def lower_names() -> frozenset[str]:
+    """The names of all types of the schema in lower case, as columns have them."""
+    return frozenset(name.lower() for name in _types())
 
 
 def _counts(state: State) -> dict[str, int]:

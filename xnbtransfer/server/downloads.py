@@ -25,6 +25,8 @@ from .state import State, now, safe
 async def order(request: Request) -> Response:
     """POST /xapi/archive/downloadwithsize and /xapi/archive/download."""
     asked = await json_body(request, dict)
+    if any(asked.get(name, ()) is None for name in ("sessions", "projectId", "projectIds")):
+        raise Refusal(500)  # not asked for its items (a live 1.8.11; XNAT source, CatalogApi.validateResourceRequest)
     return await run_in_threadpool(_order, request, {name: _list(value) for name, value in asked.items()})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from .faulty_files import STORE_FAULTS
-from .faulty_wire import FAULTS, App, Receive, Send
+from .faulty_wire import FAULTS, App, Receive, Send, is_due
 from .rules import Disconnect, Moment, Rule, during
 
 __all__ = ["FAULTS", "STORE_FAULTS", "Disconnect", "FaultMiddleware", "Faults", "Rule", "read_rules"]
@@ -34,6 +34,9 @@ WANTS: dict[str, tuple[str, ...]] = {
     "cut-on-store": ("bytes",),
     "renamed-in-zip": ("prefix",),
     "slow-archive": ("delay_s",),
+    "other-header": ("at_once", "share"),
+    "slow-build": ("delay_s",),
+    "500-while-made": ("requests",),
 }
 """What a fault wants beside that."""
 
@@ -59,7 +62,9 @@ class Faults:
         return [
             rule
             for rule in self.rules
-            if rule.fault in FAULTS and rule.fits(method, path, f"{path}?{query}") and rule.falls()
+            if rule.fault in FAULTS
+            and is_due(rule, method, path, rule.fits(method, path, f"{path}?{query}"))
+            and rule.falls()
         ]
 
     def moment(self, method: str = "", path: str = "", query: str = "") -> Moment:
@@ -118,8 +123,8 @@ class FaultMiddleware:
         finally:
             if not reached.was:  # what is answered here never meets the gate that writes the log
                 self.log.write(
-                    time=round(started, 3), method=address[0], path=address[1], query=address[2], user=None,
-                    status=status, bytes_in=0, bytes_out=0, fault=moment.struck, cut=cut, imitated=True,
+                    scope, path=address[1], time=round(started, 3), user=None, status=status, unread=[],
+                    bytes_in=0, bytes_out=0, fault=moment.struck, cut=cut, imitated=True,
                     ms=round((time.time() - started) * 1000, 1),
                 )  # fmt: skip
 

@@ -15,9 +15,11 @@ from starlette.requests import Request
 from .answers import Refusal
 from .state import State
 
+WITHOUT_SUBJECT = "/data/projects/{p}/experiments/{e}"
+"""An address of sessions without a list of scans below it: XNAT answers the session there (recorded, both versions)."""
 SESSION_ADDRESSES = (
     "/data/experiments/{e}",
-    "/data/projects/{p}/experiments/{e}",
+    WITHOUT_SUBJECT,
     "/data/projects/{p}/subjects/{s}/experiments/{e}",
 )
 
@@ -71,14 +73,31 @@ def experiment(state: State, user: str | None, name: str, in_project: str = "") 
     return item(state, user, EXPERIMENT, name, in_project)
 
 
-def asked(request: Request) -> tuple[Kind, sqlite3.Row, str]:
-    """What an address of a subject, session or assessor names: kind, row, and the project in the address or ""."""
+def asked(request: Request, *, anywhere: bool = False) -> tuple[Kind, sqlite3.Row, str]:
+    """What an address of a subject, session or assessor names: kind, row, and the project in the address or "".
+
+    ``anywhere``: an accession number of a session counts whatever project is named before it, and what is no session
+    is 417, as XNAT has it where a session is put into a project (XNAT source, SubjAssessmentResource.handlePut).
+    """
     state: State = request.app.state.xnat
     words = request.path_params
     kind = EXPERIMENT if "e" in words else SUBJECT
     below = project(state, request.state.user, words["p"])["id"] if "p" in words else ""
-    row = item(state, request.state.user, kind, words[kind.word], below)
+    try:
+        row = item(state, request.state.user, kind, words[kind.word], below)
+    except Refusal:
+        if not anywhere or kind is SUBJECT:
+            raise
+        if state.row("SELECT 1 FROM experiments WHERE id=?", words["e"]) is None:
+            raise Refusal(417, "Need PUT Contents") from None
+        row = item(state, request.state.user, kind, words["e"])
     return kind, assessor(state, request.state.user, row, words["a"], below) if "a" in words else row, below
+
+
+def sessions_of(state: State, user: str | None, subject_id: str) -> list[sqlite3.Row]:
+    """The sessions of a subject that somebody may read, whichever project owns them."""
+    rows = state.rows("SELECT * FROM experiments WHERE subject_id=? AND session_id='' ORDER BY rowid", subject_id)
+    return [row for row in rows if _readable(state, user, EXPERIMENT, row)]
 
 
 def assessors(state: State, user: str | None, session: Mapping) -> list[sqlite3.Row]:
@@ -114,9 +133,9 @@ def scans(state: State, session: sqlite3.Row, names: str) -> list[sqlite3.Row]:
     all_scans = state.rows("SELECT * FROM scans WHERE experiment_id=? ORDER BY pk", session["id"])
     if names in ("ALL", "*"):
         return all_scans
-    words = {word.replace("[SLASH]", "/").replace("[COMMA]", ",") for word in names.split(",")}
-    words = {"" if word == "NULL" else word for word in words}
-    return [scan for scan in all_scans if scan["id"] in words or scan["type"] in words]
+    ids = {"" if word == "NULL" else word for word in names.split(",")}
+    types = {word.replace("[SLASH]", "/").replace("[COMMA]", ",") for word in ids}
+    return [scan for scan in all_scans if scan["id"] in ids or scan["type"] in types]
 
 
 def by_label(state: State, kind: Kind, in_project: str, label: str) -> sqlite3.Row | None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import threading
-import uuid
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from .faulty_files import disk_full
 from .identify import Identity, clean, clean_name, identify, resource_of
 from .reencode import Header, NotDicom, read_header
 from .routing import Routing
-from .waiting import Received, Row, Waiting
+from .waiting import Waiting
+from .waiting_rows import Received, Row
 
 if TYPE_CHECKING:
     from .state import State
@@ -51,6 +51,8 @@ class Order:
 
     user: str
     handler: str = "DICOM-zip"
+    named: bool = False
+    """Whether the caller named the handler."""
     project: str = ""
     subject: str = ""
     session: str = ""
@@ -95,12 +97,13 @@ class Order:
         return cls(
             user=user,
             handler=handler,
+            named=bool(given.get("import-handler")),
             project=given.get("PROJECT_ID") or given.get("project") or parts.get("ap") or parts.get("pp", ""),
-            subject=clean(given.get("SUBJECT_ID") or given.get("subject") or parts.get("as", "")),
-            session=clean(given.get("EXPT_LABEL") or given.get("session") or parts.get("ae", "")),
+            subject=given.get("SUBJECT_ID") or given.get("subject") or parts.get("as", ""),
+            session=given.get("EXPT_LABEL") or given.get("session") or parts.get("ae", ""),
             where=next((word for word in ("archive", "prearchive") if parts.get(word)), ""),
             timestamp=parts.get("pt") or given.get("PREARC_TIMESTAMP", ""),
-            folder=clean(parts.get("pf") or given.get("PREARC_SESSION_FOLDER", "")),
+            folder=parts.get("pf") or given.get("PREARC_SESSION_FOLDER", ""),
             commit=commit,
             auto_archive=None if auto is None else is_true(auto) and auto != "Manual",
             overwrite=given.get("overwrite", ""),
@@ -127,14 +130,14 @@ class Importer:
         self.state, self.order = state, order
         self.waiting = Waiting(state)
         self.rows: dict[tuple[str, str, str], list[Row]] = {}
+        self._now: dict[int, Row] = {}
+        """The row that files go to in place of another, which was archived, moved or deleted meanwhile."""
+        self._filled: dict[int, Row] = {}
         self._filters: dict[str, list[filters.Test]] = {}
         self._pending: dict[int, list[Received]] = {}
-        try:
-            self._script = None if order.prevent_anon else site_script(state)
-        except anonymise.ScriptError as problem:
-            raise Refusal(400, f"The site's anonymisation script cannot be run: {problem}") from None
+        self._script = None if order.prevent_anon else site_script(state)
+        self._turn = 0
         self._projects: dict[tuple[str, ...], str] = {}
-        self._incoming: dict[int, Path] = {}
         self.digests = state.site("checksums") == "true"
 
     def take_upload(self, stream: BinaryIO, name: str) -> None:
@@ -149,9 +152,13 @@ class Importer:
         tolerant = self.order.ignore_unparsable or self.order.handler == "SI"
         source = stream if isinstance(stream, unpack.Flow) else unpack.Flow.of(stream)
         try:
+            if self.order.handler == "DICOM-zip" and self.order.named and not self._opens(name, source):
+                return  # Java's zip reader finds no entry in what is no zip (recorded from 1.8.11: n470-n472)
             if self.order.handler == "gradual-DICOM" or not unpack.is_archive(source):
-                if self.order.handler == "DICOM-zip":
+                if self.order.handler == "DICOM-zip" and source.peek(1):
                     raise Refusal(400, f"unable to read archive {name}")
+                if self.order.handler == "DICOM-zip":
+                    return
                 self._take_or_skip(name, source, tolerant and self.order.handler != "gradual-DICOM")
             else:
                 for entry, member in unpack.entries(source):
@@ -160,6 +167,23 @@ class Importer:
             raise Refusal(400, f"unable to read archive {name}: {error}") from error
         finally:
             self.flush()
+
+    def _opens(self, name: str, source: unpack.Flow) -> bool:
+        """Whether XNAT finds entries in an upload of this name, which alone tells it what to expect.
+
+        Raises
+        ------
+        Refusal
+            400 when the name is that of no archive (recorded from 1.8.11: n473).
+        """
+        kind = unpack.kind(name)
+        if "." not in name:  # no type was given
+            return unpack.is_archive(source)
+        if not kind:
+            raise Refusal(400, "Unsupported format UNKNOWN")
+        if kind == "zip":
+            return source.peek(2) == b"PK"
+        return personality.has(self.state, "late-files-join")  # a tar is 200 and nothing stored (recorded from 1.6.4)
 
     def _take_or_skip(self, name: str, stream: BinaryIO, tolerant: bool) -> None:
         try:
@@ -171,7 +195,12 @@ class Importer:
             raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
 
     def take(self, name: str, stream: BinaryIO) -> None:
-        """Store one object; ``name`` is what the sender calls it. What a filter or script keeps out is dropped."""
+        """Store one object; ``name`` is what the sender calls it. What a filter or script keeps out is dropped.
+
+        The row is made before the site's script runs, which sees its folder's name as the session: a row stays that
+        holds nothing when the script rejects its only object, and goes again when the script fails in its first
+        (XNAT source: ``GradualDicomImporter``; seen on a live 1.8.11).
+        """
         header = read_header(stream)
         found = identify(header, self.order.routing)
         if not (found.sop_class and found.sop_uid):
@@ -180,37 +209,49 @@ class Importer:
         label = self.order.session or found.session
         if not all(passes(header.text) for passes in self._filters_of(project)):
             return
-        if self._script:
-            try:
-                self._script.apply(header, anonymise.Labels(project=project, subject=subject, session=label))
-            except anonymise.Rejected:
-                return
-        row = self._row_for(found, project, subject, label)
+        row, made = self._row_for(found, project, subject, label)
         with self._alone(row, found):
+            if self._script:
+                labels = anonymise.Labels(project=row.project, subject=row.subject, session=row.folder)
+                try:
+                    self._script.apply(header, labels)
+                except anonymise.Rejected:
+                    return
+                except anonymise.ScriptError:
+                    if made:
+                        self.waiting.delete(row)
+                        self.rows = {key: rows for key, rows in self.rows.items() if row not in rows}
+                    raise
             self._write(row, found, header, name)
 
     def _write(self, row: Row, found: Identity, header: Header, name: str) -> None:
-        if row.id not in self._incoming:
-            self._incoming[row.id] = self.waiting.folder(row) / ".incoming"
-            self._incoming[row.id].mkdir(parents=True, exist_ok=True)
-        path = self._incoming[row.id] / uuid.uuid4().hex
+        """Write one object; of one whose stream breaks off what has come stays, without the script.
+
+        XNAT writes first and runs the script over the file then (XNAT source: ``GradualDicomImporter``).
+        """
+        path, broken = self.state.temporary(), None
         try:
             disk_full(f"{row.url} {name}")
             with Summing(path, digest=self.digests) as out:
                 size = header.write(out)
-        except BaseException:
+            md5 = out.digest()
+        except OSError:
             path.unlink(missing_ok=True)
             raise
+        except Exception as problem:  # the stream ended, the connection too
+            broken, size, md5 = problem, path.stat().st_size, out.digest()
         other_name = template_name(found, header.text(0x00200013))
         if self.order.rename or self.order.handler == "gradual-DICOM":
             name = other_name
         pending = self._pending.setdefault(row.id, [])
         pending.append(Received(
             path=path, name=clean_name(name), other_name=other_name, size=size,
-            resource=resource_of(found.sop_class), identity=found, md5=out.digest(),
+            resource=resource_of(found.sop_class), identity=found, md5=md5,
         ))
-        if len(pending) >= _BATCH:
+        if len(pending) >= _BATCH or broken:
             self.flush()
+        if broken:
+            raise broken
 
     @contextlib.contextmanager
     def _alone(self, row: Row, found: Identity) -> Iterator[None]:
@@ -232,26 +273,33 @@ class Importer:
         for row_id, files in list(self._pending.items()):
             del self._pending[row_id]
             if files:
-                self.waiting.add_files(rows[row_id], files)
+                row = self.waiting.add_files(self._now.get(row_id, rows[row_id]), files)
+                self._now[row_id] = self._filled[row.id] = row
 
-    def _row_for(self, found: Identity, project: str, subject: str, label: str) -> Row:
-        """The row of an object. Where two rows of one key wait, they share what comes, as seen on a live server."""
+    def _row_for(self, found: Identity, project: str, subject: str, label: str) -> tuple[Row, bool]:
+        """The row of an object, and whether it was made for it. Where several take it, they share what comes."""
         order = self.order
         key = (project, found.study_uid, label)
-        single = order.handler == "SI"
+        single, made = order.handler == "SI", False
         if key not in self.rows:
             if single and self.rows:  # one session per request, whatever the headers say
-                return next(iter(self.rows.values()))[0]
+                return next(iter(self.rows.values()))[0], False
             auto = found.auto_archive if order.auto_archive is None else order.auto_archive
-            self.rows[key] = self.waiting.find_or_create(
+            self.rows[key], made = self.waiting.find_or_create(
                 project=project, study_uid=found.study_uid, label=label, subject=subject, user=order.user,
                 auto_archive=auto, prevent_anon=order.prevent_anon, prevent_auto_commit=order.prevent_auto_commit,
                 source=order.source, timestamp=order.timestamp, folder=order.folder, fresh=single,
                 one_study=not single and personality.has(self.state, "one-study-per-row"), date=found.date,
-                direct=order.direct,
+                time=found.time, direct=order.direct and not self._archived(project, label),
             )
         rows = self.rows[key]
-        return rows[0] if len(rows) == 1 else rows[zlib.crc32(found.sop_uid.encode()) % len(rows)]
+        self._turn += 1
+        return rows[self._turn % len(rows)], made
+
+    def _archived(self, project: str, label: str) -> bool:
+        """Whether the archive has a session of this label: what is to be archived directly then waits like others."""
+        found = self.state.row("SELECT 1 FROM experiments WHERE project=? AND label=?", project, clean(label))
+        return found is not None
 
     def _filters_of(self, project: str) -> list[filters.Test]:
         if project not in self._filters:
@@ -273,8 +321,7 @@ class Importer:
     def close(self) -> list[Row]:
         """Finish and return the rows that received something, in the order they were first used."""
         self.flush()
-        unique = {row.id: row for some in self.rows.values() for row in some}
-        return [replace(row) for row in unique.values()]
+        return list(self._filled.values())
 
 
 class Summing:
@@ -301,13 +348,30 @@ class Summing:
 
 
 def template_name(found: Identity, instance: str) -> str:
-    """Name a file from its header, as the site's file name template does."""
-    digest = hashlib.sha1(f"{found.sop_class}{found.sop_uid}".encode(), usedforsecurity=False).digest()
-    number, text = int.from_bytes(digest[:5], "big"), ""
+    """Name a file from its header, as the site's file name template does.
+
+    ``${StudyInstanceUID}-${SeriesNumber}-${InstanceNumber}-${HashSOPClassUIDWithSOPInstanceUID}``, whose last part is
+    Java's hash of both as a number without sign, to the base 36 (recorded from 1.8.11: s303, s315).
+    """
+    number, text = 0, ""
+    for part in (found.sop_class, found.sop_uid):
+        number = 31 * (number or 1) + _java_hash(part) & 0xFFFFFFFF
     while number:
         number, rest = divmod(number, 36)
         text = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + text
     return f"{found.study_uid}-{found.series_number}-{instance or 1}-{text}.dcm"
+
+
+def _java_hash(text: str) -> int:
+    """Java's hash of a text of letters that it keeps in one unit each.
+
+    >>> _java_hash("1.2.840")
+    1902550267
+    """
+    found = 0
+    for letter in text:
+        found = 31 * found + ord(letter) & 0xFFFFFFFF
+    return found
 
 
 def site_script(state: State) -> anonymise.Script | None:
@@ -315,38 +379,42 @@ def site_script(state: State) -> anonymise.Script | None:
     if state.site("enableSitewideAnonymizationScript") != "true":
         return None
     text = state.site("sitewideAnonymizationScript")
-    return _compile(anonymise.DEFAULT_SITE_SCRIPT if text is None else text, "1")
+    return anonymise.of(state, anonymise.default_site_script(state) if text is None else text, "1")
 
 
 def project_script(state: State, project: str) -> anonymise.Script | None:
-    """Return the project's script, or None when it has none or it is switched off."""
+    """Return the project's script, or None when it has none or it is switched off.
+
+    A text of white space is a script, too, which sets nothing and leaves its stamp (seen on a live 1.8.11).
+    """
     found = state.row("SELECT rowid AS number, anon_script, anon_enabled FROM projects WHERE id=?", project)
-    if found is None or not found["anon_enabled"]:
+    if found is None or not found["anon_enabled"] or not found["anon_script"]:
         return None
-    return _compile(found["anon_script"] or "", str(found["number"] + 1))
-
-
-def _compile(text: str, script_id: str) -> anonymise.Script | None:
-    return anonymise.compile_script(text, script_id) if text.strip() else None
+    return anonymise.of(state, found["anon_script"], str(found["number"] + 1))
 
 
 def anonymise_file(path: Path, script: anonymise.Script, labels: anonymise.Labels) -> tuple[int, str]:
-    """Run ``script`` over the file at ``path`` in place; return its new size and SOPInstanceUID.
+    """Run ``script`` over the file at ``path`` as the next one of its run; return its new size and SOPInstanceUID.
 
-    A file that is no DICOM object stays as it is, with an empty UID; so does one that the script rejects, by
-    `anonymise.Rejected`.
+    A file that is no DICOM object stays as it is, with an empty UID.
+
+    Raises
+    ------
+    anonymise.Rejected, anonymise.ScriptError
+        The file is as before; the error has what the engine left of it.
     """
-    new = path.with_name(f".{path.name}.anon")
+    new, data = path.with_name(f".{path.name}.anon"), path.read_bytes()
     try:
-        with open(path, "rb") as stream, open(new, "wb", buffering=0) as out:
-            header = read_header(stream)
-            script.apply(header, labels)
-            size = header.write(out)
+        read_header(io.BytesIO(data))
     except NotDicom:
-        new.unlink(missing_ok=True)
-        return path.stat().st_size, ""
+        return len(data), ""
+    left = script.over(data, labels)
+    try:
+        new.write_bytes(left)
+        os.replace(new, path)  # a file of its own where it had several names
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    os.replace(new, path)
-    return size, header.text(0x00080018)
+    with contextlib.suppress(NotDicom):
+        return len(left), read_header(io.BytesIO(left)).text(0x00080018)
+    return len(left), ""

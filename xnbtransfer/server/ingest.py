@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import direct, receiver, tracking, user_cache
+from . import direct, receiver, tracking, unread, user_cache
 from .answers import Refusal, flag
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
 from .unpack import Flow
-from .uploads import file_in_body
-from .waiting import DIRECT, Row
+from .uploads import derived_name, file_in_body
+from .waiting_rows import DIRECT, Row
 
 if TYPE_CHECKING:
     from .state import State
@@ -37,7 +37,7 @@ _SINGLE = ("application/dicom", "application/x-mirc")
 async def import_data(request: Request) -> Response:
     """Answer an import with one URI a line."""
     state: State = request.app.state.xnat
-    given = dict(request.query_params)
+    given = unread.values(request, dict(request.query_params.multi_items()))
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     handler = given.get("import-handler", "")
     if handler in _ELSEWHERE:
@@ -51,7 +51,8 @@ async def import_data(request: Request) -> Response:
     if form or content_type == "multipart/form-data":
         async with request.form() as form:
             uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            given.update({key: value for key, value in form.multi_items() if isinstance(value, str)})
+            told = {key: value for key, value in form.multi_items() if isinstance(value, str)}
+            given = unread.values(request, {**given, **told}, told)
             if len(uploads) > 1:
                 raise Refusal(400, "Importer is limited to one uploaded resource at a time.")
             if not uploads:
@@ -75,12 +76,12 @@ async def import_data(request: Request) -> Response:
 
     try:
         first = await next_block()
-        if not first:
+        if not first and handler != "DICOM-zip":
             raise Refusal(400 if handler else 500, "Unable to identify upload format.")
         source = Flow(lambda: anyio.from_thread.run(next_block))
         source.give_back(first)
         try:
-            uris = await run_in_threadpool(run_import, state, order, source)
+            uris = await run_in_threadpool(run_import, state, order, source, derived_name(content_type))
         finally:
             while await next_block():  # what is not wanted is still on its way
                 pass
@@ -111,9 +112,10 @@ def _answer(request: Request, uris: list[str]) -> Response:
     if key := request.query_params.get("http-session-listener"):
         progress = request.app.state.tracking.begin(request, key)
         progress.end(tracking.address(uris[0]) if uris else "Nothing was imported.", bool(uris))
-    if "text/plain" in request.headers.get("accept", "") and len(uris) == 1:
+    accept = request.headers.get("accept", "")
+    if "text/plain" in accept and "text/uri-list" not in accept and len(uris) == 1:
         return Response(uris[0], media_type="text/plain")
-    body = "".join(f"{uri}\r\n" for uri in uris)
+    body = "".join(f"{uri}\r\n" for uri in uris).encode("latin-1", "replace")
     return Response(body, headers={"Content-Type": "text/uri-list;charset=ISO-8859-1"})
 
 
@@ -136,9 +138,13 @@ def run_import(state: State, order: Order, source: Flow, name: str = "upload") -
 
 
 def _commit(importer: Importer, order: Order, row: Row) -> str:
-    """Build and archive ``row`` as far as the order says; return where the data is now."""
+    """Build and archive ``row`` as far as the order says; return where the data is now.
+
+    What is archived directly is so when its time comes, and at once where ``dest`` is the archive.
+    """
     waiting, state = importer.waiting, importer.state
-    if row.autoarchive == DIRECT or not (order.where or order.commit or order.handler == "SI"):
+    if (row.autoarchive == DIRECT and order.where != "archive") or not (
+            order.where or order.commit or order.handler == "SI"):
         return row.uri
     waiting.build(row)
     code = prearchive_code(state, row)
@@ -147,7 +153,7 @@ def _commit(importer: Importer, order: Order, row: Row) -> str:
     )
     if not wanted or row.project == "Unassigned":
         return row.uri
-    overriding = order.overwrite in ("delete", "override")
+    overriding = order.overwrite in ("delete", "override")  # not append (recorded from 1.8.11: n425-n434)
     merge = bool(order.overwrite) or (order.handler != "SI" and code >= 4)
     try:
         return archive_row(
@@ -157,7 +163,7 @@ def _commit(importer: Importer, order: Order, row: Row) -> str:
     except Refusal as refusal:
         if order.handler == "SI" or refusal.status == 403:
             raise
-        raise Refusal(400, f"unable to archive for the Prearchive session {row.uri}: {refusal.message}") from refusal
+        raise Refusal(400, "unable to archive for the Prearchive session") from refusal
 
 
 async def refuse_get(request: Request) -> Response:

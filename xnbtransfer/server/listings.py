@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import find
-from .answers import Refusal, table
+from . import columns, datatypes, find, personality, unread
+from .answers import Refusal, cell, table
+from .columns import ScanColumn
 from .fields import DEMOGRAPHICS
 from .state import State
 
@@ -50,16 +50,7 @@ _PATHS = {
 }
 _OF_SUBJECT = {"xnat:subjectdata/id": "subject_ID", "xnat:subjectdata/label": "subject_label",
                "xnat:subjectdata/project": "subject_project"}  # fmt: skip
-_SCAN = re.compile(r"xnat:(\w+)scandata/(.+)|xnat:(\w+)sessiondata/scans/scan/(.+)")
-_SCAN_FIELDS = {
-    "id": "id", "uid": "uid", "type": "type", "quality": "quality", "frames": "frames", "note": "note",
-    "series_description": "series_description", "modality": "modality", "xsitype": "xsi_type",
-    "xnat_imagescandata_id": "pk",
-}  # fmt: skip
 _ASSESSOR = re.compile(r"(xnat:imageassessordata|\w+:(?!subjectassessor)\w*assessordata)/(.+)")
-_FILE_FIELDS = {
-    "label": "label", "file_count": "file_count", "file_size": "file_size", "format": "format", "content": "content",
-}  # fmt: skip
 _SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "group", "src", "dob", "yob", "age", "gender",
             "handedness", "URI")  # fmt: skip
 _SUBJECT_PATH = re.compile(r"xnat:subjectdata/(?:demographics(?:\[[^\]]*\])?/)?(.+)", re.IGNORECASE)
@@ -83,30 +74,6 @@ def shortcut(column: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class ScanColumn:
-    """A column of the scans of a session: the key of its cells, where they come from, and the type it asks for."""
-
-    key: str
-    sql: str
-    kind: str
-
-    @classmethod
-    def of(cls, column: str) -> ScanColumn | None:
-        """None for what is no scan's; an unknown field of a scan is refused with 500, as a live server does."""
-        found = _SCAN.fullmatch(column.lower())
-        if found is None:
-            return None
-        field, kind = found[2] or found[4], f"xnat:{found[1]}scandata" if found[2] else ""
-        if field in _SCAN_FIELDS:
-            sql = f"s.{_SCAN_FIELDS[field]}"
-        elif field.startswith("file/") and field[5:] in _FILE_FIELDS:
-            sql = f"r.{_FILE_FIELDS[field[5:]]}"
-        else:
-            raise Refusal(500)
-        return cls(column.lower(), sql, "" if kind == "xnat:imagescandata" else kind)
-
-
 def matches(pattern: str, value: str) -> bool:
     """A filter of a query: comma is or, ``*`` and ``%`` are any text, ``MM/dd/yyyy-MM/dd/yyyy`` a range of dates."""
     dates = re.fullmatch(r"(\d\d/\d\d/\d{4})(?:-(\d\d/\d\d/\d{4}))?", pattern)
@@ -124,7 +91,10 @@ def _iso(day: str) -> str:
 
 
 def experiments(request: Request) -> Response:
-    """GET /data/experiments, /data/projects/P/experiments, /data/projects/P/subjects/S/experiments."""
+    """GET /data/experiments, /data/projects/P/experiments, /data/projects/P/subjects/S/experiments.
+
+    What is not there or may not be read is refused; a failure of the query itself is swallowed below a project.
+    """
     state: State = request.app.state.xnat
     user = request.state.user
     project = subject = None
@@ -132,13 +102,27 @@ def experiments(request: Request) -> Response:
         project = find.project(state, user, request.path_params["p"], "data")["id"]
     if "s" in request.path_params:
         subject = find.subject(state, user, request.path_params["s"], project or "")["id"]
-    asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
-    kind = next((value for name, value in request.query_params.items() if name.lower() == "xsitype"), "")
+    try:
+        return _experiments(request, project, subject)
+    except Refusal as problem:
+        if problem.status != 500:
+            raise
+        return columns.failed(request)
+
+
+def _experiments(request: Request, project: str | None, subject: str | None) -> Response:
+    state: State = request.app.state.xnat
+    asked, kind = unread.columns(request), unread.in_any_case(request, "xsiType")
     rows = _visible(request, project, subject)
     names = [(column, shortcut(column)) for column in asked]
     scans = _scan_columns(asked)
     others, assessed = _others(asked, kind)
+    for column, short in names:
+        if not short and not ScanColumn.of(column) and column.lower() not in {*others, *assessed}:
+            unread.ignored(request, "column", column)
     session_level = any(s.lower() in _SESSION_LEVEL for _, s in names if s) or bool(scans)
+    if kind and not datatypes.is_known(state, kind):
+        raise Refusal(500)
     concrete = bool(kind) and kind not in ("xnat:imageSessionData", "xnat:experimentData", "xnat:subjectAssessorData")
     if kind == "xnat:imageAssessorData":
         rows = [row for row in rows if row["imageSession_ID"]]
@@ -148,7 +132,10 @@ def experiments(request: Request) -> Response:
         rows = [row for row in rows if row["xsiType"].endswith("SessionData")]
     elif project or kind == "xnat:subjectAssessorData" or session_level:
         rows = [row for row in rows if not row["imageSession_ID"]]
-    rows = _filtered(request, rows)
+    if not project or personality.has(state, "project-lists-filter"):
+        rows = _filtered(request, rows)
+    if not (kind == "xnat:imageSessionData" or session_level and not concrete):
+        rows = _as_seen(state, rows)
     if concrete:
         root, always = f"{kind.lower()}/id", ["URI"]
     elif kind == "xnat:imageSessionData" or session_level:
@@ -188,15 +175,16 @@ def _scan_columns(asked: list[str]) -> list[ScanColumn]:
 def _others(asked: list[str], kind: str) -> tuple[list[str], list[str]]:
     """Paths of columns that have no shortcut and are no scan's, as keys: those of the rows, and those of assessors.
 
-    What is no path at all is ignored. In a list of one type its own columns are those of the rows.
+    What is no path at all, or of a type that there is not, is ignored. In a list of one type its own columns are those
+    of the rows.
     """
     found: list[str] = []
     assessed: list[str] = []
     for column in dict.fromkeys(column.lower() for column in asked):
-        if "/" in column and not shortcut(column) and not _SCAN.fullmatch(column):
+        if "/" in column and not shortcut(column) and not columns.is_scan(column):
             below = _ASSESSOR.fullmatch(column)
-            if not below and not column.startswith("xnat:"):
-                raise Refusal(500)
+            if not columns.check(column):
+                continue
             joined = below and below[1] != kind.lower() and kind != "xnat:imageAssessorData"
             (assessed if joined else found).append(column)
     return found, assessed
@@ -212,7 +200,7 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
     )
     conditions, values = [], []
     for name, column in (("uid", "e.uid"), ("studyinstanceuid", "e.uid"), ("id", "e.id")):
-        wanted = next((v for k, v in request.query_params.items() if k.lower() == name), "")
+        wanted = unread.in_any_case(request, name)
         if wanted and not set(wanted) & set("*%,"):
             conditions.append(f"{column}=?")
             values.append(wanted)
@@ -239,12 +227,24 @@ def _visible(request: Request, project: str | None, subject: str | None) -> list
         one = _session(row)
         one["sharing"] = ",".join(shared)
         if project and row["project"] != project:
-            # XNAT source, ProjSubExptList: label, subject_label and project become the view of the project asked.
-            one["label"] = shared.get(project) or one["label"]
-            one["subject_label"] = subject_shares.get(row["subject_id"]) or one["subject_label"]
-            one["project"] = project
+            one["seen"] = {
+                "label": shared.get(project) or one["label"],
+                "subject_label": subject_shares.get(row["subject_id"]) or one["subject_label"],
+                "project": project,
+            }
         found.append(one)
     return found
+
+
+def _as_seen(state: State, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sessions as the project that is asked sees them: label, label of the subject and project of a share.
+
+    XNAT writes them over the owner's where it finds the column of accession numbers under its full name; with image
+    sessions as root that column is called ``session_ID``, and the owner's stay (ProjSubExptList.represent; recorded
+    answers of 1.8.11 and 1.6.4, W1). Filters have been applied before, to the owner's. 1.6.4 replaces the label alone.
+    """
+    names = ("label", "subject_label", "project") if personality.has(state, "shares-in-full") else ("label",)
+    return [row | {name: row["seen"][name] for name in names} if "seen" in row else row for row in rows]
 
 
 def _session(row) -> dict[str, Any]:
@@ -280,13 +280,15 @@ def _filtered(request: Request, rows: list[dict[str, Any]]) -> list[dict[str, An
     for name, pattern in request.query_params.items():
         short = shortcut(name)
         if name.lower().endswith("/sharing/share/project"):
+            unread.looked(request, name)
             rows = [row for row in rows if set(pattern.split(",")) & set(row["sharing"].split(","))]
         if not short and (person := _SUBJECT_PATH.fullmatch(name)):
             short = f"person {person[1].lower()}"
         if name.lower() in _CONTROL or not short or not pattern:
             continue
+        unread.looked(request, name)
         owner = "session_project" if short == "project" else short
-        rows = [row for row in rows if matches(pattern, str(row.get(owner, "") or ""))]
+        rows = [row for row in rows if matches(pattern, cell(row.get(owner)))]
     return rows
 
 
@@ -391,12 +393,16 @@ def subjects(request: Request) -> Response:
     for name, pattern in request.query_params.items():
         key, where = _subject_column(name)
         if key and pattern and name.lower() not in _CONTROL:
+            unread.looked(request, name)
             found = [row for row in found if matches(pattern, str(row.get(where, "")))]
-    asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
+    asked = unread.columns(request)
     names = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
     below = [column for column in asked if _BELOW.match(column.lower())]
     if asked:
         own = [_subject_column(column) for column in asked if column not in below]
+        for column, (key, _) in zip((one for one in asked if one not in below), own, strict=True):
+            if not key:
+                unread.ignored(request, "column", column)
         pairs = dict([("ID", "ID"), *(pair for pair in own if pair[0]), ("URI", "URI")])
     else:
         pairs = {name: name for name in names}
@@ -423,6 +429,8 @@ def _subject_column(column: str) -> tuple[str, str]:
     field = path[1] if path else column
     if field.lower() in short:
         return short[field.lower()], short[field.lower()]
+    if path and not path[0].lower().startswith("xnat:subjectdata/demographics"):
+        columns.check(column)
     return (column.lower(), field) if path else ("", "")
 
 
@@ -446,9 +454,14 @@ def _join_sessions(request: Request, project: str | None, rows, below: list[str]
 def scans(request: Request) -> Response:
     """GET .../experiments/E/scans."""
     state: State = request.app.state.xnat
-    session = find.experiment(state, request.state.user, request.path_params["e"], request.path_params.get("p", ""))
-    kind = next((value for name, value in request.query_params.items() if name.lower() == "xsitype"), "")
-    asked = [column for column in request.query_params.get("columns", "").split(",") if column and column != "DEFAULT"]
+    below = request.path_params.get("p", "")
+    try:
+        session = find.experiment(state, request.state.user, request.path_params["e"], below)
+    except Refusal:
+        if below:
+            raise
+        raise Refusal(500) from None  # the constructor of ScanList fails (recorded answers of 1.8.11, form F39)
+    asked, kind = unread.columns(request), unread.in_any_case(request, "xsiType")
     found = []
     for row in find.scans(state, session, "ALL"):
         if kind and kind != "xnat:imageScanData" and row["xsi_type"] != kind:
@@ -463,19 +476,19 @@ def scans(request: Request) -> Response:
             "series_description": row["series_description"],
             "URI": f"/data/experiments/{session['id']}/scans/{quote(row['id'], safe='')}",
         }
-        extra = {"UID": row["uid"], "frames": row["frames"], "modality": row["modality"]}
+        extra = {"UID": row["uid"], "frames": row["frames"], "modality": ""}
         if asked:
             every = {name.lower(): (name, value) for name, value in (one | extra).items()}
             names = ["xnat_imagescandata_id", "ID", *asked, "URI"]
             one = {}
             fields = {name.lower(): value for name, value in json.loads(row["fields"] or "{}").items()}
             for name in names:
-                path = _SCAN.fullmatch(name.lower())
-                known = every.get((path[2] or path[4]) if path else name.lower())
+                path = columns.scan_field(name)
+                known = every.get(path or name.lower())
                 if known:
                     one[known[0]] = known[1]
                 elif path:
-                    one[name.lower()] = fields.get(path[2] or path[4], "")
+                    one[name.lower()] = fields.get(path, "")
         if kind and kind != "xnat:imageScanData":
             one[f"{kind.lower()}/xnat_imagescandata_id"] = row["pk"]
         found.append(one)
@@ -509,5 +522,5 @@ routes = [
     Route("/data/subjects/{s}/experiments", experiments),
     Route("/data/subjects", subjects),
     Route("/data/projects/{p}/subjects", subjects),
-    *(Route(f"{base}/scans", scans) for base in find.SESSION_ADDRESSES),
+    *(Route(f"{base}/scans", scans) for base in find.SESSION_ADDRESSES if base != find.WITHOUT_SUBJECT),
 ]

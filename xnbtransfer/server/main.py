@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .personality import UNSAID, VERSIONS
+
 ACCOUNTS = "accounts.json"
 _PEOPLE = {
     "admin": ("admin", "Ada", "Admin"),
@@ -73,7 +75,8 @@ def serve(
     receiver_tls : paths of a certificate and its key, optional
         With them the receiver takes encrypted associations only.
     personality : str
-        ``1.7``, ``1.8`` or ``1.9``: which XNAT it is like where they differ. Kept with the state; 1.8 unless said.
+        ``1.6``, ``1.7.2``, ``1.7``, ``1.8`` or ``1.9``: which XNAT it is like where they differ. Kept with the state;
+        1.8 unless said here or, for a new state, in the environment (``XNBTRANSFER_PERSONALITY``).
     """
     import uvicorn
 
@@ -89,9 +92,10 @@ def serve(
     folder = Path(data) if data else Path(tempfile.mkdtemp(prefix="xnbtransfer-server-"))
     listening = None
     try:
+        new = not (folder / ACCOUNTS).exists()
         state = State(folder)
-        if personality:
-            choose(state, personality)
+        if wanted := personality or (os.environ.get(UNSAID, "") if new else ""):
+            choose(state, wanted)
         accounts = _accounts(state)
         if demo and not state.rows("SELECT id FROM projects"):
             demo_content.populate(state, accounts)
@@ -184,6 +188,11 @@ class RunningServer:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
 
+    @property
+    def notes(self) -> list[str]:
+        """What the server said of itself so far: what it does less well than XNAT with a script that was set."""
+        return [note for line in self.log() for note in line.get("notes", [])]
+
     def faults(self, rules: list[dict[str, Any]]) -> None:
         """Replace the fault rules while it runs.
 
@@ -238,7 +247,8 @@ def running(
     """An XNAT-compatible server on a free port of this machine, for as long as the context lasts.
 
     ``receiver=True`` adds a DICOM receiver, with ``receiver_tls`` (certificate, key) an encrypted one; it needs the
-    extra ``receiver``. ``personality`` is ``1.7``, ``1.8`` or ``1.9``: which XNAT it is like where they differ.
+    extra ``receiver``. ``personality`` is ``1.6``, ``1.7.2``, ``1.7``, ``1.8`` or ``1.9``: which XNAT it is
+    like where they differ.
 
     Examples
     --------
@@ -271,7 +281,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--faults", help="JSON file with fault rules")
     parser.add_argument("--receiver", type=int, metavar="PORT", help="also receive DICOM here (C-STORE); 0: any free")
     parser.add_argument("--receiver-tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files: encrypted receiving only")
-    parser.add_argument("--personality", choices=("1.7", "1.8", "1.9"), default="", help="the XNAT to be like")
+    parser.add_argument("--personality", choices=tuple(VERSIONS), default="", help="the XNAT to be like")
     chosen = parser.parse_args(words)
     serve(
         chosen.host,

@@ -7,13 +7,15 @@ Codes and messages are what ``validate-archive`` answers; nothing here changes a
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import filters
+from . import filters, personality
 from .rules import strike
-from .waiting import UNASSIGNED, Row, Scan, Waiting
+from .waiting import Waiting
+from .waiting_rows import UNASSIGNED, Row, Scan
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,12 +34,22 @@ class Finding:
     """``merge``, ``override``, ``files``, ``always`` (never stops an archiving) or empty: nothing helps."""
 
 
+_MET = (6, 8, 11, 2, 10, 1, 19, 4, 5, 18, 21, 20, 22, 14)
+"""Codes of what can stop an archiving, in the order in which it is looked for (XNAT source: ``PrearcSessionArchiver``;
+recorded from 1.8.11: n408-n421)."""
+
+
+ERRORS = (6, 8, 11, 20, 21, 22)
+"""Codes that leave a row in ERROR; after the others it is in CONFLICT."""
+
+
 @dataclass(frozen=True)
 class FileMove:
-    """One file: where it waits and which path it gets in the archive."""
+    """One file: where it waits and which path it gets in the archive; ``replaces`` has the same instance there."""
 
     file: sqlite3.Row
     path: str
+    replaces: str = ""
 
 
 @dataclass
@@ -65,11 +77,12 @@ class Merge:
     findings: list[Finding]
 
     def stops(self, *, merge: bool, override: bool, overwrite_files: bool) -> Finding | None:
-        """Return the first finding that stops an archiving with these permissions, or None."""
+        """Return the finding that stops an archiving with these permissions, the one that XNAT meets first, or None."""
         waived = {"always"} | {
             word for word, given in (("merge", merge), ("override", override), ("files", overwrite_files)) if given
         }
-        return next((finding for finding in self.findings if finding.waived_by not in waived), None)
+        left = [finding for finding in self.findings if finding.waived_by not in waived]
+        return min(left, key=lambda finding: _MET.index(finding.code), default=None)
 
 
 def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label: str = "") -> Merge:
@@ -89,13 +102,11 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
         add(Finding(8, "FAIL", "Unable to identify destination label."))
     if not subject:
         add(Finding(11, "FAIL", "Unable to identify destination subject."))
-    if found is None and subject:
-        add(Finding(12, "WARN", f"Subject {subject} will be created.", "always"))
     if strike("workflow-lock", f"{row.url} {project}/{label}"):
         add(Finding(10, "CONFLICT", "Session processing may already be in progress: AutoRun.  "
                                     "Concurrent modification is discouraged."))
     _weigh_contents(state, merge, scans)
-    _weigh_folders(waiting, row, merge)
+    _weigh_folders(waiting, row, merge, scans)
     if existing is None:
         taken = state.row(
             "SELECT 1 FROM shares WHERE kind='experiment' AND project=? AND label=? UNION "
@@ -112,39 +123,59 @@ def weigh(state: State, row: Row, *, project: str = "", subject: str = "", label
 
 
 def _weigh_contents(state: State, merge: Merge, scans: list[Scan]) -> None:
-    add = merge.findings.append
-    uids = [file["sop_uid"] for scan in scans for file in scan.files if file["sop_uid"]]
-    if len(set(uids)) < len(uids):
-        add(Finding(22, "WARN", "Session contains duplicate SOP Instance UIDs.", "always"))
+    """Twins of one instance within a scan, and what the series filter would keep out.
+
+    The validator lists what the archiver throws at, unless the caller overrides (XNAT source: ``validateDicomFiles``;
+    recorded from 1.8.11: s317).
+    """
+    stops = _stops(state)
+    for scan in scans:
+        for resource in dict.fromkeys(file["resource"] for file in scan.files):
+            uids = Counter(file["sop_uid"] for file in scan.files if file["resource"] == resource and file["sop_uid"])
+            twins = [uid for uid, count in uids.items() if count > 1]
+            if twins:
+                merge.findings.append(Finding(22, "WARN", f"Scan {scan.id} {resource} catalog contains duplicated SOP "
+                                                          f"instance UIDs: {', '.join(twins)}", stops))
     try:
         tests = filters.of(state, merge.project)
     except filters.FilterError:
         tests = []
-    kept_out = [scan.id for scan in scans for passes in tests if not passes(_reader(scan))]
-    if kept_out:
-        add(Finding(22, "FAIL", f"Series import filter non-compliance: scan {', '.join(dict.fromkeys(kept_out))}."))
+    stops = "" if state.site("verifyComplianceInPrearcSessionReview") == "true" else "always"
+    for scan in scans:
+        if not all(passes(_reader(scan)) for passes in tests):
+            merge.findings.append(Finding(22, "FAIL", f"Scan {scan.id} is non-compliant with this project's DICOM "
+                                                      "whitelist/blacklist.", stops))
 
 
-def _weigh_folders(waiting: Waiting, row: Row, merge: Merge) -> None:
-    """Warn of files that are no DICOM or that no catalogue names; a folder with none of its files named has none."""
-    named = {(file["scan"], file["resource"], file["path"]) for file in waiting.files(row)}
+def _stops(state: State) -> str:
+    """What waives a warning of `validate-archive`: from 1.8 on only leave to override, before they stopped nothing."""
+    return "override" if personality.has(state, "warnings-refuse") else "always"
+
+
+def _weigh_folders(waiting: Waiting, row: Row, merge: Merge, scans: list[Scan]) -> None:
+    """Warn of files that are no DICOM or that no catalogue names; a folder with none of its files named has none.
+
+    Only the folders of scans that are in the session document are looked at (XNAT source: ``validateDicomFiles``).
+    """
+    named = {(file["scan"], file["resource"], file["path"]): file["sop_uid"] for file in waiting.files(row)}
     known = {place[:2] for place in named}
-    strange = any(not file["sop_uid"] for file in waiting.files(row))
-    without: set[str] = set()
-    top = waiting.folder(row) / "SCANS"
-    for folder, _, names in os.walk(top):
-        parts = Path(folder).relative_to(top).parts
-        if len(parts) < 2 or not names:
-            strange = strange or bool(names)
-        elif parts[:2] not in known:
-            without.add("/".join(parts[:2]))
-        else:
-            strange = strange or any((*parts[:2], "/".join((*parts[2:], name))) not in named for name in names)
-    if strange:
-        merge.findings.append(Finding(20, "WARN", "Session contains non-DICOM or unreferenced files.", "always"))
-    if without:
-        places = ", ".join(sorted(without))
-        merge.findings.append(Finding(21, "WARN", f"Session is missing the catalog of {places}.", "always"))
+    stops, top = _stops(waiting.state), waiting.folder(row) / "SCANS"
+    for scan in scans:
+        strange: Counter[str] = Counter()
+        for folder, _, names in os.walk(top / scan.id):
+            parts = Path(folder).relative_to(top).parts
+            label = parts[1] if len(parts) > 1 else ""
+            if not names or not label:
+                continue
+            if parts[:2] not in known:
+                merge.findings.append(Finding(21, "WARN", "Expected a catalog file, however it was missing.", stops))
+                continue
+            strange[label] += sum(not named.get((*parts[:2], "/".join((*parts[2:], name)))) for name in names)
+        merge.findings += [
+            Finding(20, "WARN", f"Scan {scan.id} has {count} non-{label} (or non-parsable {label}) files", stops)
+            for label, count in strange.items()
+            if count
+        ]
 
 
 def _reader(scan: Scan) -> filters.Read:
@@ -173,7 +204,7 @@ def _weigh_session(state: State, row: Row, merge: Merge) -> None:
         add(Finding(5, "CONFLICT", "Invalid modification of session UID via archive process.", "override"))
     if running := state.running_workflow(existing["id"]):
         add(Finding(10, "CONFLICT", f"Session processing may already be in progress: {running['name']}.  "
-                                    "Concurrent modification is discouraged."))
+                                    "Concurrent modification is discouraged.", "override"))
 
 
 def _weigh_scan(state: State, merge: Merge, scan: Scan) -> None:
@@ -197,7 +228,7 @@ def _weigh_scan(state: State, merge: Merge, scan: Scan) -> None:
         while (new := f"{scan.id}-{scan.modality or 'OT'}{number}") in taken:
             number += 1
         add(Finding(17, "CONFLICT", f"Session already contains a scan ({scan.id}) with the same number, but a "
-                                    f"different UID. - New scan will be renamed to {new}.", "always"))
+                                    "different UID. - New scan will be renamed during archive.", "always"))
         merge.scans.append(_new_scan(scan, new))
     else:
         merge.scans.append(_new_scan(scan, scan.id))
@@ -211,8 +242,13 @@ def _new_scan(scan: Scan, scan_id: str) -> ScanMove:
 
 
 def _joined(state: State, merge: Merge, scan: Scan, existing: sqlite3.Row) -> ScanMove:
-    """Merge the files of ``scan`` into an existing scan: matched by SOP UID, then by name."""
-    move, matching = ScanMove(scan, existing, existing["id"]), False
+    """Merge the files of ``scan`` into an existing scan.
+
+    The same instance replaces the file that has it, under the new name; a file of the same name is replaced, too
+    (recorded from 1.8.11: n379-n390; XNAT source: ``MergeSessionsA.checkForConflict`` for the words, of which those
+    about names are the last).
+    """
+    move, twins, names = ScanMove(scan, existing, existing["id"]), False, False
     for resource in sorted({file["resource"] for file in scan.files}):
         present = state.rows("SELECT f.path, f.sop_uid FROM files f JOIN resources r ON r.pk=f.resource_pk WHERE "
                              "r.parent_kind='scan' AND r.parent_id=? AND r.label=?", str(existing["pk"]), resource)
@@ -222,12 +258,13 @@ def _joined(state: State, merge: Merge, scan: Scan, existing: sqlite3.Row) -> Sc
         for file in scan.files:
             if file["resource"] != resource:
                 continue
-            path = by_uid.get(file["sop_uid"])
-            if path is None and by_path.get(file["path"], ""):
+            there = by_uid.get(file["sop_uid"], "")
+            if not there and by_path.get(file["path"], ""):
                 merge.findings.append(Finding(14, "CONFLICT", f"Session already contains a file {file['path']} with "
                                                               "another SOPInstanceUID."))
-            matching = matching or path is not None or file["path"] in by_path
-            moves.append(FileMove(file, path or file["path"]))
-    if matching and not any(finding.code == 14 and finding.waived_by for finding in merge.findings):
-        merge.findings.append(Finding(14, "CONFLICT", "Session already exists with matching files.", "files"))
+            twins, names = twins or bool(there), names or file["path"] in by_path
+            moves.append(FileMove(file, file["path"], there if there != file["path"] else ""))
+    if (twins or names) and not any(finding.code == 14 and finding.waived_by for finding in merge.findings):
+        what = "matching files" if names else "the same resources"
+        merge.findings.append(Finding(14, "CONFLICT", f"Session already exists with {what}.", "files"))
     return move

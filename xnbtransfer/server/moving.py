@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import find, folders
+from . import find, folders, past, personality
 from .anonymise import Labels, Rejected, ScriptError
 from .answers import Refusal, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
@@ -69,6 +69,7 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
             if not stays:
                 folders.keep(state, target)
             return (status_page(409, _CLASH[kind.name]) if other else status_page(500)), None
+        past.remember(state, kind, row)
         for one, name in ((row, label), *((one, one["label"]) for one in along)):
             db.execute(f"UPDATE {kind.table} SET project=?, label=? WHERE id=?", (to, name, one["id"]))
             db.execute("DELETE FROM shares WHERE kind=? AND item_id=? AND project=?", (kind.name, one["id"], to))
@@ -79,8 +80,19 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
                 (to, row["id"]),
             )
             anonymise_again(state, row["id"])
+        silent = kind is SUBJECT or personality.has(state, "moves-without-files")
+        if not silent and not _has_files(state, row["id"]):
+            return status_page(500), None if stays else source
         state.workflow(row["id"], "Modified project", user, request.query_params, project=to)
     return (status_page(409, _CLASH[kind.name]) if clashing else text("")), None if stays else source
+
+
+def _has_files(state: State, session_id: str) -> bool:
+    """Whether a session holds any file, of its own or of a scan."""
+    own = "r.parent_kind='experiment' AND r.parent_id=?"
+    scans = "r.parent_kind='scan' AND r.parent_id IN (SELECT CAST(pk AS TEXT) FROM scans WHERE experiment_id=?)"
+    where = f"SELECT 1 FROM files f JOIN resources r ON r.pk=f.resource_pk WHERE ({own}) OR ({scans})"
+    return state.row(where, session_id, session_id) is not None
 
 
 def _assessors(request: Request, session: Mapping) -> list[Mapping]:
@@ -100,7 +112,7 @@ def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -
         raise Refusal(
             403, f"Specified user account has insufficient edit privileges for {kind.plural} in this project."
         )
-    done = text(row["id"] if kind is SUBJECT else "")
+    done = _renamed(state, kind, row)
     if label == row["label"]:
         return done
     if set(label) & set(" /\\"):
@@ -112,11 +124,19 @@ def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -
         taken = find.by_label(state, kind, row["project"], label)
         if taken is not None and taken["id"] != row["id"]:
             raise Refusal(409, _CLASH[kind.name])
+        past.remember(state, kind, row)
         db.execute(f"UPDATE {kind.table} SET label=? WHERE id=?", (label, row["id"]))
         if kind is EXPERIMENT:
-            anonymise_again(state, row["id"])
+            anonymise_again(state, row["id"], renamed=True)
         state.workflow(row["id"], "Renamed", user, request.query_params, project=row["project"])
     return done
+
+
+def _renamed(state: State, kind: Kind, row: Mapping) -> Response:
+    """What a rename that worked is answered: nothing; 1.6 tells a subject's number, and 1.7 fails after it."""
+    if kind is EXPERIMENT or personality.has(state, "renames-tell-nothing"):
+        return text("")
+    return status_page(500) if personality.has(state, "xapi") else text(row["id"])
 
 
 def change_subject(state: State, session: Mapping, subject_id: str) -> None:
@@ -125,15 +145,17 @@ def change_subject(state: State, session: Mapping, subject_id: str) -> None:
         return
     with state.write() as db:
         db.execute("UPDATE experiments SET subject_id=? WHERE id=?", (subject_id, session["id"]))
-        anonymise_again(state, session["id"])
+        anonymise_again(state, session["id"], renamed=True)
 
 
-def anonymise_again(state: State, session_id: str) -> None:
-    """Run the project's script over a session whose names changed, where the site says ``rerunProjectAnonOnRename``.
+def anonymise_again(state: State, session_id: str, *, renamed: bool = False) -> None:
+    """Run the project's script over a session that came into the project or, by the site's leave, was renamed.
 
-    Only files of resources of format DICOM in scans. Their MD5s in the catalogue stay those of before, as in XNAT.
+    After a move it always runs, after a change of names where the site says ``rerunProjectAnonOnRename`` (live 1.8.11,
+    L11). Only files of resources of format DICOM in scans. Their sizes in the catalogue are the new ones, their MD5s
+    those of before, as in XNAT.
     """
-    if state.site("rerunProjectAnonOnRename") != "true":
+    if renamed and state.site("rerunProjectAnonOnRename") != "true":
         return
     session = state.row("SELECT * FROM experiments WHERE id=?", session_id)
     subject = state.row("SELECT label FROM subjects WHERE id=?", session["subject_id"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from starlette.responses import Response, StreamingResponse
@@ -21,12 +20,22 @@ def below(path: Path, archive: Path) -> str:
     return "/".join(path.relative_to(archive).parts[1:])
 
 
-def _member(state: State, place: Place, holder, path: str, query) -> str:
+def _types(state: State, found) -> dict[str, str]:
+    """The type that the folder of a scan is named by, for each number: that of the last session with such a scan.
+
+    So a folder may have the type of another session's scan (recorded answers of 1.8.11, exchange 218).
+    """
+    scans = {place.scan["pk"]: place.scan for place, _, _ in found if place.scan is not None}
+    return {scans[pk]["id"]: scans[pk]["type"] for pk in sorted(scans)}
+
+
+def _member(state: State, place: Place, holder, path: str, query, types: dict[str, str] | None = None) -> str:
     """The name of a file in a zip."""
     structure = query.get("structure", "")
     if place.scan is not None:
         scan = place.scan
-        name = zips.scan_entry(structure, place.label, scan["id"], scan["type"], holder["label"], path)
+        kind = (types or {}).get(scan["id"], scan["type"])
+        name = zips.scan_entry(structure, place.label, scan["id"], kind, holder["label"], path)
     else:
         label = f"{place.session.label}/assessors/{place.label}" if place.session else place.label
         label += "/in" if place.kind == places.INPUT else ""
@@ -38,7 +47,7 @@ def catalogue(state: State, found, base: str) -> Response:
     """The files as ``format=xcat``: their addresses, and their names in a zip."""
     entries = []
     for place, holder, row in found:
-        uri = f"{base}{place.uri}/resources/{holder['pk']}/files/{quote(row['path'])}"
+        uri = f"{base}{place.uri}/resources/{holder['pk']}/files/{row['path']}"
         name = _member(state, place, holder, row["path"], {})
         entries.append(
             f"<cat:entry URI={quoteattr(uri)} cachePath={quoteattr(name)}><cat:metaFields>"
@@ -53,11 +62,12 @@ def catalogue(state: State, found, base: str) -> Response:
 def packed(state: State, found, query) -> Response:
     if not found:
         raise Refusal(404)
+    types = _types(state, found)
     folders = {holder["pk"]: state.resource_folder(holder["pk"]) for _, holder, _ in found}
 
     def members():
         for place, holder, row in found:
-            name = _member(state, place, holder, row["path"], query)
+            name = _member(state, place, holder, row["path"], query, types)
             path = (
                 state.file_path(holder["pk"], row["path"])
                 if "/" in row["path"]

@@ -7,6 +7,7 @@ TestUsersApi.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from .answers import Refusal, as_json, json_body, table, text
 from .state import GROUPS, State
 
 GUEST = "guest"
+_STARTED = time.time()
+_SITE_GROUPS = ("ALL_DATA_ACCESS", "ALL_DATA_ADMIN")
 _LIST = ["login", "firstname", "lastname", "email", "xdat_user_id"]
 _MEMBERS = ["GROUP_ID", "displayname", "login", "firstname", "lastname", "email"]
 
@@ -55,7 +58,8 @@ def _profile(row: Mapping) -> dict[str, Any]:
         "email": row["email"],
         "enabled": bool(row["enabled"]),
         "verified": True,
-        "admin": bool(row["admin"]),
+        "secured": True,
+        "lastModified": int(_STARTED * 1000),
     }
 
 
@@ -72,7 +76,7 @@ def user_table(request: Request) -> Response:
 def names(request: Request) -> Response:
     """GET /xapi/users."""
     _may_list(request)
-    return as_json([row["login"] for row in _enabled(request.app.state.xnat)])
+    return as_json([*(row["login"] for row in _enabled(request.app.state.xnat)), GUEST])
 
 
 def profiles(request: Request) -> Response:
@@ -115,13 +119,45 @@ def _self_or_admin(request: Request) -> str:
 def groups(request: Request) -> Response:
     """GET /xapi/users/NAME/groups."""
     login = _self_or_admin(request)
-    rows = request.app.state.xnat.rows("SELECT project, role FROM members WHERE login=? ORDER BY project", login)
-    return as_json([f"{row['project']}_{row['role']}" for row in rows])
+    state: State = request.app.state.xnat
+    rows = state.rows("SELECT project, role FROM members WHERE login=? ORDER BY project", login)
+    own = state.site_group(login)
+    return as_json([*(f"{row['project']}_{row['role']}" for row in rows), *([own] if own else [])])
+
+
+def group(request: Request) -> Response:
+    """PUT and DELETE /xapi/users/NAME/groups/GROUP, for administrators: ALL_DATA_ACCESS, ALL_DATA_ADMIN, P_role."""
+    state: State = request.app.state.xnat
+    login, name = request.path_params["login"], request.path_params["group"]
+    if not state.is_admin(request.state.user):
+        raise Refusal(403)
+    if state.row("SELECT 1 FROM users WHERE login=?", login) is None:
+        raise Refusal(404, f"No user {login}")
+    put = request.method == "PUT"
+    project, _, role = name.rpartition("_")
+    with state.write() as db:
+        if name in _SITE_GROUPS:
+            db.execute("UPDATE users SET site_group=? WHERE login=?", (name if put else "", login))
+        elif role in GROUPS and state.project(project) is not None:
+            db.execute("DELETE FROM members WHERE project=? AND login=?", (project, login))
+            if put:
+                db.execute("INSERT INTO members VALUES(?,?,?)", (project, login, role))
+        else:
+            raise Refusal(404, f"No group {name}")
+    return text("")
 
 
 def roles(request: Request) -> Response:
     """GET /xapi/users/NAME/roles."""
     return as_json(["Administrator"] if request.app.state.xnat.is_admin(_self_or_admin(request)) else [])
+
+
+def all_roles(request: Request) -> Response:
+    """GET /xapi/users/roles, for administrators: the roles of everybody."""
+    state: State = request.app.state.xnat
+    if not state.is_admin(request.state.user):
+        raise Refusal(403)
+    return as_json({row["login"]: ["Administrator"] for row in _enabled(state) if row["admin"]})
 
 
 def active(request: Request) -> Response:
@@ -151,13 +187,15 @@ async def new_user(request: Request) -> Response:
 
 
 def enable(request: Request) -> Response:
-    """PUT /xapi/users/NAME/enabled/FLAG, for administrators; log-ins of who is disabled end."""
+    """PUT /xapi/users/NAME/enabled/FLAG, for administrators; log-ins that there are go on (recorded, topic W12)."""
     return _save(request, {"enabled": request.path_params["flag"].lower() not in ("false", "0")})
 
 
 def _save(request: Request, given: Mapping[str, Any]) -> Response:
     state: State = request.app.state.xnat
     if not state.is_admin(request.state.user):
+        if request.method == "POST":  # the refusal does not change the status (recorded answers, topic xapi)
+            return Response(status_code=201)
         raise Refusal(403)
     login = request.path_params.get("login", "") or str(given.get("username", ""))
     known = state.row("SELECT * FROM users WHERE login=?", login)
@@ -178,8 +216,6 @@ def _save(request: Request, given: Mapping[str, Any]) -> Response:
         if "enabled" in given:
             db.execute("UPDATE users SET enabled=? WHERE login=?", (int(bool(given["enabled"])), login))
     request.app.state.sessions.forget()
-    if given.get("enabled") is False:
-        request.app.state.sessions.end_all_of(login)
     found = state.row("SELECT * FROM users WHERE login=?", login)
     return as_json(_profile(found), 201 if request.method == "POST" else 200)
 
@@ -270,9 +306,12 @@ routes = [
     Route("/xapi/users/projects", editable),
     Route("/xapi/users/active", active),
     Route("/xapi/users/active/{login}", active_of, methods=["GET", "DELETE"]),
+    Route("/xapi/users/roles", all_roles),
+    Route("/xapi/users/{login}", profile),
     Route("/xapi/users/{login}", new_user, methods=["PUT"]),
     Route("/xapi/users/{login}/enabled/{flag}", enable, methods=["PUT"]),
     Route("/xapi/users/{login}/groups", groups),
+    Route("/xapi/users/{login}/groups/{group}", group, methods=["PUT", "DELETE"]),
     Route("/xapi/users/{login}/roles", roles),
     Route("/data/projects/{p}/users", members),
     Route("/data/projects/{p}/users/{hidden}", members),

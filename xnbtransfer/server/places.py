@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
-from . import find
+from . import find, personality
 from .answers import Refusal
 from .state import State
 
@@ -86,7 +86,7 @@ def named(state: State, user: str | None, words: Mapping[str, str], *, one: bool
             raise Refusal(404)
     elif words.get("s"):
         row = find.subject(state, user, words["s"], project)
-        uri = f"/data/subjects/{row['id']}"
+        uri = f"/data/projects/{project}/subjects/{row['id']}" if project else f"/data/subjects/{row['id']}"
         found = [Place("subject", row["id"], row["project"], uri, row["label"], row["id"], below=project)]
     else:
         found = [Place("project", project, project, f"/data/projects/{project}", project, project)]
@@ -95,11 +95,44 @@ def named(state: State, user: str | None, words: Mapping[str, str], *, one: bool
     return found
 
 
+def with_files(request: Request) -> list[Place]:
+    """What a list of files, a zip or one file is asked of; without any scan of those named it is something else.
+
+    Below a subject it is the subject, below a project the project (recorded answers, W14); by accession alone 1.8
+    fails (FileList.represent, W4), and before the list is empty. Sessions that are not there fail by accession.
+
+    Raises
+    ------
+    Refusal
+        500 as said; 404 as :func:`named`.
+    """
+    state: State = request.app.state.xnat
+    words = dict(request.path_params)
+    if not words.get("e") or words.get("a"):
+        return asked(request)
+    if words.get("p"):
+        find.project(state, request.state.user, words["p"], "project")
+    try:
+        found = asked(request)
+    except Refusal:
+        found = []
+    if found:
+        return found
+    if words.pop("scan", "") and words.get("p"):
+        del words["e"]
+        return named(state, request.state.user, words)
+    if not request.path_params.get("scan") and words.get("p"):
+        return asked(request)
+    if personality.has(state, "no-scan-fails"):
+        raise Refusal(500)
+    return []
+
+
 def scans_of(state: State, sessions: Iterable[Place], names: str = "ALL") -> list[Place]:
     """The scans of sessions, as places."""
     return [
         Place(
-            "scan", str(scan["pk"]), place.project, f"{place.uri}/scans/{quote(scan['id'], safe='')}", place.label,
+            "scan", str(scan["pk"]), place.project, f"{place.uri}/scans/{scan['id']}", place.label,
             place.item, scan, place.below,
         )
         for place in sessions
@@ -133,6 +166,39 @@ def resources(state: State, place: Place, wanted: str = "") -> list:
     return [row for row in rows if row["label"] in words or str(row["pk"]) in words]
 
 
+def numbered(state: State, user: str | None, wanted: str) -> list:
+    """The resources whose numbers a comma list of labels names, whatever they are of, as XNAT finds them.
+
+    Raises
+    ------
+    Refusal
+        404 where a number is nobody's, or of what somebody may not read (recorded answers of 1.8.11, W10).
+    """
+    found = []
+    for word in wanted.split(",") if personality.has(state, "numbers-are-resources") else ():
+        if word.isascii() and word.isdigit():
+            row = state.row("SELECT * FROM resources WHERE pk=?", int(word))
+            if row is None or not _may_read(state, user, row):
+                raise Refusal(404, "Unable to find the specified resource.")
+            found.append(row)
+    return found
+
+
+def _may_read(state: State, user: str | None, resource: Mapping) -> bool:
+    """Whether somebody may read what a resource is of."""
+    kind, key = resource["parent_kind"], resource["parent_id"]
+    if kind == "project":
+        return state.can(user, key, "read")
+    if kind == "scan":
+        key, kind = state.row("SELECT experiment_id FROM scans WHERE pk=?", key)["experiment_id"], "experiment"
+    of = find.SUBJECT if kind == "subject" else find.EXPERIMENT
+    try:
+        find.item(state, user, of, key)
+    except Refusal:
+        return False
+    return True
+
+
 def words_of(uri: str) -> dict[str, str]:
     """The words of an address of the archive that came as a parameter, by the names of the routes.
 
@@ -145,7 +211,8 @@ def words_of(uri: str) -> dict[str, str]:
         400 when it is none.
     """
     found = _URI.fullmatch(uri.strip())
-    words = {name: unquote(value) for name, value in found.groupdict().items() if value} if found else {}
+    given = {name: value for name, value in found.groupdict().items() if value} if found else {}
+    words = {name: value if name in ("r", "path") else unquote(value) for name, value in given.items()}
     if not words.keys() & {"p", "s", "e"}:
         raise Refusal(400, f"Invalid resource URI: {uri}")
     return words

@@ -18,13 +18,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import answers, zips
+from . import answers, personality, zips
 from .answers import Refusal
-from .archiving import archive_row, find_rows, may_edit, prearchive_code, read_values, sources
+from .archiving import archive_row, prearchive_code
 from .faulty_files import slow_archive
 from .importer import is_true
+from .row_addresses import find_rows, may_edit, read_values, sources
 from .rules import in_background
-from .waiting import IDLE, STATUSES, UNASSIGNED, Row, Scan, Waiting
+from .waiting import Waiting, gone
+from .waiting_rows import IDLE, STATUSES, UNASSIGNED, Row, Scan, locked
 
 if TYPE_CHECKING:
     from .state import State
@@ -65,18 +67,25 @@ def rebuild_table(request: Request) -> Response:
 
 
 def list_projects(request: Request) -> Response:
-    """``GET /data/prearchive/projects/P[,Q]``; a project the user may not edit is refused with 403."""
+    """``GET /data/prearchive/projects/P[,Q]``, for readers; a project the user may not read is 404, as a missing one.
+
+    Before 1.7.6 it is an empty list (recorded answers, topic W6 and n158, n167). Who has access to all data gets the
+    unassigned rows with those of any project (seen on a live 1.8.11).
+    """
     state: State = request.app.state.xnat
     user, projects = request.state.user, []
+    everything = state.is_admin(user)
     for name in request.path_params["project"].split(","):
         if name == UNASSIGNED:
-            if state.is_admin(user):
-                projects.append(name)
             continue
         found = state.project(name)
-        if found is None or not state.can(user, found["id"], "edit"):
-            raise Refusal(403, f"user {user} does not have create permissions for project {name}")
+        if found is None or not state.can(user, found["id"], "read"):
+            if personality.has(state, "strangers-see-no-rows"):
+                raise Refusal(404)
+            continue
         projects.append(found["id"])
+    if everything:
+        projects.append(UNASSIGNED)
     rows = Waiting(state).rows(projects)
     return _table(request, [row.listing() for row in rows], _COLUMNS)
 
@@ -102,7 +111,8 @@ def _find(request: Request) -> tuple[Waiting, Row | None]:
     """Return the addressed row, None where there is none.
 
     What is unassigned only administrators may read; its uploader can build and move it, who knows the address
-    (XNAT source, ``PrearcUtils.getPrearcSessionDir``).
+    (XNAT source, ``PrearcUtils.getPrearcSessionDir``). The folder's name in an address is not decoded: a row whose
+    name is written otherwise there is never found (recorded from 1.8.11: n520, n521).
 
     Raises
     ------
@@ -111,7 +121,7 @@ def _find(request: Request) -> tuple[Waiting, Row | None]:
     """
     state: State = request.app.state.xnat
     waiting, path = Waiting(state), request.path_params
-    row = waiting.find(path["project"], path["timestamp"], path["folder"])
+    row = waiting.find(path["project"], path["timestamp"], path["folder"]) if path["folder"].isascii() else None
     user = request.state.user
     if path["project"] == UNASSIGNED and request.method != "POST" and not state.is_admin(user):
         raise Refusal(403, f"This user has insufficient privileges for the data type 'user {user} does not have "
@@ -123,25 +133,44 @@ def _find(request: Request) -> tuple[Waiting, Row | None]:
     return waiting, row
 
 
+def _worked_on(request: Request) -> tuple[Waiting, Row]:
+    """The addressed row that something is to be done with; 500 where there is none (recorded from 1.8.11: F66).
+
+    XNAT writes that into the log of the row's folder, which is there from then on (see `row_addresses.without_row`).
+    """
+    waiting, row = _find(request)
+    if row is None:
+        path = request.path_params
+        with contextlib.suppress(OSError):
+            waiting.state.prearchive_folder(path["project"], path["timestamp"], path["folder"]).mkdir(parents=True)
+        raise gone(path["project"], path["timestamp"], quote(path["folder"]))
+    return waiting, row
+
+
 def read_session(request: Request) -> Response:
     """``GET`` one session: its row, with ``format=zip`` its files, with ``format=xml`` its document.
 
-    Of a session that is unknown, or gone, it is a table without rows (XNAT source, ``PrearcDatabase.buildRows``).
+    Of a session that is unknown, or gone, it is a table without rows (XNAT source, ``PrearcDatabase.buildRows``) and
+    an empty zip. Releases 1.7.0 to 1.7.2 never list one row (recorded from 1.7.2), and up to there the zip of a row
+    that is gone is 500.
     """
+    state: State = request.app.state.xnat
     form = request.query_params.get("format", "json").lower()
     if form not in ("json", "csv", "xml", "zip", "html"):
         raise Refusal(400, f"unsupported format: {form}")
+    waiting, found = _find(request)
     if form == "zip":
-        waiting, row = _row(request)
-        return _zip(row.folder, _session_entries(waiting, row))
+        if found is None and not personality.has(state, "gone-rows-told"):
+            raise Refusal(500)
+        return _zip(request.path_params["folder"], _session_entries(waiting, found) if found else iter(()))
     if form == "xml":
         waiting, row = _row(request)
         if not row.built:
             raise Refusal(404, "The named session exists, but its XNAT session document is not available. The session "
                                "is likely invalid or incomplete.")
         return answers.as_xml(_document(waiting, row))
-    _, found = _find(request)
-    return _table(request, [found.listing()] if found else [], _COLUMNS)
+    listed = personality.has(state, "one-row-is-listed") or not personality.has(state, "late-files-join")
+    return _table(request, [found.listing()] if found and listed else [], _COLUMNS)
 
 
 def delete_session(request: Request) -> Response:
@@ -162,7 +191,7 @@ def act(request: Request) -> Response:
     action = query.get("action", "")
     if action == "move":
         return _move(request, query.get("newProject", ""))
-    waiting, row = _row(request)
+    waiting, row = _worked_on(request)
     if action == "build":
         waiting.build(row)
         return _uri(row.uri)
@@ -187,7 +216,7 @@ def act(request: Request) -> Response:
 def _move(request: Request, target: str) -> Response:
     """The uploader of an unassigned session may move it where he may edit (XNAT source: ``PrearcUtils``)."""
     state: State = request.app.state.xnat
-    waiting, row = _row(request)
+    waiting, row = _worked_on(request)
     project = state.project(target)
     if not target or project is None:
         raise Refusal(400, "Move action requires newProject parameter" if not target else f"Unknown project {target}")
@@ -271,7 +300,9 @@ def list_resources(request: Request) -> Response:
 
 
 def list_scan_resources(request: Request) -> Response:
-    """``GET .../scans/ID/resources``."""
+    """``GET .../scans/ID/resources``; 1.6 knows no JSON here (recorded from 1.6.4: F61)."""
+    if not personality.has(request.app.state.xnat, "late-files-join"):
+        raise Refusal(400, "Requested type application/json is not supported")
     waiting, row = _row(request, built=True)
     rows = _resources(_scan(waiting, row, request.path_params["scan"]))
     return _table(request, rows, ("label", "file_count", "file_size"))
@@ -283,7 +314,7 @@ def list_files(request: Request) -> Response:
     path = request.path_params
     files = waiting.files(row, path["scan"], path["resource"])
     if not files:
-        raise Refusal(404, "Unable to locate prearc resource.")
+        raise Refusal(404)
     base = f"{row.uri}/scans/{quote(path['scan'])}/resources/{quote(path['resource'])}/files"
     rows = [{"Name": file["path"], "Size": str(file["size"]), "URI": f"{base}/{quote(file['path'])}"}
             for file in files]
@@ -301,18 +332,22 @@ def read_file(request: Request) -> Response:
 
 
 def read_logs(request: Request) -> Response:
-    """``GET .../logs``, ``.../logs/last`` or ``.../logs/N``: what went wrong with a session."""
-    _, row = _row(request)
+    """``GET .../logs``, ``.../logs/last`` or ``.../logs/N``: what went wrong with a session.
+
+    The last entry of a session that has none, or is gone, is an empty text (recorded from 1.8.11: F65).
+    """
+    _, row = _find(request)
     state: State = request.app.state.xnat
-    logs = state.rows("SELECT * FROM prearchive_logs WHERE row_pk=? ORDER BY pk", row.id)
+    logs = state.rows("SELECT * FROM prearchive_logs WHERE row_pk=? ORDER BY pk", row.id) if row else []
     which = request.path_params.get("log")
     if which is None:
         rows = [{"id": str(number), "date": log["at"], "entry": log["text"]} for number, log in enumerate(logs)]
         return _table(request, rows, ("id", "date", "entry"))
     number = len(logs) - 1 if which == "last" else int(which) if which.isdecimal() else -1
-    if not 0 <= number < len(logs):
+    if which != "last" and not 0 <= number < len(logs):
         raise Refusal(404, "Unable to find log.")
-    return answers.text(logs[number]["text"])
+    words = logs[number]["text"] if logs else ""
+    return Response(words, headers={"Content-Type": "text/xml;charset=ISO-8859-1"})
 
 
 def _path(waiting: Waiting, row: Row, file) -> Path:
@@ -320,9 +355,10 @@ def _path(waiting: Waiting, row: Row, file) -> Path:
 
 
 def _session_entries(waiting: Waiting, row: Row) -> Iterator[tuple[str, Path]]:
-    for scan in waiting.scans(row):
-        for file in scan.files:
-            yield f"{row.folder}/SCANS/{scan.id}/{file['resource']}/{file['path']}", _path(waiting, row, file)
+    """Every file in the folder of a session, listed or not, and what building it has written there."""
+    for file in waiting.files(row, every=True):
+        yield f"{row.folder}/SCANS/{file['scan']}/{file['resource']}/{file['path']}", _path(waiting, row, file)
+    yield from waiting.written(row)
 
 
 def _zip(name: str, entries: Iterator[tuple[str, Path]]) -> Response:
@@ -334,9 +370,36 @@ def _zip(name: str, entries: Iterator[tuple[str, Path]]) -> Response:
 
 
 async def batch(request: Request) -> Response:
-    """``POST /data/services/prearchive/{move,rebuild,delete}``: answered at once, done afterwards."""
+    """``POST /data/services/prearchive/{move,rebuild,delete}``: answered at once, done afterwards.
+
+    A locked row is left alone, and the answer is 200 all the same (seen on a live 1.8.11); ``overrideLock`` opens it.
+    """
     values = await read_values(request)
-    return await run_in_threadpool(_batch, request, values)
+    try:
+        return await run_in_threadpool(_batch, request, values)
+    except _Nothing:
+        answer = _table(request, [], _COLUMNS)
+        answer.status_code = 500
+        return answer
+
+
+class _Nothing(Refusal):
+    """A rebuild of a row that is gone: 500 with a table that has no rows (recorded from 1.8.11: F70)."""
+
+
+def _not_moved(state: State, project: str, timestamp: str, folder: str) -> Refusal:
+    """What a move of a row that is gone is told (recorded from 1.6.4, 1.7.2, 1.7.6 and 1.8.11: F69)."""
+    if not personality.has(state, "gone-rows-told"):
+        return gone(project, timestamp, folder)
+    return Refusal(404, f"No prearchive resource with session {folder} and timestamp {timestamp} exists in the "
+                        f"project {project}")
+
+
+_ABSENT = {
+    "move": _not_moved,
+    "rebuild": lambda state, *address: _Nothing(500),
+    "delete": lambda state, *address: gone(*address),
+}
 
 
 def _batch(request: Request, values: dict[str, list[str]]) -> Response:
@@ -353,19 +416,20 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
         target = found["id"]
         if not state.can(user, target, "edit"):
             raise Refusal(403, "Invalid permissions for new project.")
-    rows = find_rows(state, user, addresses, refusal="Invalid permissions for new project.")
+    rows = find_rows(state, user, addresses, refusal="Invalid permissions for new project.", absent=_ABSENT[verb])
     unlock = values.get("overrideLock", ["false"])[0].lower() == "true"
-    if not unlock and any(row.status not in IDLE for row in rows):
+    if verb == "move" and not unlock and any(row.status not in IDLE for row in rows):
         raise Refusal(403, "Operation not permitted: a session is being worked on.")
     if target and any(waiting.find(target, row.timestamp, row.folder) for row in rows):
         raise Refusal(409, "Session already exists in the new project.")
     status = {"move": "QUEUED_MOVING", "rebuild": "QUEUED_BUILDING", "delete": "QUEUED_DELETING"}[verb]
-    for row in rows:
+    free = [row for row in rows if unlock or not locked(row.status)]
+    for row in free:
         waiting.set_status(row, status)
     listing = [found.listing() for row in rows if (found := waiting.again(row))]
 
     def work() -> None:
-        for row in rows:
+        for row in free:
             with contextlib.suppress(Refusal):
                 slow_archive(row.url)
                 if verb == "move":

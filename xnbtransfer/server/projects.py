@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, removing
+from . import datatypes, fields, find, personality, removing, unread
 from .answers import Refusal, flag, item, item_answer, table, text
 from .listings import matches
 from .people import GUEST
@@ -21,6 +21,9 @@ _PLAIN = ["ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastn
 _RICH = ("accessible", "data", "owner", "member", "collaborator", "admin", "users", "favorite", "recent", "activeSince")
 
 
+_IMAGES = {"public": "/@WEBAPPimages/globe.gif"}
+
+
 def project_list(request: Request) -> Response:
     """GET /data/projects: which list comes depends on the parameters."""
     state: State = request.app.state.xnat
@@ -28,13 +31,19 @@ def project_list(request: Request) -> Response:
     rows = state.rows("SELECT * FROM projects ORDER BY id")
     if query.get("permissions"):
         action = query["permissions"]
-        found = [row for row in rows if state.can(user, row["id"], action)]
+        if not datatypes.set_up(state, query.get("dataType", "")):
+            rows = []
+        counts = state.has_right if personality.has(state, "types-are-known") else state.can
+        found = [row for row in rows if counts(user, row["id"], action)]
         return _ids(request, found, ["id", "secondary_id"])
     if flag(request, "creatableTypes"):
         found = [row for row in rows if state.can(user, row["id"], "create")]
         return _ids(request, found, ["id", "secondary_id", "name", "description"])
     readable = [row for row in rows if state.can(user, row["id"], "read", "project")]
-    if any(name in query for name in _RICH) or flag(request, "prearc_code"):
+    rich = any(name in query for name in _RICH) or flag(request, "prearc_code")
+    if not readable and not rich and not personality.has(state, "xapi"):
+        raise Refusal(403)  # 1.6, to who can read nothing (recorded answers, topic W6)
+    if rich:
         return _rich(request, readable)
     if query.get("restrict") in ("edit", "delete"):
         readable = [row for row in readable if state.can(user, row["id"], query["restrict"], "project")]
@@ -54,8 +63,12 @@ def project_list(request: Request) -> Response:
     for name, pattern in query.items():
         column = _column(name)
         if column and pattern:
+            unread.looked(request, name)
             found = [row for row in found if matches(pattern, str(row[column] or ""))]
     asked = [column for name in query.get("columns", "").split(",") if (column := _column(name))]
+    for name in unread.columns(request):
+        if not _column(name) and name.upper() != "URI":
+            unread.ignored(request, "column", name)
     columns = list(dict.fromkeys(["ID", *asked, "URI"])) if query.get("columns") else _PLAIN
     return table(request, found, columns)
 
@@ -79,7 +92,7 @@ def _rich(request: Request, rows) -> Response:
     found = []
     for row in rows:
         role = state.role(user, row["id"])
-        everything = state.is_admin(user)
+        everything = state.is_admin(user) or bool(state.site_group(user))
         if query.get("accessible") == "false" and (role or everything):
             continue
         if query.get("data") == "writable" and role not in ("owner", "member") and not everything:
@@ -96,7 +109,7 @@ def _rich(request: Request, rows) -> Response:
             "pi": " ".join(part for part in (row["pi_first"], row["pi_last"]) if part),
             "project_invs": "",
             "project_access": row["accessibility"],
-            "project_access_img": f"/images/globe-{row['accessibility']}.gif",
+            "project_access_img": _IMAGES.get(row["accessibility"], "/@WEBAPPimages/key.gif"),
             "insert_date": row["insert_date"],
             "insert_user": row["insert_user"],
             f"user_role_{number}": GROUPS.get(role, ""),
@@ -161,7 +174,9 @@ def _view(row) -> dict[str, Any]:
         "PI/firstname": row["pi_first"],
         "PI/lastname": row["pi_last"],
     }
-    return item("xnat:projectData", shown | json.loads(row["fields"] or "{}"))
+    found = item("xnat:projectData", shown | json.loads(row["fields"] or "{}"))
+    found["meta"]["start_date"] = row["insert_date"]
+    return found
 
 
 def _names(state: State, name: str, given: dict[str, str]) -> None:
@@ -207,7 +222,7 @@ def setting(request: Request) -> Response:
     row = find.project(request.app.state.xnat, request.state.user, request.path_params["p"])
     name = request.path_params["setting"]
     if name in _CODES:
-        return text(row[_CODES[name]])
+        return Response(str(row[_CODES[name]]), media_type="text/html")
     if name == "accessibility":
         return text(row["accessibility"])
     if name == "current_arc":
@@ -241,7 +256,7 @@ def set_setting(request: Request) -> Response:
         raise Refusal(400)
     with state.write() as db:
         db.execute(f"UPDATE projects SET {column}=? WHERE id=?", (value, row["id"]))
-    return text("")
+    return text(value if name == "accessibility" else "")
 
 
 routes = [

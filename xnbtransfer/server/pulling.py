@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from . import catalogs, personality, places
+from . import dumps, personality, places
+from .answers import Refusal, cell
 from .state import State
 
 # Field of a session or scan, and the DICOM keyword that it comes from.
@@ -24,13 +25,22 @@ _SCAN = {"uid": "SeriesInstanceUID", "series_description": "SeriesDescription", 
 def from_headers(state: State, session: Mapping) -> None:
     """Fill fields of a session and its scans; what the headers leave out stays.
 
-    The type of a scan that has none becomes its SeriesDescription; from 1.9.3 also one that is "Unknown".
+    A session whose scans have no file is refused: 500 (recorded from 1.6.4 and 1.8.11: F82).
+
+    Without any file of a scan it is 500 (recorded answers, form F82). The type of a scan that has none becomes its
+    SeriesDescription; from 1.9.3 also one that is "Unknown".
     """
     place = places.Place("experiment", session["id"], session["project"], "", session["label"], session["id"])
+    scans = "SELECT CAST(pk AS TEXT) FROM scans WHERE experiment_id=?"
+    held = f"SELECT 1 FROM resources WHERE parent_kind='scan' AND file_count>0 AND parent_id IN ({scans})"
+    if state.row(held, session["id"]) is None:
+        raise Refusal(500, "Unable to derive session directory")
     found: dict[str, str] = {}
+    if not any(True for scan in places.scans_of(state, [place]) for _ in dumps.dicom_files(state, scan)):
+        raise Refusal(500, "Unable to derive session directory")
     with state.write() as db:
         for scan in places.scans_of(state, [place]):
-            header = catalogs.header_of(state, scan)
+            header = dumps.header_of(state, scan)
             if header is None:
                 continue
             for column, keyword in _SCAN.items():
@@ -59,7 +69,8 @@ def fix_types(state: State, session: Mapping, blank: tuple[str, ...] = ("",)) ->
 
 
 def _text(header: Any, keyword: str) -> str:
-    return str(header.get(keyword, "") or "")
+    """A value as text: nothing for none, and ``0`` for zero."""
+    return cell(header.get(keyword))
 
 
 def _when(header: Any) -> dict[str, str]:

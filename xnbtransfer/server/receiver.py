@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .anonymise import ScriptError
 from .answers import Refusal, as_json
 from .importer import Importer, Order
 from .reencode import NotDicom
@@ -121,7 +122,7 @@ def _store(state: State, event) -> int:
             importer = Importer(state, order)
             importer.take("object", io.BytesIO(event.encoded_dataset()))
             importer.close()
-    except NotDicom:
+    except (NotDicom, ScriptError):  # a script that fails is no other answer (seen on a live 1.8.11)
         return NOT_UNDERSTOOD
     except OSError:
         return NO_ROOM

@@ -3,9 +3,9 @@
 XNAT's gradual importer (XNAT source: ``GradualDicomImporter``, dcm4che2 ``DicomInputStream``/``DicomOutputStream``)
 reads the header, encodes it again and copies the rest of the stream raw, whether or not a script runs:
 
-* the 128-byte preamble becomes zeros and the file meta group is written new;
-* group lengths are dropped, sequences and items get undefined length (empty ones keep length zero);
-* transfer syntax and every value stay as they are.
+* the 128-byte preamble becomes zeros; group 0002 stays byte for byte, and is made where there is none;
+* group lengths are dropped, sequences and items get undefined length (empty ones keep length zero), UR becomes UN;
+* transfer syntax and every value stay as they are (seen on a live 1.8.11).
 
 So a stored file rarely has the size or the MD5 of the file that was sent. This module works on bytes: it walks the
 elements before the bulk data once, without building a data set, which is about twenty times faster than a toolkit.
@@ -13,12 +13,13 @@ elements before the bulk data once, without building a data set, which is about 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
@@ -166,7 +167,7 @@ class _Encoding:
         if after > len(buf):
             raise _NeedMore
         if tag & 0xFFFF:
-            out.append(buf[pos:after])
+            out.append(buf[pos:after] if vr != b"UR" else buf[pos : pos + 4] + b"UN" + buf[pos + 6 : after])
         return after
 
     def _fragments(self, buf: bytes, pos: int) -> int:
@@ -188,11 +189,15 @@ class Header:
     ``elements`` are tuples ``(tag, vr, length of the head, encoded bytes)`` in tag order.
     """
 
-    def __init__(self, syntax: str, elements: list[tuple[int, bytes, int, bytes]], left: bytes, rest: BinaryIO) -> None:
+    def __init__(self, syntax: str, elements: list[tuple[int, bytes, int, bytes]], left: bytes, rest: BinaryIO,
+                 group2: bytes = b"") -> None:
         self.syntax = syntax
+        self.group2 = group2
+        """The file meta group as it was sent; empty where there was none, and where a script has run."""
         self.elements = elements
         self.encoding = _Encoding(syntax)
         self._left, self._rest = left, rest
+        self._whole: bytes | None = None
 
     def _find(self, tag: int) -> tuple[int, bool]:
         at = bisect_left(self.elements, tag, key=lambda entry: entry[0])
@@ -206,6 +211,7 @@ class Header:
     def become(self, other: Header) -> None:
         """Take over the elements and the rest of ``other``."""
         self.syntax, self.elements, self.encoding = other.syntax, other.elements, other.encoding
+        self.group2 = other.group2
         self._left, self._rest = other._left, other._rest
 
     def value(self, tag: int) -> bytes | None:
@@ -246,40 +252,50 @@ class Header:
         encoding = {"ISO_IR 192": "utf-8", "ISO_IR 100": "latin-1", "": "ascii"}.get(charset, "ascii")
         self.elements[at:at + found] = [self.encoding.element(tag, vr, text.encode(encoding, "replace"))]
 
-    def delete(self, tag: int) -> None:
-        """Remove ``tag`` when present."""
-        at, found = self._find(tag)
-        if found:
-            del self.elements[at]
+    def whole(self) -> bytes:
+        """The whole file. Where its stream breaks off, what has come is kept, and `write` breaks off there again."""
+        come = io.BytesIO()
+        try:
+            self.write(come)
+        except Exception as problem:
+            size = len(self.meta()) + sum(len(entry[3]) for entry in self.elements)
+            self._left, self._rest = come.getvalue()[size:], _BrokenOff(problem)
+            raise
+        self._whole = come.getvalue()
+        return self._whole
 
-    def append_item(self, tag: int, values: Iterable[tuple[int, str]]) -> None:
-        """Append an item with text elements to the sequence ``tag``, making the sequence when absent."""
-        encode, (at, found) = self.encoding, self._find(tag)
-        item = b"".join(encode.element(inner, vr_of(inner), text.encode())[3] for inner, text in values)
-        old = b""
-        if found:
-            raw, head = self.elements[at][3], self.elements[at][2]
-            old = raw[head:-8] if len(raw) > head else b""
-        head = encode.open_sequence(tag)
-        whole = b"".join([head, old, encode.mark(_ITEM, _UNDEFINED), item, encode.mark(_ITEM_END),
-                          encode.mark(_SEQUENCE_END)])
-        self.elements[at:at + found] = [(tag, b"SQ", len(head), whole)]
+    def replace(self, data: bytes) -> None:
+        """Be the file ``data`` from now on, which is written as it is."""
+        with contextlib.suppress(NotDicom):
+            self.become(read_header(io.BytesIO(data)))
+        self._whole = data
 
     def write(self, out: BinaryIO) -> int:
         """Write the whole file to ``out`` and return its size in bytes."""
-        size = out.write(self.meta())
-        body = b"".join([entry[3] for entry in self.elements])
+        if self._whole is not None:
+            return out.write(self._whole)
         if self.syntax == DEFLATED_LE:
+            body = b"".join([entry[3] for entry in self.elements])
             deflate = zlib.compressobj(wbits=-15)
             packed = deflate.compress(body + self._left) + deflate.flush()
-            return size + out.write(packed + b"\0" * (len(packed) & 1))
-        size += out.write(body) + out.write(self._left)
+            return out.write(self.meta()) + out.write(packed + b"\0" * (len(packed) & 1))
+        size = out.write(self.head()) + out.write(self._left)
         while block := self._rest.read(1 << 20):
             size += out.write(block)
         return size
 
+    def head(self) -> bytes:
+        """What a file begins with, up to its bulk data."""
+        return b"".join([self.meta(), *(entry[3] for entry in self.elements)])
+
+    def left(self) -> bytes:
+        """What follows the elements, to the end of the stream; it is not there to be read again."""
+        return self._left + self._rest.read()
+
     def meta(self) -> bytes:
-        """Return preamble, prefix and a new file meta group."""
+        """Return preamble, prefix and the file meta group, a new one if none is kept."""
+        if self.group2:
+            return b"\0" * 128 + b"DICM" + self.group2
         encode = _Encoding("1.2.840.10008.1.2.1").element
         fields = [
             (0x00020001, b"OB", b"\0\1"),
@@ -291,6 +307,17 @@ class Header:
         ]
         group = b"".join(encode(*field)[3] for field in fields)
         return b"\0" * 128 + b"DICM" + encode(0x00020000, b"UL", struct.pack("<L", len(group)))[3] + group
+
+
+class _BrokenOff(io.RawIOBase):
+    """A stream that has broken off: reading raises the problem."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self._problem = problem
+
+    def read(self, size: int = -1) -> bytes:
+        raise self._problem
 
 
 def read_header(stream: BinaryIO) -> Header:
@@ -321,7 +348,9 @@ def _parse(buf: bytes, stream: BinaryIO) -> Header:
         pos = 0
     else:
         raise NotDicom("no DICM prefix")
+    start = pos
     syntax, pos = _read_meta(buf, pos)
+    group2 = buf[start:pos]
     if syntax == DEFLATED_LE:
         try:
             buf, pos = zlib.decompressobj(wbits=-15).decompress(buf[pos:] + stream.read()), 0
@@ -330,7 +359,7 @@ def _parse(buf: bytes, stream: BinaryIO) -> Header:
         stream = io.BytesIO()
     encoding = _Encoding(syntax)
     elements, size, last = [], len(buf), -1
-    head, long_vrs = encoding.head, (b"SQ", b"UN")
+    head, long_vrs = encoding.head, (b"SQ", b"UN", b"UR")
     unpack, quick = encoding.short.unpack_from, size - 8 if encoding.explicit else -1
     while pos < size:
         group, element, vr, length = unpack(buf, pos) if pos <= quick else (0, 0, b"", 0)
@@ -349,7 +378,8 @@ def _parse(buf: bytes, stream: BinaryIO) -> Header:
             if out:
                 whole = b"".join(out)
                 is_sequence = vr == b"SQ" or not encoding.explicit and length == _UNDEFINED
-                elements.append((tag, b"SQ" if is_sequence else vr, _head(encoding, vr), whole))
+                vr = b"SQ" if is_sequence else b"UN" if vr == b"UR" else vr
+                elements.append((tag, vr, _head(encoding, vr), whole))
             continue
         after = start + length
         if after > size:
@@ -361,7 +391,7 @@ def _parse(buf: bytes, stream: BinaryIO) -> Header:
         more = stream.read(_CHUNK)  # the header may simply end with the first chunk
         if more:
             return _parse(buf + more, stream)
-    return Header(syntax, elements, buf[pos:], stream)
+    return Header(syntax, elements, buf[pos:], stream, group2)
 
 
 def _head(encoding: _Encoding, vr: bytes) -> int:
@@ -387,3 +417,21 @@ def _read_meta(buf: bytes, pos: int) -> tuple[str, int]:
 def _guess(buf: bytes, pos: int) -> str:
     """Without file meta the first element tells explicit from implicit VR."""
     return "1.2.840.10008.1.2.1" if buf[pos + 4:pos + 6].isalpha() and buf[pos + 4:pos + 6].isupper() else IMPLICIT_LE
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is a DICOM object whose last element ends where the file does, or before.
+
+    A file that an upload left when it was cut off is none (XNAT source: ``GradualDicomImporter.getSafeFile`` reads it
+    to its end).
+    """
+    try:
+        with open(path, "rb") as stream:
+            header = read_header(stream)
+            buf, pos = header.left(), 0
+        while header.syntax != DEFLATED_LE and pos < len(buf):
+            tag, vr, start, size = header.encoding.head(buf, pos)
+            pos = header.encoding.value(buf, pos, tag, vr, start, size, [])
+    except (NotDicom, _NeedMore, OSError):
+        return False
+    return True

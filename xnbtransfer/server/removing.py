@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import find, folders
+from . import find, folders, personality
 from .answers import Refusal, flag, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .state import State
@@ -73,7 +73,9 @@ def _unshare(state: State, user: str, kind: Kind, row: Mapping, project: str, qu
                     f"Please modify experiment ({session['id']}).",
                 )
             db.execute(end, ("experiment", session["id"], project))
-        db.execute(end, (kind.name, row["id"], project))
+        again = kind is SUBJECT and state.number(f"unshared {row['id']} {project}") > 1
+        if not again or personality.has(state, "shares-end-always"):  # a live 1.6.4 answers 200 and leaves the share
+            db.execute(end, (kind.name, row["id"], project))
         state.workflow(row["id"], "Removed via web service", user, query, project=project)
     return text("")
 
@@ -97,6 +99,7 @@ def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Pat
             for assessor in state.rows("SELECT * FROM experiments WHERE session_id=?", row["id"]):
                 forget(state, kind, assessor)
         db.execute("DELETE FROM shares WHERE kind=? AND item_id=?", (kind.name, row["id"]))
+        db.execute("DELETE FROM former WHERE item=?", (row["id"],))
         db.execute(f"DELETE FROM {kind.table} WHERE id=?", (row["id"],))
     return folder
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import mimetypes
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from . import find, folders, packing, places, removing
-from .answers import Refusal, catalog, flag, table, text
+from . import addresses, find, folders, packing, personality, places, removing
+from .answers import Refusal, catalog, container_page, flag, table, text
 from .places import Place
 from .state import State, too_long
 from .uploads import upload
@@ -38,7 +38,7 @@ def resource_list(request: Request) -> Response:
             "element_name": "xnat:resourceCatalog",
             "category": "assessors" if place.session else "scans" if place.scan else "resources",
             "cat_id": place.scan["id"] if place.scan else place.key,
-            "cat_desc": place.scan["type"] if place.scan else "",
+            "cat_desc": place.scan["type"] if place.scan else " ",
             "file_count": row["file_count"],
             "file_size": row["file_size"],
             "tags": row["tags"],
@@ -99,10 +99,18 @@ def file_list(request: Request) -> Response:
     The list of a resource that is not there is one without rows (XNAT source, FileList; clients ask after a deletion).
     """
     state: State = request.app.state.xnat
-    here = places.asked(request)
+    here = places.with_files(request)
     if "r" not in request.path_params and flag(request, "all") and here and here[0].kind == "experiment":
         here += [*places.scans_of(state, here), *places.assessors_of(state, request.state.user, here)]
-    found = _rows(state, here, request.path_params.get("r", ""))
+    wanted = request.path_params.get("r", "")
+    found = _rows(state, here, wanted)
+    there = {holder["pk"] for _, holder, _ in found}
+    others = [row for row in places.numbered(state, request.state.user, wanted) if here and row["pk"] not in there]
+    found += [
+        (here[0], row, file)
+        for row in others
+        for file in state.rows("SELECT * FROM files WHERE resource_pk=? ORDER BY path", row["pk"])
+    ]
     query = request.query_params
     for name, column in (("file_format", "format"), ("file_content", "content")):
         if query.get(name):
@@ -121,7 +129,7 @@ def file_list(request: Request) -> Response:
         {
             "Name": row["path"].rpartition("/")[2],
             "Size": row["size"],
-            "URI": f"{place.uri}/resources/{holder['pk']}/files/{quote(row['path'])}",
+            "URI": f"{place.uri}/resources/{holder['pk']}/files/{row['path']}",
             "collection": holder["label"],
             "file_tags": row["tags"],
             "file_format": row["format"],
@@ -131,7 +139,7 @@ def file_list(request: Request) -> Response:
         }
         for place, holder, row in found
     ]
-    columns = _FILE_COLUMNS
+    columns = [name for name in _FILE_COLUMNS if name != "digest" or personality.has(state, "digests-are-listed")]
     locator = {"absolutepath": "absolutePath", "projectpath": "projectPath"}.get(query.get("locator", "").lower(), "")
     if locator:  # where a file lies, in place of its address, as a live server has it
         columns = [locator if name == "URI" else name for name in columns]
@@ -174,13 +182,21 @@ def _rows(state: State, here: list[Place], wanted: str) -> list[tuple[Place, Any
     return found
 
 
+def _meant(state: State, pk: int, path: str) -> str:
+    """The file that the path of an address means in a resource: the one of this name, else of the unquoted one."""
+    names = [path, unquote_plus(path)]
+    asked = "SELECT path FROM files WHERE resource_pk=? AND path IN (?,?)"
+    rows = {row["path"] for row in state.rows(asked, pk, *names)}
+    return next((name for name in names if name in rows), path)
+
+
 def _send_file(request: Request, state: State, pk: int, path: str) -> Response:
     found = state.row("SELECT * FROM files WHERE resource_pk=? AND path=?", pk, path)
-    on_disk = state.file_path(pk, path)
-    if found is None or not on_disk.is_file():
+    on_disk = state.file_path(pk, path) if found else None
+    if on_disk is None or not on_disk.is_file():
         if flag(request, "accept-not-found"):
             return Response(status_code=204)
-        raise Refusal(404)
+        return container_page(404, "Unable to find catalog entry for given uri.")
     if request.query_params.get("format", "").startswith("image/"):
         raise Refusal(400, "This server makes no pictures of DICOM files.")
     kind = "" if path.lower().endswith((".dcm", ".ima")) else mimetypes.guess_type(path)[0]
@@ -201,13 +217,19 @@ async def one_file(request: Request) -> Response:
 
 def _one_file(request: Request) -> Response:
     state: State = request.app.state.xnat
-    place = places.asked(request, one=True)[0]
-    path = request.path_params["path"]
-    found = places.resources(state, place, request.path_params["r"])
+    label, path = request.path_params["r"], addresses.file_name(state, request.path_params["path"])
     if request.method in ("GET", "HEAD"):
-        if not found:
-            raise Refusal(404)
-        return _send_file(request, state, found[0]["pk"], path)
+        here = places.with_files(request)
+        holders = [row for place in here for row in places.resources(state, place, label)]
+        holders += places.numbered(state, request.state.user, label)
+        for row in holders:
+            meant = _meant(state, row["pk"], path)
+            if state.row("SELECT 1 FROM files WHERE resource_pk=? AND path=?", row["pk"], meant):
+                return _send_file(request, state, row["pk"], meant)
+        return _send_file(request, state, -1, path)
+    place = places.asked(request, one=True)[0]
+    found = places.resources(state, place, label)
+    path = next((meant for row in found if (meant := _meant(state, row["pk"], path)) != path), path)
     _need(state, request.state.user, place, "delete")
     justified(request)
     doomed = [

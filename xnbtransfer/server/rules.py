@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-_NUMBERS = ("after", "bytes", "bytes_per_s", "delay_s", "jump_s", "probability", "share")
+_NUMBERS = ("after", "at_once", "bytes", "bytes_per_s", "delay_s", "jump_s", "probability", "share", "requests")
 
 
 class Disconnect(Exception):
@@ -58,6 +58,7 @@ class Rule:
         self.probability = float(values.get("probability", 1.0))
         self.dice = random.Random(str(values.get("seed", 0)))
         self.lock = threading.Lock()
+        self.due = 0  # requests that it still meets, where something else has to come first
 
     def number(self, name: str, default: float) -> float:
         """What the rule says for one of its numbers."""
@@ -112,13 +113,18 @@ def in_background(name: str, work: Callable[..., None], *given: object) -> None:
     threading.Thread(target=copy_context().run, args=(work, *given), name=name, daemon=True).start()
 
 
-def strike(fault: str, thing: str = "") -> Rule | None:
-    """The rule by which ``fault`` meets ``thing`` now, or None; ``item`` of a rule is a piece of either's name."""
+def strike(fault: str, thing: str = "", counts: Callable[[Rule], bool] | None = None) -> Rule | None:
+    """The rule by which ``fault`` meets ``thing`` now, or None; ``item`` of a rule is a piece of either's name.
+
+    Of a rule that does not count now the dice are not thrown.
+    """
     moment = _moment.get()
     if moment is None or fault not in moment.names:
         return None
     for rule in moment.rules:
         if rule.fault != fault or not rule.fits(moment.method, moment.path, f"{thing} {moment.address}"):
+            continue
+        if counts is not None and not counts(rule):
             continue
         if rule.falls():
             if fault not in moment.struck:

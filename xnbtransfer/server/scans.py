@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, personality, removing
+from . import fields, find, personality, removing, unread
 from .answers import Refusal, item_answer, text
 from .state import State, too_long
 from .views import scan_view
@@ -28,7 +29,12 @@ async def scan(request: Request) -> Response:
 
 def _found(request: Request, name: str):
     state: State = request.app.state.xnat
-    _, owner, below = find.asked(request)
+    try:
+        _, owner, below = find.asked(request)
+    except Refusal:
+        if request.method in ("PUT", "POST"):
+            raise Refusal(417, "Specified scan must reference a valid image session.") from None
+        raise
     if owner["session_id"]:
         raise Refusal(404, "An assessor has no scans.")
     return owner, below, state.row("SELECT * FROM scans WHERE experiment_id=? AND id=?", owner["id"], name)
@@ -40,7 +46,7 @@ def _look(request: Request) -> Response:
     if found is None:
         raise Refusal(404, "Unable to find the specified scan.")
     if request.method == "GET":
-        return item_answer(request, scan_view(owner["id"], found))
+        return item_answer(request, scan_view(state, owner["id"], found))
     if not find.may(state, request.state.user, owner, "delete", below):
         raise Refusal(403, "User account doesn't have permission to modify this session.")
     justified(request)
@@ -64,7 +70,7 @@ def _save(request: Request, body: bytes, name: str) -> str:
     owner, below, found = _found(request, name)
     if not find.may(state, request.state.user, owner, "edit", below):
         raise Refusal(403, "User account doesn't have permission to modify this session.")
-    said = next((value for key, value in request.query_params.items() if key.lower() == "xsitype"), "")
+    said = unread.in_any_case(request, "xsiType")
     types = {"xnat:imagescandata", (found["xsi_type"] if found else said).lower()}
     given = fields.read(request, body, types)
     if not name:
@@ -102,8 +108,8 @@ def write(state: State, session_id: str, name: str, xsi_type: str, values: Mappi
         if found is None:
             if not xsi_type:
                 raise Refusal(417, "Need PUT Contents: the xsiType of the new scan.")
-            if not name or "/" in name or too_long(name):
-                raise Refusal(417, "Invalid character in ID.")
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or too_long(name):
+                raise Refusal(500)  # live 1.6.4 to 1.8.11: other signs than these fail (W15)
             state.new_scan(session_id, name, xsi_type, **own, **rest)
             return
         strict = personality.has(state, "scan-keeps-its-type")

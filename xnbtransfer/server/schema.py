@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS workflows(pk INTEGER PRIMARY KEY AUTOINCREMENT, item 
   reason TEXT,
   comment TEXT, user TEXT, date TEXT, project TEXT DEFAULT '');
 CREATE INDEX IF NOT EXISTS workflows_item ON workflows(item);
+CREATE TABLE IF NOT EXISTS former(pk INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT, view TEXT);
 CREATE TABLE IF NOT EXISTS kept(path TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS stale(resource_pk INTEGER, path TEXT, PRIMARY KEY(resource_pk, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS retired(project TEXT PRIMARY KEY);
@@ -75,9 +76,14 @@ SITE_DEFAULTS = {
 
 # Columns that came later: a catalogue of before has its tables without them.
 _LATER = {
+    "prearchive": {"document": "TEXT DEFAULT ''"},
+    "prearchive_files": {"listed": "INTEGER DEFAULT 0"},
     "workflows": {"type": "TEXT DEFAULT ''", "data_type": "TEXT DEFAULT ''", "data": "TEXT DEFAULT '{}'"},
     "projects": {"keywords": "TEXT DEFAULT ''", "fields": "TEXT DEFAULT '{}'"},
     "experiments": {"session_id": "TEXT DEFAULT ''"},
+    "users": {
+        "provider": "TEXT DEFAULT 'localdb'", "password_date": "TEXT DEFAULT ''", "site_group": "TEXT DEFAULT ''",
+    },
 }
 
 

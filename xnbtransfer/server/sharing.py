@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import find, moving, removing
+from . import find, moving, personality, removing
 from .answers import Refusal, flag, status_page, table, text
-from .find import Kind
+from .find import EXPERIMENT, SUBJECT, Kind
 from .rules import strike
 from .state import State
 from .workflows import justified
+
+_COLUMNS = ["label", "ID", "Secondary_ID", "Name"]
 
 
 def projects(request: Request) -> Response:
@@ -29,7 +31,20 @@ def projects(request: Request) -> Response:
     for name in (row["project"], *(share["project"] for share in shares)):
         label, owner = find.label_in(state, kind, row, name), state.project(name)
         rows.append({"label": label, "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
-    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"], total=False)
+    return table(request, rows, _COLUMNS, total=False)
+
+
+def _told(request: Request, kind: Kind, row: Mapping, label: str, owner: str) -> Response:
+    """What a share or a move is answered: a page with the owner, or the session's id where its subject is named.
+
+    XNAT source: ``SubjectResource`` and ``ExperimentResource``, ``SubjAssessmentResource``; recorded answers, topic W8.
+    The table does not show the new share yet.
+    """
+    if kind is EXPERIMENT and "s" in request.path_params:
+        return text(row["id"])
+    found = request.app.state.xnat.project(owner)
+    line = {"label": label, "ID": owner, "Secondary_ID": found["secondary_id"], "Name": found["name"]}
+    return table(request, [line], _COLUMNS, total=False, default="html")
 
 
 async def one_project(request: Request) -> Response:
@@ -39,7 +54,7 @@ async def one_project(request: Request) -> Response:
 
 def _one_project(request: Request) -> Response:
     state: State = request.app.state.xnat
-    kind, row, _ = find.asked(request)
+    kind, row, _ = find.asked(request, anywhere=request.method == "PUT")
     name = request.path_params["to"]
     try:
         to = find.project(state, request.state.user, name)["id"]
@@ -50,7 +65,13 @@ def _one_project(request: Request) -> Response:
     justified(request)
     label = request.query_params.get("label", "")
     if flag(request, "primary"):
-        return moving.move(request, kind, row, to, label)
+        answer = moving.move(request, kind, row, to, label)
+        if answer.status_code != 200:
+            return answer
+        if kind is not SUBJECT:
+            return text(row["id"] if not personality.has(state, "moves-tell-nothing") else "")
+        row = find.again(state, kind, {**row, "project": to})
+        return _told(request, kind, row, row["label"], to)
     return _share(request, kind, row, to, label)
 
 
@@ -79,7 +100,7 @@ def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> R
             return status_page(409, f"Already assigned to project:{to}")
         db.execute("INSERT INTO shares VALUES(?,?,?,?)", (kind.name, row["id"], to, label))
         state.workflow(row["id"], "Shared via web service", user, request.query_params, project=to)
-    return text("")
+    return _told(request, kind, row, row["label"], row["project"])
 
 
 def _allowed(project: str, label: str) -> None:
@@ -110,7 +131,7 @@ def scan_projects(request: Request) -> Response:
     for name in (session["project"], *(share["project"] for share in shares)):
         owner = state.project(name)
         rows.append({"label": row["id"], "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
-    return table(request, rows, ["label", "ID", "Secondary_ID", "Name"], total=False)
+    return table(request, rows, _COLUMNS, total=False)
 
 
 def one_scan_project(request: Request) -> Response:

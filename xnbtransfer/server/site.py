@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import datatypes, derived, find
-from .answers import Refusal, as_json, cell, flag, json_body, text
-from .state import State
+from . import datatypes, derived, personality, unread
+from .answers import Refusal, as_json, cell, container_page, json_body, text
+from .state import State, now
 
 _STARTED = time.time()
 
 # XNAT source, site-config-access.yaml: what anybody, and what anybody logged in, may read.
+_WRITTEN = "script-written:"
 _PUBLIC = {"buildInfo", "siteHome", "siteId", "siteLogoPath", "siteUrl"}
 _READABLE = {
     "checksums", "defaultProjectAutoArchiveSetting", "enableSitewideAnonymizationScript", "sitewideAnonymizationScript",
@@ -25,12 +28,6 @@ _READABLE = {
     "uiAllowNonAdminProjectCreation", "zipExtensions", "sitewidePetTracers", "dicomFileNameTemplate",
     "enableDicomReceiver", "scanTypeMapping", "uiAllowQuarantine", "uiDefaultCompressedUploaderImporter",
     "uiExptAllowLabelChange", "uiExptAllowProjectChange", "uiExptAllowSubjectChange",
-}  # fmt: skip
-_ADMIN_ONLY = {
-    "sessionTimeout", "aliasTokenTimeout", "preventCrossModalityMerge", "requireChangeJustification",
-    "backupDeletedToCache", "maintainFileHistory", "sessionArchiveTimeoutInterval", "receivedFileUser", "requireLogin",
-    "passwordComplexityMessage", "restrictUserListAccessToAdmins", "showChangeJustification", "requireEventName",
-    "rerunProjectAnonOnRename", "securityAllowNonPrivateProjects", "enableCsrfToken",
 }  # fmt: skip
 _DEFAULTS = {
     "defaultProjectAutoArchiveSetting": "4",
@@ -67,7 +64,8 @@ _DEFAULTS = {
 
 def _values(state: State) -> dict[str, str]:
     found = _DEFAULTS | {row["key"]: row["value"] for row in state.rows("SELECT key, value FROM site")}
-    return found | {"sitewideAnonymizationScript": script(state, "")[0] or ""}
+    kept = {name: value for name, value in found.items() if not name.startswith(_WRITTEN) and "." not in name}
+    return kept | {"sitewideAnonymizationScript": site_script(state)}
 
 
 def build_info(request: Request) -> Response:
@@ -76,6 +74,7 @@ def build_info(request: Request) -> Response:
     found = {
         "version": version, "buildNumber": "1", "buildDate": "Unknown", "sha": "Unknown", "isDirty": "false",
         "timestamp": str(int(_STARTED * 1000)), "hostName": "localhost", "displayHostName": "never", "nodeId": "",
+        "branch": "main", "commit": "0", "shaFull": "Unknown", "tag": "None",
     }  # fmt: skip
     name = request.path_params.get("name")
     if name is None:
@@ -86,29 +85,52 @@ def build_info(request: Request) -> Response:
 def uptime(request: Request) -> Response:
     """GET /xapi/siteConfig/uptime."""
     left, found = int(time.time() - _STARTED), {}
-    for name, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
-        found[name], left = str(left // seconds), left % seconds
-    return as_json(found)
+    for name, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if left >= seconds or name == "minutes":
+            found[name] = str(left // seconds)
+        left %= seconds
+    return as_json(found | {"seconds": f"{left:.1f}"})
 
 
 async def preference(request: Request) -> Response:
-    """GET /xapi/siteConfig/{name}; PUT by an administrator, the value as the body or as ``value=``."""
-    body = (await request.body()).decode("utf-8", "replace") if request.method == "PUT" else ""
+    """GET and POST /xapi/siteConfig/{name}: one preference, and its value as the body from an administrator.
+
+    The value is sent as it is, text too, and called JSON all the same (recorded answers, topic xapi).
+    """
+    body = (await request.body()).decode("utf-8", "replace") if request.method == "POST" else ""
     return await run_in_threadpool(_preference, request, body)
 
 
 def _preference(request: Request, body: str) -> Response:
     state: State = request.app.state.xnat
     user, name = request.state.user, request.path_params["name"]
-    if request.method == "PUT":
+    if request.method == "POST":
         if not state.is_admin(user):
             return Response(status_code=403)
-        state.set_site(name, request.query_params.get("value", body))
+        if not says(request, "text/plain", "application/json"):
+            return container_page(415)
+        state.set_site(name, body)
         return text("")
-    if name not in _READABLE | _PUBLIC and not state.is_admin(user):
-        return Response(status_code=403 if name in _ADMIN_ONLY else 404)
+    if not _may_read(state, user, [name]):
+        return Response(status_code=403)
     value = _values(state).get(name)
-    return Response(status_code=404) if value is None else text(value)
+    if value is None:
+        return container_page(404)
+    return Response(value, media_type="application/json")
+
+
+def _may_read(state: State, user: str | None, names: list[str]) -> bool:
+    """Whether somebody may read these preferences; one that is not for everybody, or is none, spoils the list."""
+    if state.is_admin(user) or set(names) <= _PUBLIC:
+        return True
+    if not personality.has(state, "preferences-for-all") or not set(names) <= _READABLE | _PUBLIC:
+        return False
+    return len(names) == 1 or personality.has(state, "lists-of-preferences-for-all")
+
+
+def says(request: Request, *kinds: str) -> bool:
+    """Whether the body of a request is said to be of one of these types; a body without a word is none of them."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() in kinds
 
 
 async def set_preferences(request: Request) -> Response:
@@ -118,25 +140,30 @@ async def set_preferences(request: Request) -> Response:
         return Response(status_code=403)
     given = await json_body(request, dict)
     for name, value in given.items():
+        unread.looked(request, name)
         await run_in_threadpool(state.set_site, name, cell(value))
     return text("")
 
 
 def chosen_preferences(request: Request) -> Response:
-    """GET /xapi/siteConfig/values/a,b: those of them that the caller may read."""
+    """GET /xapi/siteConfig/values/a,b: all or, where one may not be read, 403 (recorded answers, topic xapi)."""
     state: State = request.app.state.xnat
-    readable = _READABLE | _PUBLIC
     names = request.path_params["names"].split(",")
-    admin = state.is_admin(request.state.user)
+    if not _may_read(state, request.state.user, names):
+        return Response(status_code=403)
     found = _values(state)
-    return as_json({name: found[name] for name in names if name in found and (admin or name in readable)})
+    return as_json({name: _typed(found[name]) for name in names if name in found})
 
 
 def preferences(request: Request) -> Response:
+    """GET /xapi/siteConfig: those that one may read."""
     state: State = request.app.state.xnat
-    found = _values(state)
-    admin = state.is_admin(request.state.user)
-    return as_json({key: value for key, value in found.items() if admin or key in _READABLE | _PUBLIC})
+    user = request.state.user
+    return as_json({key: _typed(value) for key, value in _values(state).items() if _may_read(state, user, [key])})
+
+
+def _typed(value: str) -> object:
+    return {"true": True, "false": False}.get(value, value)
 
 
 def script(state: State, project: str) -> tuple[str | None, bool]:
@@ -144,60 +171,41 @@ def script(state: State, project: str) -> tuple[str | None, bool]:
     if project:
         row = state.row("SELECT anon_script, anon_enabled FROM projects WHERE id=?", project)
         return row["anon_script"], bool(row["anon_enabled"]) and row["anon_script"] is not None
-    from .anonymise import DEFAULT_SITE_SCRIPT
-
-    script = state.site("sitewideAnonymizationScript")
-    enabled = state.site("enableSitewideAnonymizationScript") == "true"
-    return DEFAULT_SITE_SCRIPT if script is None else script, enabled
+    return site_script(state), state.site("enableSitewideAnonymizationScript") == "true"
 
 
-async def anonymize(request: Request) -> Response:
-    """/xapi/anonymize/site, /default, /projects/P and their /enabled (XNAT source, AnonymizeApi)."""
-    body = (await request.body()).decode("utf-8", "replace") if request.method == "PUT" else ""
-    return await run_in_threadpool(_anonymize, request, body)
+def site_script(state: State) -> str:
+    """The script of the site, XNAT's own until there is another."""
+    from .anonymise import default_site_script
+
+    found = state.site("sitewideAnonymizationScript")
+    return default_site_script(state) if found is None else found
 
 
-def _anonymize(request: Request, body: str) -> Response:
-    state: State = request.app.state.xnat
-    user = request.state.user
-    project = ""
-    if "p" in request.path_params:
-        project = find.project(state, user, request.path_params["p"])["id"]
-    switch = request.url.path.endswith("/enabled")
-    if request.method == "PUT":
-        allowed = state.can(user, project, "delete", "project") if project else state.is_admin(user)
-        if not allowed:
-            return Response(status_code=403)
-        if switch:
-            set_script(state, project, None, flag(request, "enable"))
-        else:
-            from .anonymise import ScriptError, compile_script
-
-            try:
-                compile_script(body, "check")
-            except ScriptError as problem:
-                return text(str(problem), 400)
-            set_script(state, project, body, True if project else None)
-        return text("")
-    found, enabled = script(state, project)
-    if switch:
-        return as_json(enabled)
-    return Response(status_code=204) if found is None else text(found)
-
-
-def set_script(state: State, project: str, script: str | None, enabled: bool | None) -> None:
-    """Change the script or its switch; None leaves it as it is."""
-    if not project:
-        if script is not None:
-            state.set_site("sitewideAnonymizationScript", script)
-        if enabled is not None:
-            state.set_site("enableSitewideAnonymizationScript", "true" if enabled else "false")
-        return
+def set_script(state: State, project: str, script: str | None, enabled: bool | None, user: str = "") -> None:
+    """Change the script or its switch; None leaves it as it is. Who did it, when and how often is noted."""
     with state.write() as db:
-        if script is not None:
+        if not project and script is not None:
+            state.set_site("sitewideAnonymizationScript.former", site_script(state))
+            state.set_site("sitewideAnonymizationScript", script)
+        if not project and enabled is not None:
+            state.set_site("enableSitewideAnonymizationScript", "true" if enabled else "false")
+        if project and script is not None:
             db.execute("UPDATE projects SET anon_script=? WHERE id=?", (script, project))
-        if enabled is not None:
+        if project and enabled is not None:
             db.execute("UPDATE projects SET anon_enabled=? WHERE id=?", (int(enabled), project))
+        noted = written(state, project)
+        once_more = script is not None  # a switch makes no version
+        noted = {"user": user or noted["user"], "date": now(), "version": noted["version"] + once_more}
+        state.set_site(f"{_WRITTEN}{project}", json.dumps(noted))
+
+
+def written(state: State, project: str) -> dict[str, Any]:
+    """Who wrote a script last, when, and its version; that of the site is the second one when XNAT is installed, and
+    the first one of 1.6 (recorded from 1.6.4: F15).
+    """
+    found, first = state.site(f"{_WRITTEN}{project}"), 2 if personality.has(state, "dicomedit-6") else 1
+    return json.loads(found) if found else {"user": "admin", "date": now(), "version": 0 if project else first}
 
 
 def schemas(request: Request) -> Response:
@@ -224,12 +232,7 @@ routes = [
     Route("/xapi/siteConfig/uptime", uptime),
     Route("/xapi/siteConfig", preferences),
     Route("/xapi/siteConfig", set_preferences, methods=["POST"]),
-    Route("/xapi/siteConfig/{name}", preference, methods=["GET", "PUT"]),
-    Route("/xapi/anonymize/site", anonymize, methods=["GET", "PUT"]),
-    Route("/xapi/anonymize/default", anonymize),
-    Route("/xapi/anonymize/site/enabled", anonymize, methods=["GET", "PUT"]),
-    Route("/xapi/anonymize/projects/{p}", anonymize, methods=["GET", "PUT"]),
-    Route("/xapi/anonymize/projects/{p}/enabled", anonymize, methods=["GET", "PUT"]),
+    Route("/xapi/siteConfig/{name}", preference, methods=["GET", "POST"]),
     Route("/xapi/schemas", schemas),
     Route("/xapi/schemas/{name:path}", schemas),
     Route("/schemas/{name:path}", schemas),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import fields, find, moving, personality, pulling, removing, scans
+from . import fields, find, moving, past, personality, pulling, removing, scans
 from .answers import Refusal, flag, item_answer, text
 from .fields import Given
 from .find import EXPERIMENT, SUBJECT, Kind
@@ -40,7 +40,8 @@ def _look(request: Request) -> Response:
         if kind is EXPERIMENT and not below and not personality.has(request.app.state.xnat, _BY_NUMBER):
             raise Refusal(405)
         return removing.delete(request, kind, row, below)
-    return item_answer(request, view(request.app.state.xnat, request.state.user, kind, row))
+    found = view(request.app.state.xnat, request.state.user, kind, row)
+    return item_answer(request, found, past.items(request.app.state.xnat, kind, row, found))
 
 
 def _change(request: Request, body: bytes) -> Response:
@@ -53,16 +54,41 @@ def _change(request: Request, body: bytes) -> Response:
             kind, row, below = find.asked(request)
         except Refusal as refusal:
             words = request.path_params
+            if "p" not in words and "e" in words:
+                raise _not_mine(state, words["e"], refusal) from None
             if "p" not in words or (words.get("e") and "s" not in words):
                 raise
+            if "e" not in words and not _sees(state, request.state.user, words["p"]):
+                raise Refusal(422, "Submitted subject record must include the project attribute.") from None
             project = find.project(state, request.state.user, words["p"])["id"]
             kind = EXPERIMENT if "e" in words else SUBJECT
             return text(_new(request, kind, project, given, words[kind.word], refusal), 201)
         return change(request, kind, row, below, given)
 
 
+def _sees(state: State, user: str | None, name: str) -> bool:
+    found = state.project(name)
+    return found is not None and state.can(user, found["id"], "read", "project")
+
+
+def _not_mine(state: State, name: str, refusal: Refusal) -> Refusal:
+    """What a change by accession number is told: XNAT finds the session whoever asks (recorded answers, n164)."""
+    if state.row("SELECT 1 FROM experiments WHERE id=?", name) is None:
+        return refusal
+    return Refusal(403, "Specified user account has insufficient edit privileges for experiments in this project.")
+
+
 def change(request: Request, kind: Kind, row: Mapping, below: str, given: Given) -> Response:
-    """Rename or change a subject, session or assessor asked for below a project ("" for an address without one)."""
+    """Rename or change a subject, session or assessor asked for below a project ("" for an address without one).
+
+    A session is changed by its path: with its accession number alone, fields are 422 (live 1.8.11, fact 11).
+    """
+    state: State = request.app.state.xnat
+    if kind is EXPERIMENT and not below and "a" not in request.path_params:
+        if not personality.has(state, "change-by-accession-number"):
+            raise Refusal(405)
+        if (given.values or given.xsi_type or given.document) and not given.project:
+            raise Refusal(422, "Submitted experiment record must include the project attribute.")
     if given.only_label and (given.relabel or kind is SUBJECT):
         return moving.rename(request, kind, row, below, given.label)
     return _modify(request, kind, row, below, given)
@@ -95,6 +121,8 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
             if status == "locked" and not state.can(user, row["project"], "delete"):
                 raise Refusal(403, "Specified user account has insufficient privileges to lock this.")
             known["status"] = status
+    if given.values or given.scans:
+        past.remember(state, kind, row)
     write(state, kind, row["id"], known, given)
     for name, pull in (("pullDataFromHeaders", pulling.from_headers), ("fixScanTypes", pulling.fix_types)):
         if kind is EXPERIMENT and not row["session_id"] and flag(request, name):
@@ -177,7 +205,7 @@ def _subject(state: State, user: str, project: str, name: str, *, make: bool = T
         if not state.can(user, project, "create"):
             raise
         fields.legal(name)
-        return state.new_subject(project, name, user)
+        return state.subject_of(project, name, user)
 
 
 async def to_list(request: Request) -> Response:
@@ -217,6 +245,7 @@ _BASES = (
     *find.SESSION_ADDRESSES,
 )
 routes = [Route(base, item, methods=_ALL) for base in _BASES]
+routes.append(Route(f"{find.WITHOUT_SUBJECT}/scans", item))
 routes += [Route(f"{base}/status", status) for base in _BASES]
 routes += [
     Route(path, to_list, methods=["POST"])

@@ -62,6 +62,17 @@ class Flow(io.RawIOBase):
         self._waiting, self._at = memoryview(data + bytes(self._waiting[self._at :])), 0
 
 
+def kind(name: str) -> str:
+    """What a file's name says it is: ``zip``, ``tar``, ``tgz`` or nothing (XNAT source: ``Format.getFormat``).
+
+    >>> kind("upload.zip"), kind("a.TGZ"), kind("a.tar.gz"), kind("a.dcm")
+    ('zip', 'tgz', 'tgz', '')
+    """
+    name = name.lower()
+    ends = {".zip": "zip", ".xar": "zip", ".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".gz": "tgz"}
+    return next((found for end, found in ends.items() if name.endswith(end)), "")
+
+
 def is_archive(flow: Flow) -> bool:
     """Say whether ``flow`` begins a zip, tar or compressed tar; nothing is read from it."""
     head = flow.peek(262)
@@ -136,10 +147,11 @@ def _checked(
 
 
 class _Member(io.RawIOBase):
-    """One entry of a zip, to be read to its end."""
+    """One entry of a zip, to be read to its end; where the connection ends in it, what has come is given first."""
 
     def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
         self._pieces, self._left = pieces, memoryview(b"")
+        self._broken: Exception | None = None
 
     def readable(self) -> bool:
         return True
@@ -150,7 +162,17 @@ class _Member(io.RawIOBase):
         found = []
         while size:
             if not self._left:
-                piece = next(self._pieces, None)
+                if self._broken and not found:
+                    raise self._broken
+                try:
+                    piece = None if self._broken else next(self._pieces, None)
+                except BROKEN:
+                    raise
+                except Exception as problem:  # the connection ended: what came before is given first
+                    self._broken = problem
+                    if not found:
+                        raise
+                    piece = None
                 if piece is None:
                     break
                 self._left = memoryview(piece)

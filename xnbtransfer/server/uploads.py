@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import places
+from . import addresses, places, unread
 from .answers import Refusal, flag, text
 from .places import Place
 from .state import Gone, State, too_long
@@ -37,7 +37,10 @@ Named = list[tuple[str, Path]]
 async def upload(request: Request) -> Response:
     """PUT and POST <parent>/resources/R/files[/PATH]."""
     place = (await run_in_threadpool(lambda: places.asked(request, one=True)))[0]
-    resource, path = request.path_params["r"], request.path_params.get("path", "")
+    state: State = request.app.state.xnat
+    resource = request.path_params["r"].split(",")[0]
+    path = addresses.file_name(state, request.path_params.get("path", ""))
+    await run_in_threadpool(places.numbered, state, request.state.user, resource)
     async with received(request, path) as files:
         return await run_in_threadpool(store, request, place, resource, files)
 
@@ -70,14 +73,14 @@ async def received(request: Request, path: str):
                                    "multipart/form-data encoding.")  # fmt: skip
             if "content-length" not in request.headers and "transfer-encoding" in request.headers:
                 raise Refusal(500)
-            found.append((path or _derived_name(request.headers.get("content-type", "")), state.temporary()))
+            found.append((path or derived_name(request.headers.get("content-type", "")), state.temporary()))
             size = 0
             with open(found[-1][1], "wb") as out:
                 async for piece in request.stream():
                     out.write(piece)
                     size += len(piece)
             if not size:
-                raise Refusal(400)
+                raise Refusal(500, "In-body File post must include the file directly as the body of the message.")
         if not found:
             raise Refusal(400)
         yield found
@@ -92,10 +95,10 @@ def file_in_body(request: Request) -> bool:
     return flag(request, "inbody") or kind in _TYPES
 
 
-def _derived_name(content_type: str) -> str:
+def derived_name(content_type: str) -> str:
     """What a raw body without a name in its address is called (XNAT source, ``RequestUtil.deriveFileName``).
 
-    >>> _derived_name("application/zip"), _derived_name("application/x-tar; charset=x"), _derived_name("")
+    >>> derived_name("application/zip"), derived_name("application/x-tar; charset=x"), derived_name("")
     ('upload.zip', 'upload.tar', 'upload')
     """
     kind = content_type.partition(";")[0].strip().lower()
@@ -112,6 +115,7 @@ def store(request: Request, place: Place, resource: str, files: Named) -> Respon
     state: State = request.app.state.xnat
     query, user = request.query_params, request.state.user
     if not place.may(state, user, "edit"):
+        unread.of(request).dismiss()
         return text("")
     justified(request)
     fields = {name: query.get(name, "") for name in ("format", "content", "tags")}

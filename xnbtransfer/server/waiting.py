@@ -2,6 +2,10 @@
 
 One row is one session that waits. Rows are looked up by project, StudyInstanceUID and label, so repeated and parallel
 imports of one session meet in one row, also in one that a conflict left behind (XNAT source: ``PrearcDatabase``).
+
+What a row lists and what archiving takes are its scans and files as they were when it was built last. A file that
+comes while it is built, or afterwards, lies in its folder and is in no list until it is built again (recorded from
+1.8.11: races).
 """
 
 from __future__ import annotations
@@ -10,104 +14,25 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import quoteattr
 
+from . import personality
 from .answers import Refusal
-from .faulty_files import spoil
-from .identify import Identity, clean, scan_type, session_modality, session_type
+from .faulty_files import building, spoil
+from .identify import Identity, scan_type, session_modality, session_type
+from .reencode import is_whole
 from .rules import strike
 from .state import now
+from .waiting_rows import BUILDING, DIRECT, IDLE, UNASSIGNED, Received, Row, Scan, row_of
 
 if TYPE_CHECKING:
     import sqlite3
 
     from .state import State
-
-UNASSIGNED = "Unassigned"
-DIRECT = "DirectArchive"
-"""In place of a row's auto-archive text: on its way into the archive, and in no list of the prearchive."""
-IDLE = ("RECEIVING", "RECEIVING_INTERRUPT", "READY", "CONFLICT", "ERROR")
-"""Statuses in which a row can be worked on; in any other something else has it."""
-BUSY = ("BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING")
-STATUSES = (*IDLE, *BUSY, *(f"QUEUED_{status}" for status in BUSY))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One prearchive session as it was read; ``uri`` names it on the wire."""
-
-    id: int
-    project: str
-    timestamp: str
-    folder: str
-    name: str
-    subject: str
-    tag: str
-    status: str
-    lastmod: str
-    uploaded: str
-    scan_date: str
-    scan_time: str
-    autoarchive: str
-    prevent_anon: bool
-    prevent_auto_commit: bool
-    source: str
-    built: bool
-    uploader: str
-
-    @property
-    def url(self) -> str:
-        """The address in listings, without ``/data``."""
-        return f"/prearchive/projects/{self.project}/{self.timestamp}/{self.folder}"
-
-    @property
-    def uri(self) -> str:
-        """The address in answers."""
-        if self.autoarchive == DIRECT:
-            return f"/xapi/direct-archive/{self.project}/{self.tag}/{self.name}"
-        return f"/data{self.url}"
-
-    def listing(self) -> dict[str, str]:
-        """The row as prearchive listings show it; key names as recorded from a live server."""
-        return {
-            "project": self.project, "timestamp": self.timestamp, "lastmod": self.lastmod, "uploaded": self.uploaded,
-            "scan_date": f"{self.scan_date} 00:00:00.0" if self.scan_date else "", "scan_time": self.scan_time,
-            "subject": self.subject, "folderName": self.folder, "name": self.name, "tag": self.tag,
-            "status": self.status, "url": self.url, "autoarchive": self.autoarchive,
-            "prevent_anon": str(self.prevent_anon).lower(),
-            "prevent_auto_commit": str(self.prevent_auto_commit).lower(), "SOURCE": self.source,
-            "VISIT": "", "PROTOCOL": "", "TIMEZONE": "",
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Received:
-    """One written file that waits to be named in the catalogue."""
-
-    path: Path
-    name: str
-    other_name: str
-    size: int
-    resource: str
-    identity: Identity
-    md5: str = ""
-    """Of the bytes as they were written; empty while checksums are off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scan:
-    """What the files of one scan say together; ``files`` are catalogue rows."""
-
-    id: str
-    xsi_type: str
-    modality: str
-    series_uid: str
-    description: str
-    frames: int
-    files: list[sqlite3.Row]
 
 
 class Waiting:
@@ -139,7 +64,7 @@ class Waiting:
             values = (*values, *names)
         if conditions:
             sql += " WHERE " + " AND ".join(conditions)
-        return [_row(found) for found in self.state.rows(sql + " ORDER BY pk", *values)]
+        return [row_of(found) for found in self.state.rows(sql + " ORDER BY pk", *values)]
 
     def find(self, project: str, timestamp: str, folder: str) -> Row | None:
         """Return one row by its address, or None."""
@@ -153,17 +78,20 @@ class Waiting:
 
     def find_or_create(self, *, project: str, study_uid: str, label: str, subject: str, user: str,
                        auto_archive: bool | None, prevent_anon: bool, prevent_auto_commit: bool, source: str,
-                       timestamp: str, folder: str, fresh: bool, one_study: bool, date: str,
-                       direct: bool = False) -> list[Row]:
-        """Return the row that an object of this session goes to, in status RECEIVING; more where equal ones wait.
+                       timestamp: str, folder: str, fresh: bool, one_study: bool, date: str, time: str = "",
+                       direct: bool = False) -> tuple[list[Row], bool]:
+        """Return the row that an object of this session goes to, in status RECEIVING, and whether it was made for it.
 
         ``fresh`` makes a new row even when one with the same key waits (handler SI). With ``timestamp`` and
-        ``folder`` given, the row at that address is used; ``one_study`` refuses a second study there.
+        ``folder`` given, the row at that address is used; ``one_study`` refuses a second study there. A row that is
+        being built takes what comes and becomes RECEIVING; one that is archived, moved or deleted does not, and a
+        second row is made (XNAT source: ``PrearcDatabase.eitherGetOrCreateSession``). 1.6 makes a second row while
+        one is built, too. Several rows of a key share what comes (recorded from 1.6.4; nothing orders them).
 
         Raises
         ------
         Refusal
-            409 when the row is being archived, built, moved or deleted; 400 for a second study.
+            409 when the row of an address that was given is being archived, moved or deleted; 400 for a second study.
         """
         direct = direct and project != UNASSIGNED
         with self.state.write() as db:
@@ -172,33 +100,55 @@ class Waiting:
                 found = [at] if at else []
                 if at and one_study and at.tag != study_uid:
                     raise Refusal(400, f"Prearchive session {at.url} holds study {at.tag}, not {study_uid}.")
+                if at and not self.takes(at):
+                    raise Refusal(409, f"Session processing may already be in progress: {at.status}.")
             elif fresh:
                 found = []
             else:
-                found = self.rows([project], "tag=? AND name=?", study_uid, label, direct=direct)
+                same = self.rows([project], "tag=? AND name=?", study_uid, label, direct=direct)
+                found = [row for row in same if self.takes(row)]
             for row in found:
-                if row.status not in IDLE:
-                    raise Refusal(409, f"Session processing may already be in progress: {row.status}.")
                 db.execute("UPDATE prearchive SET status='RECEIVING', lastmod=?, prevent_anon=max(prevent_anon,?), "
                            "prevent_auto_commit=max(prevent_auto_commit,?), source=CASE WHEN ?<>'' THEN ? ELSE source "
                            "END, autoarchive=CASE WHEN ? THEN 'AutoArchive' ELSE autoarchive END WHERE pk=?",
                            (now(), prevent_anon, prevent_auto_commit, source, source, bool(auto_archive) and not direct,
                             row.id))
             if found:
-                return [self.again(row) for row in found]
+                return [self.again(row) for row in found], False
             auto = DIRECT if direct else self.auto(project)
             if auto_archive is not None and project != UNASSIGNED and not direct:
                 auto = "AutoArchive" if auto_archive else "Manual"
-            folder = folder or clean(label)
-            while not timestamp or self.rows([project], "timestamp=? AND folder=?", timestamp, folder, direct=None):
-                timestamp = now("%Y%m%d_%H%M%S%f")
-            key = db.execute(
-                "INSERT INTO prearchive(project, timestamp, folder, name, subject, tag, status, lastmod, uploaded, "
-                "scan_date, autoarchive, prevent_anon, prevent_auto_commit, source, uploader) "
-                "VALUES(?,?,?,?,?,?,'RECEIVING',?,'',?,?,?,?,?,?)",
-                (project, timestamp, folder, label, subject, study_uid, now(), date, auto, prevent_anon,
-                 prevent_auto_commit, source, user)).lastrowid
-            return self.rows(None, "pk=?", key, direct=None)
+            return [self._insert(dict(
+                project=project, timestamp=timestamp, folder=folder or label, name=label, subject=subject,
+                tag=study_uid, scan_date=date, scan_time=time, autoarchive=auto, prevent_anon=prevent_anon,
+                prevent_auto_commit=prevent_auto_commit, source=source, uploader=user))], True
+
+    def takes(self, row: Row) -> bool:
+        """Whether files may come into ``row`` now."""
+        joins = personality.has(self.state, "late-files-join")
+        return row.status in IDLE or (joins and row.status in BUILDING)
+
+    def beside(self, row: Row) -> Row:
+        """Make a second row for what comes while ``row`` is archived, moved or deleted, or after it has gone."""
+        names = ("project", "folder", "name", "subject", "tag", "scan_date", "scan_time", "autoarchive",
+                 "prevent_anon", "prevent_auto_commit", "source", "uploader")
+        with self.state.write():
+            same = self.rows([row.project], "tag=? AND name=?", row.tag, row.name, direct=row.autoarchive == DIRECT)
+            open_ones = [one for one in same if self.takes(one)]
+            if open_ones:
+                return open_ones[0]
+            return self._insert({"timestamp": "", **{name: getattr(row, name) for name in names}})
+
+    def _insert(self, values: dict[str, object]) -> Row:
+        """Make a row that is RECEIVING, under a time that no other row of its name has."""
+        while not values["timestamp"] or self.rows([values["project"]], "timestamp=? AND folder=?",
+                                                   values["timestamp"], values["folder"], direct=None):
+            values["timestamp"] = now("%Y%m%d_%H%M%S%f")
+        values = {**values, "status": "RECEIVING", "lastmod": now(), "uploaded": ""}
+        with self.state.write() as db:
+            key = db.execute(f"INSERT INTO prearchive({', '.join(values)}) VALUES({','.join('?' * len(values))})",
+                             tuple(values.values())).lastrowid
+        return self.rows(None, "pk=?", key, direct=None)[0]
 
     def auto(self, project: str) -> str:
         """What a row of ``project`` says of auto-archiving: by the project's code, nothing for Unassigned."""
@@ -218,21 +168,21 @@ class Waiting:
             if log:
                 db.execute("INSERT INTO prearchive_logs(row_pk, at, text) VALUES(?,?,?)", (row.id, now(), log))
 
-    def claim(self, row: Row, status: str) -> Row:
-        """Set the busy status ``status`` for work that must be alone; return the row as it was.
+    def claim(self, row: Row, work: str) -> Row:
+        """Lock ``row`` for work that must be alone, ``BUILDING`` and the like; return the row as it was.
 
         Raises
         ------
         Refusal
-            404 when the row is gone, 409 when something else has it.
+            500 when the row is gone, 409 when something else has it.
         """
         with self.state.write():
             found = self.again(row)
             if found is None:
-                raise Refusal(404, f"{row.url} not found.")
-            if found.status not in (*IDLE, f"QUEUED_{status}"):
+                raise gone(row.project, row.timestamp, row.folder)
+            if found.status not in (*IDLE, work, f"QUEUED_{work}"):
                 raise Refusal(409, f"Operation not permitted: session document locked ({found.status}).")
-            self.set_status(found, status)
+            self.set_status(found, f"_{work}")
             return found
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -245,24 +195,23 @@ class Waiting:
         """Where one file of ``row`` lies."""
         return self.folder(row) / "SCANS" / scan / resource / name
 
-    def add_files(self, row: Row, files: list[Received]) -> None:
-        """Name written files in the catalogue and move them to their places.
+    def add_files(self, row: Row, files: list[Received]) -> Row:
+        """Name written files in the catalogue, move them to their places, and return the row that has them now.
 
         Scan ids are the series numbers; a second series with a number that is taken becomes ``1-MR1``
-        (REST test TestImport.testModifiedSeriesUIDs). An object that is there already is replaced without a word.
+        (REST test TestImport.testModifiedSeriesUIDs). A file of a name that is taken replaces what is there if that
+        is the same object and can be read to its end; else it gets the name that the site's template makes, which
+        replaces what has it (XNAT source: ``GradualDicomImporter.getSafeFile``).
         """
         with self.state.write() as db:
             current = self.again(row)
-            if current is None or current.status not in IDLE:  # somebody has archived, moved or deleted it meanwhile
-                for file in files:
-                    file.path.unlink(missing_ok=True)
-                raise Refusal(409, f"Session processing may already be in progress: {row.url}.")
+            if current is None or not self.takes(current):
+                current = self.beside(row)
             row = current
+            db.execute("UPDATE prearchive SET status='RECEIVING', lastmod=? WHERE pk=?", (now(), row.id))
             scans = {found["series_uid"]: found["scan"] for found in db.execute(
                 "SELECT DISTINCT series_uid, scan FROM prearchive_files WHERE row_pk=?", (row.id,))}
             names: dict[tuple[str, str], dict[str, str]] = {}
-            taken: dict[tuple[str, str], set[str]] = {}
-            made: set[tuple[str, str]] = set()
             for file in _exchanged(row, files):
                 found = file.identity
                 scan = scans.get(found.series_uid) or _free_id(found, set(scans.values()))
@@ -275,19 +224,16 @@ class Waiting:
                     scan = next((other for other in scans.values() if other != scan), f"{scan}9")
                 place = (scan, file.resource)
                 if place not in names:
-                    names[place] = {entry["sop_uid"]: entry["path"] for entry in db.execute(
+                    names[place] = {entry["path"]: entry["sop_uid"] for entry in db.execute(
                         "SELECT sop_uid, path FROM prearchive_files WHERE row_pk=? AND scan=? AND resource=?",
                         (row.id, *place))}
-                    taken[place] = set(names[place].values())
-                name = names[place].get(found.sop_uid)
-                if name is None:
-                    name = file.other_name if file.name in taken[place] else file.name
-                    names[place][found.sop_uid] = name
-                    taken[place].add(name)
-                target = self.file_path(row, scan, file.resource, name)
-                if place not in made:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    made.add(place)
+                    self.file_path(row, *place, "").mkdir(parents=True, exist_ok=True)
+                name = file.name
+                if name in names[place] and not (
+                        names[place][name] == found.sop_uid and is_whole(self.file_path(row, *place, name))):
+                    name = file.other_name
+                names[place][name] = found.sop_uid
+                target = self.file_path(row, *place, name)
                 os.replace(file.path, target)
                 size, md5 = file.size, file.md5
                 if spoil(target, thing):
@@ -298,14 +244,22 @@ class Waiting:
                 if strike("duplicated-on-store", thing):
                     stored.append(f"again_{name}")
                     shutil.copyfile(target, target.with_name(stored[-1]))
-                db.executemany("INSERT OR REPLACE INTO prearchive_files VALUES(?,?,?,?,?,?,?,?)", [
-                    (row.id, scan, file.resource, one, size, found.sop_uid, found.series_uid, fields)
-                    for one in stored])
-            db.execute("UPDATE prearchive SET lastmod=? WHERE pk=?", (now(), row.id))
+                db.executemany(
+                    "INSERT INTO prearchive_files(row_pk, scan, resource, path, size, sop_uid, series_uid, fields) "
+                    "VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET size=excluded.size, sop_uid=excluded.sop_uid, "
+                    "series_uid=excluded.series_uid, fields=excluded.fields",
+                    [(row.id, *place, one, size, found.sop_uid, found.series_uid, fields) for one in stored])
+        return row
 
-    def files(self, row: Row, scan: str | None = None, resource: str | None = None) -> list[sqlite3.Row]:
-        """Return the catalogue rows of a session's files, or of one scan's, or of one resource's."""
+    def files(self, row: Row, scan: str | None = None, resource: str | None = None, *,
+              every: bool = False) -> list[sqlite3.Row]:
+        """Return the catalogue rows of a session's files, or of one scan's, or of one resource's.
+
+        ``every`` adds those that came after the row was built last.
+        """
         sql, values = "SELECT * FROM prearchive_files WHERE row_pk=?", [row.id]
+        if not every:
+            sql += " AND listed=1"
         for column, value in (("scan", scan), ("resource", resource)):
             if value is not None:
                 sql += f" AND {column}=?"
@@ -313,17 +267,11 @@ class Waiting:
         return self.state.rows(sql, *values)
 
     def scans(self, row: Row) -> list[Scan]:
-        """Return the scans of ``row`` with their files, by id (numbers first, in order)."""
-        grouped: dict[str, list[sqlite3.Row]] = {}
+        """Return the scans of ``row`` as it was built last, with their files, by id (numbers first, in order)."""
+        files: dict[str, list[sqlite3.Row]] = {}
         for file in self.files(row):
-            grouped.setdefault(file["scan"], []).append(file)
-        scans = []
-        for scan, files in grouped.items():
-            modality, description = json.loads(files[0]["fields"])[:2]
-            frames = sum(json.loads(file["fields"])[2] for file in files)
-            scans.append(Scan(id=scan, xsi_type=scan_type(modality), modality=modality, description=description,
-                              series_uid=files[0]["series_uid"], frames=frames, files=files))
-        return sorted(scans, key=lambda scan: (int(scan.id) if scan.id.isdigit() else float("inf"), scan.id))
+            files.setdefault(file["scan"], []).append(file)
+        return [Scan(**scan, files=files.get(scan["id"], [])) for scan in json.loads(row.document or "[]")]
 
     def session_kind(self, scans: list[Scan]) -> tuple[str, str]:
         """Return xsiType and modality of a session with these scans."""
@@ -335,10 +283,13 @@ class Waiting:
     def build(self, row: Row) -> Row:
         """Write the session document of ``row``: it becomes READY, with date and time.
 
+        It takes a moment, and names what was there when it began. What comes meanwhile makes the row RECEIVING, and
+        the end of the work makes it READY all the same (recorded from 1.8.11: races).
+
         Raises
         ------
         Refusal
-            404 when the row is gone, 409 when it is busy.
+            409 when the row is busy; 500 when it is gone, and when it holds no file: it is ERROR then.
         """
         if strike("stuck-receiving", row.url):
             self.set_status(row, "RECEIVING")
@@ -346,12 +297,67 @@ class Waiting:
         self.claim(row, "BUILDING")
         if strike("stuck-building", row.url):
             raise Refusal(500, "The session is still being built.")
-        first = self.state.row("SELECT fields FROM prearchive_files WHERE row_pk=? LIMIT 1", row.id)
-        date, time = json.loads(first["fields"])[3:5] if first else ("", "")
+        files = self.files(row, every=True)
+        building(row.url, len(files))
+        if not files:
+            self.set_status(row, "ERROR", "Error building session")
+            raise Refusal(500, "Error building session")
+        date, time = json.loads(files[0]["fields"])[3:5]
+        with contextlib.suppress(OSError):  # somebody has deleted it meanwhile
+            self._write(row, files)
         with self.state.write() as db:
-            db.execute("UPDATE prearchive SET status='READY', built=1, lastmod=?, uploaded=?, scan_date=?, scan_time=? "
-                       "WHERE pk=?", (now(), now(), date, time, row.id))
-        return self.again(row)
+            self._name(row, files)
+            db.execute("UPDATE prearchive SET built=1, lastmod=?, uploaded=?, scan_date=?, scan_time=?, "
+                       "status=CASE WHEN status IN ('_BUILDING', 'RECEIVING') THEN 'READY' ELSE status END WHERE pk=?",
+                       (now(), now(), date, time, row.id))
+        found = self.again(row)
+        if found is None:
+            raise gone(row.project, row.timestamp, row.folder)
+        return found
+
+    def name_all(self, row: Row) -> bool:
+        """Have the session document of ``row`` name every file; False when it did so before."""
+        files = self.files(row, every=True)
+        if all(file["listed"] for file in files):
+            return False
+        self._name(row, files)
+        return True
+
+    def written(self, row: Row) -> list[tuple[str, Path]]:
+        """What building ``row`` has written beside its files, by name in its zip: a catalogue a scan, and a log."""
+        folder = self.folder(row)
+        kept = folder / "catalogs"
+        if not kept.is_dir():
+            return []
+        return [
+            (f"{row.folder}/{'/'.join(path.relative_to(kept).parts)}", path)
+            for path in sorted(kept.rglob("*"))
+            if path.is_file()
+        ]
+
+    def _write(self, row: Row, files: list[sqlite3.Row]) -> None:
+        """Write what the session builder leaves beside the files (recorded from 1.8.11: F64)."""
+        kept = self.folder(row) / "catalogs"
+        shutil.rmtree(kept, ignore_errors=True)
+        places: dict[tuple[str, str], list[str]] = {}
+        for file in files:
+            places.setdefault((file["scan"], file["resource"]), []).append(
+                f'<cat:entry URI={quoteattr(file["path"])} UID="{file["sop_uid"]}" xsi:type="cat:dcmEntry"/>')
+        for (scan, resource), entries in places.items():
+            end = "catalog.xml" if resource == "DICOM" else f"{resource}_catalog.xml"
+            path = kept / "SCANS" / scan / resource / f"scan_{scan}_{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([
+                '<cat:DCMCatalog xmlns:cat="http://nrg.wustl.edu/catalog" '
+                'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">', "<cat:entries>", *entries, "</cat:entries>",
+                "</cat:DCMCatalog>\n"]), encoding="utf-8")
+        (kept / "dcmtoxnat.log").write_text(f"{len(files)} files of {len(places)} scans\n", encoding="utf-8")
+
+    def _name(self, row: Row, files: list[sqlite3.Row]) -> None:
+        with self.state.write() as db:
+            db.executemany("UPDATE prearchive_files SET listed=1 WHERE row_pk=? AND scan=? AND resource=? AND path=?",
+                           [(row.id, file["scan"], file["resource"], file["path"]) for file in files])
+            db.execute("UPDATE prearchive SET document=? WHERE pk=?", (json.dumps(_document(files)), row.id))
 
     def move(self, row: Row, project: str) -> Row:
         """Move ``row`` to another project and return it with its new address.
@@ -399,11 +405,51 @@ class Waiting:
                            (row.id, file["scan"], file["resource"], file["path"]))
                 self.file_path(row, file["scan"], file["resource"], file["path"]).unlink(missing_ok=True)
 
+    def anonymised(self, row: Row, changed: Mapping[str, tuple[int, str]], failed: Iterable[sqlite3.Row]) -> None:
+        """Note what a script left of the files of ``row``, size and SOP UID by path, and empty those it failed in."""
+        failed = {(file["scan"], file["resource"], file["path"]) for file in failed}
+        with self.state.write() as db:
+            for file in self.files(row):
+                key = file["scan"], file["resource"], file["path"]
+                path = self.file_path(row, *key)
+                if key in failed:
+                    path.write_bytes(b"")
+                known = 0 if key in failed else file["size"], file["sop_uid"]
+                size, sop_uid = changed.get(str(path), known)
+                fields = json.dumps([*json.loads(file["fields"])[:5], ""])
+                db.execute("UPDATE prearchive_files SET size=?, sop_uid=?, fields=? WHERE row_pk=? AND scan=? AND "
+                           "resource=? AND path=?", (size, sop_uid, fields, row.id, *key))
+
     def delete_scan(self, row: Row, scan: str) -> None:
         """Remove one scan of ``row``."""
+        kept = [one for one in json.loads(row.document or "[]") if one["id"] != scan]
+        document = json.dumps(kept) if row.document else ""
         with self.state.write() as db:
             db.execute("DELETE FROM prearchive_files WHERE row_pk=? AND scan=?", (row.id, scan))
+            db.execute("UPDATE prearchive SET document=? WHERE pk=?", (document, row.id))
         shutil.rmtree(self.folder(row) / "SCANS" / scan, ignore_errors=True)
+
+
+def gone(project: str, timestamp: str, folder: str) -> Refusal:
+    """What XNAT says of a row that is not there (recorded from 1.8.11: client-forms F66, F68, F71)."""
+    return Refusal(500, f"A record with session {folder}, timestamp {timestamp} and project {project} could not be "
+                        "found.")
+
+
+def _document(files: list[sqlite3.Row]) -> list[dict[str, object]]:
+    """The scans that files make, as a session document keeps them."""
+    grouped: dict[str, list[sqlite3.Row]] = {}
+    for file in files:
+        grouped.setdefault(file["scan"], []).append(file)
+    scans = []
+    for scan, members in grouped.items():
+        modality, description = json.loads(members[0]["fields"])[:2]
+        scans.append({
+            "id": scan, "xsi_type": scan_type(modality), "modality": modality, "description": description,
+            "series_uid": members[0]["series_uid"],
+            "frames": sum(json.loads(file["fields"])[2] for file in members),
+        })  # fmt: skip
+    return sorted(scans, key=lambda scan: (int(scan["id"]) if scan["id"].isdigit() else float("inf"), scan["id"]))
 
 
 def _exchanged(row: Row, files: list[Received]) -> list[Received]:
@@ -424,11 +470,3 @@ def _free_id(found: Identity, taken: set[str]) -> str:
     while (candidate := f"{found.series_number}-{found.modality or 'OT'}{number}") in taken:
         number += 1
     return candidate
-
-
-def _row(found: sqlite3.Row) -> Row:
-    values = {key: found[key] if found[key] is not None else "" for key in found.keys()}  # noqa: SIM118
-    values["id"] = values.pop("pk")
-    for flag in ("prevent_anon", "prevent_auto_commit", "built"):
-        values[flag] = bool(values[flag])
-    return Row(**values)

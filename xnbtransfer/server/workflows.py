@@ -35,16 +35,17 @@ def justified(request: Request) -> None:
     Raises
     ------
     Refusal
-        403 without ``event_reason`` where a justification is required and shown, or without ``event_action`` where
-        events need a name.
+        500, of DELETE 403, without ``event_reason`` where a justification is required and shown, or without
+        ``event_action`` where events need a name. Both count in the query only (recorded answers, topic W5).
     """
     state: State = request.app.state.xnat
     query = request.query_params
+    status = 403 if request.method == "DELETE" else 500
     wanted = [state.site(name) == "true" for name in ("requireChangeJustification", "showChangeJustification")]
     if all(wanted) and not query.get("event_reason"):
-        raise Refusal(403, "Justification required.")
+        raise Refusal(status, "Justification required.")
     if state.site("requireEventName") == "true" and not query.get("event_action"):
-        raise Refusal(403, "Event name required.")
+        raise Refusal(status, "Event name required.")
 
 
 def history(request: Request) -> Response:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from starlette.requests import Request
 
+from . import unread
 from .answers import Refusal, flag
 from .fields import Given
 
@@ -32,7 +33,11 @@ def given(request: Request, body: bytes) -> Given | None:
     if b"<!DOCTYPE" in body.replace(b"\0", b"").upper():
         raise Refusal(400, "A document with a DOCTYPE is not accepted.")
     try:
-        return _item(ElementTree.fromstring(body))
+        root = ElementTree.fromstring(body)
+        for child in root:
+            if _local(child.tag) in _ELSEWHERE:
+                unread.ignored(request, "element", _local(child.tag))
+        return _item(root)
     except RecursionError:
         raise Refusal(400, "The document nests too deep.") from None
     except (ElementTree.ParseError, ValueError, LookupError) as problem:

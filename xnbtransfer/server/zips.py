@@ -82,7 +82,7 @@ def scan_entry(structure: str, session: str, scan: str, scan_type: str, resource
     if structure == "simplified":
         return f"{session}/scans/{scan}/{resource}/{path}"
     if structure == "improved":
-        return f"{session}/scans/{scan}_{kind}/{resource}/{path}"
+        return f"scans/{scan}_{kind}/{resource}/{path}"
     if structure == "legacy":
         return f"{session}/SCANS/{scan}/{resource}/{path}"
     suffix = f"-{kind}" if kind else ""
