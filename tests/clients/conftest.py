@@ -24,6 +24,8 @@ CLIENTS = {
     "xnatpy": ["xnat==0.8.1"],
     "pyxnat": ["pyxnat==1.6.4", "nibabel", "pandas"],  # it imports the last two without declaring them
     "xnatctl": ["xnatctl==0.6.0"],
+    "xnatutils": ["xnatutils==0.10.0"],
+    "xnat4tests": ["xnat4tests==0.4.1"],
     "copyxnat": ["copyxnat==0.9.6", "xmltodict<0.13"],  # its compare wants the ordered dictionaries of that time
 }
 UNREACHABLE = re.compile(

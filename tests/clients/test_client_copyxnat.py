@@ -9,6 +9,8 @@ from client_kit import SESSIONS, SOURCE, Reader, run, unknown
 HASTE = "import sys, time; time.sleep = lambda seconds: None; " \
         "from copyxnat.ui.command_line import run_entry_point; sys.exit(run_entry_point())"  # fmt: skip
 
+pytestmark = pytest.mark.other_client
+
 
 @pytest.fixture(scope="module")
 def said(client, source, destination, tmp_path_factory) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from client_kit import SESSIONS, drive, unknown
 
+pytestmark = pytest.mark.other_client
+
 
 @pytest.fixture(scope="module")
 def seen(client, source, tmp_path_factory) -> dict:

@@ -8,8 +8,11 @@ import pytest
 import requests
 import yaml
 from client_kit import SESSIONS, SOURCE, Reader, results, run, unknown
+from people import AS_TEXT
 
 TARGET = "BY_XNATCTL"
+
+pytestmark = pytest.mark.other_client
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def transferred(client, home, source, destination) -> str:
     """What `project transfer` said. The destination archives what has been idle, as code 4 asks, though not only after
     five minutes."""
     idle = f"{destination.url}/xapi/siteConfig/sessionXmlRebuilderInterval"
-    done = requests.put(idle, params={"value": "0.025"}, auth=destination.accounts["admin"], timeout=30)
+    done = requests.post(idle, data="0.025", headers=AS_TEXT, auth=destination.accounts["admin"], timeout=30)
     assert done.status_code == 200
     owner = Reader(destination)
     owner.put(f"/data/projects/{TARGET}")

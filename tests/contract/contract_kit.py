@@ -109,8 +109,8 @@ class Site:
             self.set(name, before.text)
 
     def set(self, name: str, value: str) -> None:
-        answer = self.agent("admin").put(
-            f"/xapi/siteConfig/{name}", params={"value": value}, data=value, headers={"Content-Type": "text/plain"}
+        answer = self.agent("admin").post(
+            f"/xapi/siteConfig/{name}", data=value, headers={"Content-Type": "text/plain"}
         )
         assert answer.status_code == 200, message(answer)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "conformance.md"
 BEGIN, END = "<!-- made from the tests: begin -->", "<!-- made from the tests: end -->"
-NUMBERS = [*(f"{number:03}" for number in range(1, 143)), "094a", "117a"]
+NUMBERS = [*(f"{number:03}" for number in range(1, 143)), "094a", "117a", "121a"]
 
 
 @dataclass(frozen=True, kw_only=True)

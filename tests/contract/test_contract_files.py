@@ -46,7 +46,7 @@ def test_item_067_upload_multipart(desk, session):
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tgz"])
 @pytest.mark.parametrize("level", ["project", "subject", "session", "scan"])
 def test_item_068_extract(desk, kind, level):
-    """Archives are unpacked with their folders, at every level. Source: REST test TestFileUpload."""
+    """Archives are unpacked with their folders, at every level. Source: REST test TestFileUpload; FileExtractor."""
     accession = desk.session("S1", "S1_MR1")
     desk.scan(accession, "1")
     parent = {
@@ -197,10 +197,15 @@ def test_item_081_size_of_a_download(seen):
 
 
 def test_item_082_download_of_nothing(seen):
-    """Without sessions or projects 204, of what one may not read 403. Source: CatalogApi."""
+    """Without sessions or projects 204, with null in their place 500, of what one may not read 403.
+
+    Source: CatalogApi; the 500 of a live 1.8.11.
+    """
     for missing in ("sessions", "projectIds"):
         answer = seen.owner.post("/xapi/archive/downloadwithsize", json=order(seen, **{missing: None}))
         assert answer.status_code == 204
+        answer = seen.owner.post("/xapi/archive/downloadwithsize", json=order(seen) | {missing: None})
+        assert answer.status_code == 500
     assert seen.person("outsider").post("/xapi/archive/downloadwithsize", json=order(seen)).status_code == 403
 
 

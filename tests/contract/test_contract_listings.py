@@ -65,7 +65,7 @@ def test_item_050_filters(seen, params, expected):
 def test_item_051_columns_of_assessors(desk):
     """Columns of assessors: a row an assessor; a session without any has one row with empty cells.
 
-    Source: REST test TestDynamicSearchSubjectAssessors.
+    Source: REST test TestDynamicSearchSubjectAssessors; recorded from 1.6.4: listings 11.
     """
     ids = {label: desk.session("S1", label, "mr") for label in ("S1_MR1", "S1_MR2")}
     made = {desk.assessor(ids["S1_MR1"], label): label for label in ("S1_QC1", "S1_QC2")}

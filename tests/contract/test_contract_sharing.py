@@ -54,6 +54,22 @@ def test_item_121_share(pair):
     assert exists(reader, session(source)) == 404
 
 
+def test_item_121a_whose_subject(pair):
+    """Which subject a listed session has, and whose it is. Source: XMLPathShortcuts lines 127 to 129."""
+    source, target = pair
+    share(source, target, label="B1")
+    number = target.owner.rows(f"{target.path}/subjects", columns="ID,label")[0]["ID"]
+    made = f"{target.path}/subjects/B1/experiments/B1_MR2"
+    assert target.owner.put(made, params={"xsiType": "xnat:mrSessionData"}).status_code in (200, 201)
+    columns = "label,subject_label,session_project,subject_ID,subject_project"
+    listed = target.owner.rows(f"{target.path}/experiments", xsiType="xnat:imageSessionData", columns=columns)
+    found = {row["label"]: row for row in listed}
+    assert {row["subject_project"] for row in found.values()} == {source.project}
+    assert {row["subject_ID"] for row in found.values()} == {number}
+    assert found["B1_MR2"]["session_project"] == target.project
+    assert {row["subject_label"] for row in found.values()} == {"S1"}, "the owner's"
+
+
 def test_item_122_share_without_label(pair):
     """Without a label the original one is used. Source: REST test TestSharing."""
     source, target = pair
