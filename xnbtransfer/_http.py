@@ -15,13 +15,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
 import urllib3
 
+from ._bounds import LIST_BYTES, Patience, read_whole
+from ._origin import leads_elsewhere, place
 from .errors import (
+    AddressError,
+    LoginError,
     NotDataError,
     NotFoundError,
     RefusedError,
@@ -30,13 +34,14 @@ from .errors import (
     TransientError,
     XnbTransferError,
 )
+from .forms import BUILD, LOGOUT, PROJECTS, VERSION, WHO, Request, refused_in_address
 
 READ_TRIES = 5  # how often a read is sent at most
 READ_TRIES_500 = 2  # the same after a plain 500, which passes rarely
 PAUSE_S = 0.5  # first pause; it doubles, with jitter
 PAUSE_MAX_S = 30.0
 RETRY_AFTER_MAX_S = 300.0  # a longer wish of the server is cut to this
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024  # of an upload
 _ZIP_END = b"PK\x05\x06"
 _ZIP_TAIL = 65_557  # the end record of a zip begins within this many bytes of its end
 
@@ -48,7 +53,17 @@ _LOST = (
     urllib3.exceptions.HTTPError,
     OSError,
 )
+_OF_NOBODY = (WHO, BUILD, VERSION, LOGOUT)  # no right decides about their answers
 _PASSING = {408, 425, 429, 502, 503, 504}
+_SAME_PLACE_BYTES = 4 << 20  # what sockets hold back: so near two uploads have broken off at the same place
+_NOT_THERE = re.compile(r"requested resource \[.{1,2000}?\] is not available", re.DOTALL).search
+"""The container's page for an address that no application has: at ``/data`` that is an XNAT which is not running."""
+
+
+def steady_s() -> float:
+    """Seconds by a clock that only goes forward, also while the machine sleeps (clock_gettime(2))."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 class KeepLogin(DefaultCookiePolicy):
@@ -87,41 +102,48 @@ class Http:
         self._logging_in = threading.Lock()
         self._generation = 0  # how often the login was renewed
         self._good = 0  # the latest generation that brought data
+        self._rotates = False  # whether new cookies come to logins that are alive
+        self._broke_at: list[int] = []  # bytes after which uploads broke off
+        self.user = ""  # as the server names it
+        self.told_time: tuple[float, float] | None = None  # the server's clock in its last answer, and ours by then
+        self.first: Request | None = None  # a small question of a project, for a login that begins with a large one
+        self._first_alone = threading.Lock()
+        self._first_of = -1  # the generation whose first request was answered
 
-    def read(self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", patient: bool = True):
-        """The answer to a read, complete. Status 200 or 204, and no web page.
+    def read(self, request: Request, *, patient: bool = True, tries: int = READ_TRIES_500) -> requests.Response:
+        """The answer to a read, complete. Status 200 or 204, of our login and no guest's, and no web page.
 
         Parameters
         ----------
-        path, query
-            Path below the server, already quoted, and parameters, not quoted.
         patient : bool
             Whether a plain 500 is tried again.
+        tries : int
+            How often a plain 500 is tried at most.
 
         Raises
         ------
         NotFoundError, RefusedError, ServerError, NotDataError
             404, 403, other refusals, and a web page where data was asked.
+        LoginError
+            The server sends this login to a page first, as for a password that has expired.
         TransientError
             When ``READ_TRIES`` tries did not help.
         """
 
         def once() -> requests.Response:
             for again in (False, True):
-                response, generation = self._send(method, path, query)
-                if not self._is_login_page(response):
-                    self._check(response, method, path)
+                response, generation = self._send(request)
+                if not self._is_strangers(response, request, generation):
+                    self._check(response, request)
                     self._good = max(self._good, generation)
                     return response
-                self._log_in_again(generation, response.status_code, path, last=again)
+                self._log_in_again(generation, response, request, last=again)
             raise AssertionError
 
-        return self._patiently(once, patient)
+        return self._patiently(once, tries if patient else 1)
 
     @contextlib.contextmanager
-    def stream(
-        self, path: str, query: Mapping[str, str] | None = None, *, zipped: bool = True
-    ) -> Iterator[Iterator[bytes]]:
+    def stream(self, request: Request, *, zipped: bool = True) -> Iterator[Iterator[bytes]]:
         """The body of a download in pieces; the connection is closed when the block is left.
 
         Opening is retried as a read is; what breaks later is not, since bytes were already handed out.
@@ -132,39 +154,41 @@ class Http:
             From the iterator: the body ended early, or the zip has no end.
         """
 
-        def once() -> tuple[requests.Response, Iterator[bytes], bytes]:
+        def once() -> tuple[Patience, Iterator[bytes], bytes]:
             for again in (False, True):
-                response, generation = self._send("GET", path, query, stream=True)
+                response, generation = self._send(request, stream=True)
+                if response.status_code != 200:
+                    self._read(response, request)
+                body = Patience(response)
                 try:
-                    if response.status_code not in (200, 401):
-                        self._check(response, "GET", path)
-                    if response.status_code == 204:
-                        raise NotFoundError(f"{self.host} holds no file at {path}.")
-                    pieces = response.iter_content(CHUNK_BYTES)
-                    first = b"" if response.status_code == 401 else _next(pieces, self.host)
-                    if response.status_code == 200 and zipped and not first:
-                        raise TransientError(f"The zip from {self.host} is empty.")
-                    if response.status_code == 200 and not _is_page(first, response, zipped):
-                        self._good = max(self._good, generation)
-                        return response, pieces, first
+                    lost = response.status_code == 401 or self._is_strangers(response, request, generation, b"")
+                    if not lost:
+                        self._check(response, request)
+                        if response.status_code == 204:
+                            raise NotFoundError(f"{self.host} holds no file at {request.path}.")
+                        pieces = iter(body.__enter__())
+                        first = _next(pieces, self.host)
+                        if zipped and not first:
+                            raise TransientError(f"The zip from {self.host} is empty.")
+                        if not _is_page(first, response, zipped):
+                            self._good = max(self._good, generation)
+                            return body, pieces, first
                 except BaseException:
-                    response.close()
+                    body.__exit__()
                     raise
-                response.close()
-                self._log_in_again(generation, response.status_code, path, last=again)
+                body.__exit__()
+                self._log_in_again(generation, response, request, last=again)
             raise AssertionError
 
-        response, pieces, first = self._patiently(once, True)
+        body, pieces, first = self._patiently(once, READ_TRIES_500)
         try:
             yield self._whole(first, pieces, zipped)
         finally:
-            response.close()
+            body.__exit__()
 
     def write(
         self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
+        request: Request,
         *,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
@@ -178,50 +202,142 @@ class Http:
             The answer is lost or says "later": whether it was carried out must be looked up.
         SessionExpiredError
             The login had run out and is renewed: nothing was carried out.
+        LoginError
+            The server sends this login to a page first: nothing was carried out.
         RefusedError, NotFoundError, ServerError
             403, 404, and any other status with the server's own words.
         """
         timeout = (self.timeout[0], max(self.timeout[1], read_timeout_s))
-        response, generation = self._send(
-            method,
-            path,
-            query,
-            data=data,
-            headers=headers,
-            allow_redirects=False,
-            timeout=timeout,
-            counts_as_write=True,
-        )
-        if self._is_login_page(response):
-            self._log_in_again(generation, response.status_code, path)
+        response, generation = self._send(request, data=data, headers=headers, timeout=timeout)
+        if self._is_strangers(response, request, generation):
+            self._log_in_again(generation, response, request)
             raise SessionExpiredError(f"The login at {self.host} had run out and was renewed.", "Send it again.")
-        self._check(response, method, path)
+        self._check(response, request)
         self._good = max(self._good, generation)
         return response
 
-    def _send(self, method, path, query, *, counts_as_write=False, **options) -> tuple[requests.Response, int]:
+    def _send(
+        self, request: Request, *, headers=None, data=None, stream: bool = False, **options
+    ) -> tuple[requests.Response, int]:
+        """Send a request, the first one of a login alone: what runs beside that one waits for its answer.
+
+        Up to 1.7.2 the first parallel requests of a new login get 404 and empty lists (recorded, fact 15 of the live
+        servers), and that is not to be told from what is not there. Where a login begins with an upload or a download,
+        a small question goes before it.
+        """
+        if request.form not in _OF_NOBODY:
+            with self._first_alone:
+                if self._first_of != self._generation:
+                    small = data is None and not stream and not request.form.changes
+                    generation = self._generation
+                    if small:
+                        found = self._send_now(request, headers, data, stream, options)
+                    else:
+                        with contextlib.suppress(TransientError):
+                            self._send_now(self.first or PROJECTS(), None, None, False, {})
+                    self._first_of = generation
+                    if small:
+                        return found
+        return self._send_now(request, headers, data, stream, options)
+
+    def _send_now(
+        self, request: Request, headers, data, stream: bool, options: dict
+    ) -> tuple[requests.Response, int]:
         with self._counting:
             self.requests += 1
-            self.writes += counts_as_write
-        url = self.server + path + (f"?{encode(query)}" if query else "")
+            self.writes += request.form.changes
         generation = self._generation
         options.setdefault("timeout", self.timeout)
+        given = {**dict(request.form.headers), **(headers or {})}
+        if data is not None:
+            options["data"] = data
         try:
-            return self.interface.request(method, url, **options), generation
+            answer = self.interface.request(
+                request.method,
+                self.server + request.address,
+                headers=given,
+                allow_redirects=False,
+                stream=True,
+                **options,
+            )
+            if not stream:
+                read_whole(answer, LIST_BYTES)
         except _LOST as problem:
-            raise TransientError(f"{self.host} did not answer {method} {path} ({_kind(problem)}).") from None
+            raise TransientError(
+                f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)}).{self._limit(data)}"
+            ) from None
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
+            self.told_time = (said.timestamp(), steady_s())
+        return answer, generation
 
-    def _is_login_page(self, response: requests.Response) -> bool:
-        return response.status_code == 401 or (response.status_code == 200 and _looks_like_page(response.content))
+    def _read(self, response: requests.Response, request: Request) -> None:
+        try:
+            read_whole(response)
+        except _LOST as problem:
+            raise TransientError(
+                f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)})."
+            ) from None
 
-    def _log_in_again(self, generation: int, status: int, path: str, last: bool = False) -> None:
+    def _limit(self, body: Any) -> str:
+        """A sentence about a size limit, where uploads break at the same place again; else ""."""
+        sent = body.sent if isinstance(body, SizedBody) else 0
+        if not sent:
+            return ""
+        with self._counting:
+            same = any(abs(sent - one) <= _SAME_PLACE_BYTES for one in self._broke_at)
+            self._broke_at.append(sent)
+        if not same:
+            return ""
+        return (
+            f" An upload broke off after about {sent / 1e6:.0f} MB for the second time: perhaps a size limit of the "
+            "server or of what stands before it; ask its administrator (client_max_body_size, maxSwallowSize)."
+        )
+
+    def _is_strangers(self, response: requests.Response, request: Request, generation: int, body=None) -> bool:
+        """Whether an answer is not to our login: 401, a log-in page, or what a guest gets on an open site.
+
+        XNAT gives a new JSESSIONID with every answer to a session that it does not know (recorded: 1.6.4 and 1.8.11,
+        surprises, "on an open site a lost login is the guest's answer"), while status and rows are those of a guest.
+        """
+        if response.status_code == 401 or _leads_to_login(response, self.server):
+            return True
+        content = response.content if body is None else body
+        if response.status_code == 200 and _looks_like_page(content) and not (request.form.page and _is_table(content)):
+            return True
+        given = {cookie.value for cookie in response.cookies if cookie.name == "JSESSIONID"}
+        sent = str(response.request.headers.get("Cookie", ""))
+        if all(f"JSESSIONID={one}" in sent for one in given) or self._rotates:
+            return False
+        if generation != self._generation:
+            return True
+        with contextlib.suppress(TransientError):
+            answer, _ = self._send(WHO())
+            ours = answer.status_code == 200 and f"User '{self.user}' is logged in" in answer.text
+            if ours and generation == self._generation:
+                self._rotates = True  # this server gives new cookies to logins that are alive
+                return False
+        return True
+
+    def _log_in_again(self, generation: int, response: requests.Response, request: Request, last: bool = False) -> None:
+        status = response.status_code
         with self._logging_in:
             if last or (generation == self._generation and generation > self._good):
                 self._good = self._generation  # this request gives up; the next one may renew the login once more
+                renewed = "although the login was renewed"
                 if status == 401:
-                    raise SessionExpiredError(f"{self.host} refuses {path} (401) although the login was renewed.")
-                raise NotDataError(f"{self.host} sent a web page in place of data for {path}.", status=status)
+                    raise SessionExpiredError(f"{self.host} refuses {request.path} (401) {renewed}.")
+                if where := response.headers.get("Location", ""):
+                    raise LoginError(
+                        f"{self.server} sends {request.path} to {place(where)} {renewed}; nothing was sent there.",
+                        "Log in there with a browser; if it is another service's page, ask for XNAT's own address.",
+                    )
+                if status == 200:
+                    sentence = f"{self.host} sent a web page in place of data for {request.path}."
+                    raise NotDataError(sentence, status=status)
+                raise SessionExpiredError(f"{self.host} answers {request.path} as to a guest {renewed}.")
             if generation == self._generation:
+                self._first_of = -1  # what is sent from here on goes alone, until one was answered after the login
                 try:
                     self._renew()
                 except TransientError:
@@ -232,13 +348,35 @@ class Http:
                     ) from None
                 self._generation += 1
 
-    def _check(self, response: requests.Response, method: str, path: str) -> None:
+    def _check(self, response: requests.Response, request: Request) -> None:
         status = response.status_code
-        if status in (200, 201, 202, 204) or (method != "GET" and status in (301, 302, 303)):
+        if status in (200, 201, 202, 204):
             return
-        where = f"{self.host} answered {method} {path} with {status}"
+        if 300 <= status < 400:
+            page = place(response.headers.get("Location", ""))
+            if re.search(r"UpdateUser|ChangePassword|expired", page, re.IGNORECASE):
+                raise LoginError(f"The password at {self.host} has expired.", "Set a new one there, then try again.")
+            if "/app/" in page:
+                raise LoginError(
+                    f"{self.host} sends this login to its page {page} first.", "Log in there with a browser and look."
+                )
+            if request.form.changes and status in (301, 302, 303):
+                return
+            raise ServerError(f"{self.host} sends {request.path} elsewhere, to {page}.", status=status)
+        where = f"{self.host} answered {request.method} {request.path} with {status}"
         said = words_of(response)
         sentence = f"{where}: {said}" if said else f"{where}."
+        if request.path.startswith("/data/") and container_knows_nothing(response):
+            raise TransientError(
+                f"{self.host} knows no address below /data now: XNAT is starting there, or is not running.",
+                "Wait some minutes, then run the same command again.",
+            )
+        if status in (400, 405, 500) and refused_in_address(request.path):
+            raise AddressError(
+                f"{self.host} refuses {request.method} of an address with %, ; or the like in a name ({status}).",
+                "XNAT's firewall lets no such name through in an address; such files can go and come in a zip only.",
+                status=status,
+            )
         if status == 404:
             raise NotFoundError(sentence)
         if status in (401, 403):
@@ -247,7 +385,7 @@ class Http:
             raise TransientError(sentence, retry_after_s=_retry_after(response))
         raise ServerError(sentence, status=status)
 
-    def _patiently(self, once: Callable[[], Any], patient: bool) -> Any:
+    def _patiently(self, once: Callable[[], Any], tries_500: int) -> Any:
         def wait(state: tenacity.RetryCallState) -> float:
             wish = getattr(state.outcome.exception(), "retry_after_s", None)
             if wish is not None:
@@ -258,8 +396,9 @@ class Http:
             problem = state.outcome.exception()
             if isinstance(problem, TransientError):
                 return not isinstance(problem, SessionExpiredError) and state.attempt_number < READ_TRIES
-            passing = patient and isinstance(problem, ServerError) and problem.status == 500
-            return passing and state.attempt_number < READ_TRIES_500
+            passing = isinstance(problem, ServerError) and problem.status == 500
+            passing = passing and not isinstance(problem, AddressError)
+            return passing and state.attempt_number < tries_500
 
         return tenacity.Retrying(retry=again, wait=wait, sleep=time.sleep, reraise=True)(once)
 
@@ -280,6 +419,7 @@ class SizedBody:
     def __init__(self, chunks: Iterable[bytes], size_bytes: int) -> None:
         self._chunks = chunks
         self._size = size_bytes
+        self.sent = 0  # bytes given away so far
 
     def __len__(self) -> int:
         return self._size
@@ -295,34 +435,49 @@ class SizedBody:
             waiting += len(chunk)
             if waiting >= CHUNK_BYTES or (waiting and not left):  # each piece is a write of its own to the socket
                 yield b"".join(pending)
+                self.sent += waiting
                 pending, waiting = [], 0
         if left:
             raise ServerError(f"The upload is {left} bytes shorter than announced; it was broken off.")
 
 
-def quoted(*parts: str) -> str:
-    """Path segments, each quoted, joined by slashes. The only place where labels become parts of an address."""
-    return "/".join(quote(part, safe="") for part in parts)
-
-
-def encode(query: Mapping[str, str]) -> str:
-    """A query string; blanks become %20 since not every handler of XNAT reads a plus as a blank."""
-    return urlencode(query, quote_via=quote, safe=",:/")
-
-
 def words_of(response: requests.Response) -> str:
-    """What an error page says, in one line of at most 300 characters."""
+    """What an error page says, in one line of at most 300 characters.
+
+    XNAT's page has it as ``<h3>``; that of the container (recorded: 404 of a file) has its own name there, and the
+    reason behind ``Message``.
+    """
     try:
         text = response.text
     except _LOST:
         return ""
-    found = re.search(r"<h3>(.*?)</h3>", text, re.DOTALL | re.IGNORECASE)
+    found = re.search(r"<b>Message</b>(.*?)</p>", text, re.DOTALL | re.IGNORECASE)
+    if found is None and not re.search(r"<h1>HTTP Status \d", text, re.IGNORECASE):
+        found = re.search(r"<h3>(.*?)</h3>", text, re.DOTALL | re.IGNORECASE)
     if found:
         text = found.group(1)
     elif _looks_like_page(text.encode("utf-8", "replace")):
         return ""
     text = html.unescape(re.sub(r"<[^>]*>", " ", text))
     return " ".join(re.sub(r"://[^/@\s]+@", "://", text).split())[:300]
+
+
+def container_knows_nothing(response: requests.Response) -> bool:
+    """Whether the container says that no application has this address; at ``/data`` XNAT itself is not running then."""
+    return response.status_code == 404 and bool(_NOT_THERE(response.text[:8000]))
+
+
+def _leads_to_login(response: requests.Response, server: str) -> bool:
+    """Whether a redirect says that nobody is logged in: to a log-in page, or elsewhere as single sign-on does."""
+    if not 300 <= response.status_code < 400:
+        return False
+    where = response.headers.get("Location", "")
+    return leads_elsewhere(where, server) or bool(re.search(r"/login\b|Login\.vm", place(where), re.IGNORECASE))
+
+
+def _is_table(body: bytes) -> bool:
+    """Whether a page is a table of what was done, and asks for no password (recorded: share and move of subjects)."""
+    return b"<table" in body and not re.search(rb"type\s*=\s*[\"']?password", body, re.IGNORECASE)
 
 
 def _looks_like_page(body: bytes) -> bool:

@@ -9,6 +9,7 @@ import netrc
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,9 +18,16 @@ import requests
 import xnat
 from requests.adapters import HTTPAdapter
 
-from ._http import KeepLogin
-from .errors import InputError, LoginError, NotDataError, ServerError, TransientError
+from ._address import no_tls, why_no_login
+from ._bounds import read_whole
+from ._http import KeepLogin, words_of
+from ._origin import OwnPlace, next_address, place
+from .errors import InputError, LoginError, NotDataError, TransientError
+from .forms import FRONT, LOGIN, LOGOUT, WHO
 
+LOGIN_PAUSES_S = (1.0, 3.0, 6.0)  # between the tries of a login that the server fails to judge
+_HOPS = 5  # redirects from the address that was given to XNAT's front page
+_REFUSES = re.compile(r"credential|authentication failed|password", re.IGNORECASE)
 _ALIAS = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -76,45 +84,190 @@ def credentials(side: str, server: str, user: str, password: str, prompt: bool) 
     )
 
 
+def provider(side: str) -> str:
+    """The login provider to name, "" to let XNAT find it: ``XNAT_<SIDE>_PROVIDER``, else ``XNAT_PROVIDER``.
+
+    XNAT guesses it from earlier logins, and answers 400 where that leaves several (XNAT source, AuthenticationRestlet).
+    """
+    return next((os.environ[name] for name in _names(side, "PROVIDER") if os.environ.get(name)), "")
+
+
 def open_session(
-    server: str, user: str, password: str, timeout: tuple[float, float], pool: int
+    server: str, user: str, password: str, login_provider: str, timeout: tuple[float, float], pool: int
 ) -> tuple[xnat.session.BaseXNATSession, str, Callable[[], None]]:
-    """Log in through xnatpy; return its session, the address after redirects and a function that logs in again."""
+    """Log in; return a session of xnatpy, the address after redirects and a function that logs in again.
+
+    Raises
+    ------
+    LoginError
+        XNAT is there and refuses the login, or the password has expired.
+    InputError
+        The address is that of no XNAT, or not XNAT's whole address, or the certificate cannot be verified.
+    TransientError
+        Nothing answers, or XNAT is starting.
+    RefusedError
+        The address, or the answer to the login, leads to another scheme, host or port.
+    """
     host = urlsplit(server).netloc
+    interface = _interface(server, pool)
+    effective, name = server, ""
     try:
-        session = xnat.connect(
-            server,
-            user=user,
-            password=password,
-            no_parse_model=True,
-            logger=_quiet(),
-            default_timeout=timeout,
-            pilot_timeout=timeout[0],
-        )
-    except xnat.exceptions.XNATLoginFailedError:
-        raise LoginError(f"{host} refuses the login of {_shown(user)}.") from None
-    except xnat.exceptions.XNATExpiredCredentialsError:
-        raise LoginError(f"The password of {_shown(user)} at {host} has expired.", "Set a new one there.") from None
-    except requests.exceptions.SSLError:
-        raise InputError(
-            f"The certificate of {host} cannot be verified.", "Name your site's certificates in REQUESTS_CA_BUNDLE."
-        ) from None
-    except (requests.RequestException, xnat.exceptions.XNATConnectionError, OSError) as problem:
+        effective = _after_redirects(interface, server, timeout[0])
+        wait = timeout[0], timeout[0]
+        answer = _judged(lambda: _ask_in(interface, effective, user, password, login_provider, wait))
+        if answer.status_code == 200 or answer.is_redirect:
+            _take(interface, answer, host)
+            name = _who(interface, effective, _shown(user), timeout[0])
+    except NotDataError:
+        name = ""
+    except requests.exceptions.SSLError as problem:
+        raise no_tls(host, problem) from None
+    except (requests.RequestException, OSError) as problem:
         raise TransientError(
             f"{host} cannot be reached ({type(problem).__name__}).",
             "Check the address and your network, then try again.",
         ) from None
-    except (xnat.exceptions.XNATError, ValueError) as problem:
-        raise ServerError(f"{host} does not answer as an XNAT does ({type(problem).__name__}).") from None
-    interface = session.interface
+    finally:
+        if not name:
+            _give_up(interface, effective)
+    if not name:
+        raise why_no_login(effective, _shown(user), login_provider, timeout[0])
+    session = _Session(
+        server=effective,
+        logger=_quiet(),
+        interface=interface,
+        original_uri=server,
+        logged_in_user=name,
+        default_timeout=timeout,
+        jsession=interface.cookies.get("JSESSIONID"),
+    )
+    return session, effective, lambda: _log_in(interface, effective, user, password, login_provider, timeout)
+
+
+class _Session(xnat.session.XNATSession):
+    """A session of xnatpy whose heart beats only as it is told: its own asks JSESSION, which is 200 for guests, too."""
+
+    def heartbeat(self) -> None:
+        """Nothing, until :func:`keep_alive_quietly` says what."""
+
+
+def _interface(server: str, pool: int) -> OwnPlace:
+    """A session for one server, with as many connections as are used at one time."""
+    interface = OwnPlace(server)
+    agent = interface.headers["User-Agent"]
+    interface.headers["User-Agent"] = f"xnbtransfer xnatpy/{xnat.__version__} ({agent})"
     for scheme in ("http://", "https://"):
         interface.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=pool, pool_block=True, max_retries=0))
     interface.cookies.set_policy(KeepLogin())
-    effective = session._effective_uri.rstrip("/")
-    # Proxies and certificates of the environment are read once: requests would read all of it for each request.
-    told = interface.merge_environment_settings(effective, {}, None, interface.verify, None)
-    interface.proxies, interface.verify, interface.trust_env = told["proxies"], told["verify"], False
-    return session, effective, lambda: _log_in(interface, effective, user, password, timeout)
+    return interface
+
+
+def _after_redirects(interface: OwnPlace, server: str, timeout_s: float) -> str:
+    """XNAT's address where the front page lies below another path (a context path); no login is sent to find out.
+
+    Raises
+    ------
+    RefusedError
+        The front page lies at another scheme, host or port.
+    """
+    asked = server + FRONT.path
+    for _ in range(_HOPS):
+        page = re.match(r"(.*?)/(?:app|data)/", asked)  # of XNAT's own, which need not be asked for
+        if page:
+            return page[1]
+        with interface.get(asked, timeout=timeout_s, stream=True) as answer:
+            where = answer.headers.get("Location", "") if 300 <= answer.status_code < 400 else ""
+        if not where:
+            return asked.rstrip("/")
+        asked = next_address(where, asked)
+    raise InputError(f"{server} leads from one address to the next without an end.", "Check the address.")
+
+
+def _ask_in(
+    interface: requests.Session, server: str, user: str, password: str, login_provider: str, wait: tuple[float, float]
+) -> requests.Response:
+    """The answer to name and password, or to an alias token, sent without the cookies of an earlier login.
+
+    Raises
+    ------
+    RefusedError
+        The answer leads to another scheme, host or port.
+    """
+    with OwnPlace(server) as fresh:
+        fresh.headers["User-Agent"] = interface.headers["User-Agent"]
+        fresh.verify, fresh.proxies = interface.verify, interface.proxies
+        if _ALIAS.fullmatch(user):
+            asked = server + FRONT.path
+            answer = read_whole(fresh.get(asked, auth=(user, password), timeout=wait, stream=True))
+        else:
+            asked = server + LOGIN.path
+            form = {"username": user, "password": password}
+            form |= {"provider": login_provider} if login_provider else {}
+            answer = read_whole(fresh.put(asked, data=form, timeout=wait, stream=True))
+    if 300 <= answer.status_code < 400:
+        next_address(answer.headers.get("Location", ""), asked)
+    return answer
+
+
+def _judged(ask: Callable[[], requests.Response]) -> requests.Response:
+    """The answer to ``ask``, asked again where the server fails, as it does for a moment while a project is made.
+
+    A wrong password is 500, too, up to 1.7.6, with the words "Bad credentials" (recorded from 1.6.4: client-forms 2);
+    it is not sent again.
+    """
+    for pause in LOGIN_PAUSES_S:
+        answer = ask()
+        if answer.status_code != 500 or _REFUSES.search(words_of(answer)):
+            return answer
+        time.sleep(pause)
+    return ask()
+
+
+def _take(interface: requests.Session, answer: requests.Response, host: str) -> None:
+    """Put the session that an answer to the login gives in the place of any other.
+
+    Raises
+    ------
+    NotDataError
+        The answer gives none.
+    """
+    cookies = list(answer.cookies)
+    if not any(cookie.name == "JSESSIONID" for cookie in cookies):
+        token = answer.text.strip()
+        if not re.fullmatch(r"[\w.!~-]{8,128}", token):
+            raise NotDataError(f"{host} sent no session id when logging in.")
+        cookies.append(requests.cookies.create_cookie("JSESSIONID", token))
+    new = {(cookie.domain, cookie.path) for cookie in cookies if cookie.name == "JSESSIONID"}
+    for cookie in cookies:
+        interface.cookies.set_cookie(cookie)
+    for cookie in list(interface.cookies):
+        if cookie.name == "JSESSIONID" and (cookie.domain, cookie.path) not in new:
+            interface.cookies.clear(cookie.domain, cookie.path, cookie.name)
+
+
+def _who(interface: requests.Session, server: str, shown: str, timeout_s: float) -> str:
+    """The user as the server names it; "" for a guest, and where it names nobody.
+
+    Raises
+    ------
+    LoginError
+        The password has expired: XNAT says so, or sends each request to the page for a new one.
+    """
+    answer = _judged(lambda: read_whole(interface.get(server + WHO.path, timeout=timeout_s, stream=True)))
+    where = answer.headers.get("Location", "") if 300 <= answer.status_code < 400 else ""
+    if re.search(r"UpdateUser|ChangePassword|expired", place(where)) or "Your password has expired" in answer.text:
+        host = urlsplit(server).netloc
+        raise LoginError(f"The password of {shown} at {host} has expired.", "Set a new one there.")
+    found = re.search(r"User '([^<]+)' is logged in", answer.text) if answer.status_code == 200 else None
+    return found[1] if found and found[1] != "guest" else ""
+
+
+def _give_up(interface: requests.Session, server: str) -> None:
+    """End what a login that failed has left, if anything, and free the connections."""
+    if interface.cookies.get("JSESSIONID"):
+        with contextlib.suppress(requests.RequestException, OSError):
+            _end(interface, server)
+    interface.close()
 
 
 def keep_alive_quietly(session: xnat.session.BaseXNATSession, beat: Callable[[], object]) -> None:
@@ -138,41 +291,39 @@ def end_session(session: xnat.session.BaseXNATSession, server: str) -> None:
     if interface is None:
         return
     with contextlib.suppress(requests.RequestException, OSError):
-        interface.delete(f"{server}/data/JSESSION", headers={"Connection": "close"}, timeout=10)
+        _end(interface, server)
     xnat.session.BaseXNATSession.disconnect(session)
 
 
-def _log_in(interface: requests.Session, server: str, user: str, password: str, timeout: tuple[float, float]) -> None:
+def _end(interface: requests.Session, server: str) -> None:
+    interface.delete(server + LOGOUT.path, headers={"Connection": "close"}, timeout=10, stream=True).close()
+
+
+def _log_in(
+    interface: requests.Session,
+    server: str,
+    user: str,
+    password: str,
+    login_provider: str,
+    timeout: tuple[float, float],
+) -> None:
+    """Log in anew, end the old session at the server, and put the new cookie in its place.
+
+    A session that is left open counts against the limit of sessions for a user.
+    """
     host = urlsplit(server).netloc
-    with requests.Session() as fresh:
-        fresh.headers["User-Agent"] = interface.headers["User-Agent"]
-        fresh.verify = interface.verify
-        fresh.auth = lambda request: request  # keeps requests from reading .netrc
+    try:
         wait = (timeout[0], min(timeout[1], 120.0))
-        try:
-            if _ALIAS.fullmatch(user):
-                answer = fresh.get(server, auth=(user, password), timeout=wait)
-            else:
-                form = {"username": user, "password": password}
-                answer = fresh.put(f"{server}/data/services/auth", data=form, timeout=wait)
-        except (requests.RequestException, OSError) as problem:
-            raise TransientError(f"{host} cannot be reached to log in again ({type(problem).__name__}).") from None
-        if answer.status_code in (401, 403):
-            raise LoginError(f"{host} refuses the login of {_shown(user)}.")
-        if answer.status_code != 200:
-            raise TransientError(f"{host} answered the login with {answer.status_code}.")
-        cookies = list(fresh.cookies)
-        if not any(cookie.name == "JSESSIONID" for cookie in cookies):
-            token = answer.text.strip()
-            if not re.fullmatch(r"[\w.!~-]{8,128}", token):
-                raise NotDataError(f"{host} sent no session id when logging in again.")
-            cookies.append(requests.cookies.create_cookie("JSESSIONID", token))
-    new = {(cookie.domain, cookie.path) for cookie in cookies if cookie.name == "JSESSIONID"}
-    for cookie in cookies:
-        interface.cookies.set_cookie(cookie)
-    for cookie in list(interface.cookies):
-        if cookie.name == "JSESSIONID" and (cookie.domain, cookie.path) not in new:
-            interface.cookies.clear(cookie.domain, cookie.path, cookie.name)
+        answer = _judged(lambda: _ask_in(interface, server, user, password, login_provider, wait))
+    except (requests.RequestException, OSError) as problem:
+        raise TransientError(f"{host} cannot be reached to log in again ({type(problem).__name__}).") from None
+    if answer.status_code in (401, 403):
+        raise LoginError(f"{host} refuses the login of {_shown(user)}.")
+    if answer.status_code != 200 and not (answer.is_redirect and _ALIAS.fullmatch(user)):
+        raise TransientError(f"{host} answered the login with {answer.status_code}.")
+    with contextlib.suppress(requests.RequestException, OSError):
+        _end(interface, server)
+    _take(interface, answer, host)
 
 
 def _names(side: str, key: str) -> list[str]:
@@ -237,4 +388,5 @@ def _quiet() -> logging.Logger:
         logger.addHandler(logging.NullHandler())
     logger.propagate = False
     logger.setLevel(logging.CRITICAL + 10)
+    logger.verbose = logger.debug  # a level of its own that xnatpy expects of a logger
     return logger

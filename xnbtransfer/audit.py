@@ -17,8 +17,20 @@ from .errors import ExitCode, InputError, XnbTransferError
 from .finish import bag_digest
 from .html import NEXT_OF_AUDIT, WORDS, Html, banner, pairs, table
 from .journal import read_journal
+from .outputs import with_home
 from .plan import Plan
-from .record import PLAN, SUMMARY, UNFINISHED, Record, is_running, list_records, open_record, read_about
+from .record import (
+    PLAN,
+    SUMMARY,
+    UNFINISHED,
+    UNREADABLE,
+    Record,
+    is_running,
+    list_records,
+    open_record,
+    read_about,
+    record_folders,
+)
 from .values import OUTCOME_COLUMNS, Result, frame
 from .verify import verify
 from .xnat import connect
@@ -61,8 +73,9 @@ _STATUS = {
     "unfinished": "its run did not end",
     "running": "its run goes on now",
     "given up": "its run was ended on purpose, with the reason kept",
+    "not read": "it belongs to somebody else, who has to audit it",
 }
-_BAD, _OPEN, _FINE = ("changed", "lost"), ("unfinished",), frozenset(("", WORDS[ExitCode.PROVED]))
+_BAD, _OPEN, _FINE = ("changed", "lost"), ("unfinished", "not read"), frozenset(("", WORDS[ExitCode.PROVED]))
 _WORDS = {
     ExitCode.PROVED: "all records are whole",
     ExitCode.DIFFERENCES: "not every record is as it should be",
@@ -135,7 +148,7 @@ def audit(
     InputError
         If there is no such folder, or no record of those days in it.
     """
-    root = Path(root).expanduser()
+    root = with_home(root)
     rows, sessions = [], []
     for row in _found(root):
         day = row["made_at"][:10]
@@ -158,8 +171,11 @@ def audit(
 def _found(root: Path) -> Iterator[dict[str, Any]]:
     """One row for each folder that is a record or was one, the newest first; nothing is checked yet."""
     listed = {row["record"]: row for row in list_records(root).to_dict("records")}
-    for folder in sorted((one for one in root.iterdir() if one.is_dir() and one.name[:1] != "."), reverse=True):
+    for folder in record_folders(root):
         known = listed.get(folder.name)
+        if known is not None and known["state"] == UNREADABLE:
+            yield {"record": folder.name, "made_at": "", "status": "not read", "because": "this user may not read it"}
+            continue
         if known is None:
             if (folder / "bagit.txt").exists() or folder.name.endswith(UNFINISHED):
                 yield {"record": folder.name, "made_at": "", "status": "changed", "because": "it has no summary"}
@@ -234,7 +250,7 @@ def _lay_beside(root: Path, rows: list[dict[str, Any]]) -> None:
         copy, given = about.get("takes_up", {}), about.get("parameters", {}).get("record", "")
         if not copy:
             continue
-        if not given or Path(given).expanduser().resolve().parent == root.resolve():
+        if not given or with_home(given).resolve().parent == root.resolve():
             named[copy["record"]] = row["record"]
         there = by_name.get(copy["record"], {})
         if there.get("status") == "whole" and bag_digest(Record(root / copy["record"], {})) != copy["bag"]:

@@ -16,25 +16,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .changes import Change, digest_of
+from .csv_files import as_cell
 from .errors import DiskFullError, InputError, RefusedError
+from .outputs import folder_mode, make_folder, make_private
 from .xnat import Connection
-from .zips import read_zip
+from .zips import Limits, read_zip
 
 _LISTED = ("scan", "resource", "path", "size_bytes", "md5")
 
 
-def back_up(connection: Connection, change: Change, files: list[dict], root: Path) -> str:
+def back_up(connection: Connection, change: Change, state: str, files: list[dict], root: Path) -> str:
     """Keep a session as a BagIt bag below ``root``, every file checked against what the server lists.
+
+    Parameters
+    ----------
+    state : str
+        What the session is, as one digest; a bag that is there already holds it only if it is of this state.
+    files : list of dict
+        All that the server lists.
 
     Returns
     -------
     str
-        The name of the bag: ``scans.zip`` as the server sends it, ``resources.zip``, and ``files.csv``.
+        The name of the bag: ``session.xml``, the session's own document with fields, notes and ratings, ``scans.zip``
+        as the server sends it, ``resources.zip``, and ``files.csv``. It is private, as all that holds labels.
 
     Raises
     ------
     RefusedError
-        If a listed file does not come, or comes with another MD5.
+        If a listed file does not come, or comes with another MD5, or a bag of this name is of another state.
+    NotDataError
+        If the session's document does not come.
     DiskFullError
         If there is no room.
     """
@@ -42,7 +54,7 @@ def back_up(connection: Connection, change: Change, files: list[dict], root: Pat
 
     name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{change.project}_{change.subject}_{change.session}_{change.item}")
     final, staging = root / name, root / f".{name}.part"
-    wanted = digest_of([[one[part] for part in _LISTED] for one in files])
+    wanted = digest_of([state, *([one[part] for part in _LISTED] for one in files)])
     logger, level = logging.getLogger("bagit"), logging.getLogger("bagit").level
     logger.setLevel(logging.CRITICAL)
     try:
@@ -51,8 +63,9 @@ def back_up(connection: Connection, change: Change, files: list[dict], root: Pat
                 return name
             raise RefusedError(f"The backup {name} is there already, and is of another state.", "Put it elsewhere.")
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True, mode=0o700)
-        came = Counter(_scans_to(connection, change.item, staging / "scans.zip") if _has_scans(files) else ())
+        make_folder(root)
+        staging.mkdir(mode=0o700)
+        came = Counter(_scans_to(connection, change.item, files, staging / "scans.zip") if _has_scans(files) else ())
         came += Counter(_resources_to(connection, files, staging / "resources.zip"))
         lost = [one for one in files if not _came(one, came)]
         if lost:
@@ -60,12 +73,15 @@ def back_up(connection: Connection, change: Change, files: list[dict], root: Pat
                 f"The backup of {change.name} lacks {len(lost)} of {len(files)} files, or has others in their place.",
                 "Nothing of it was deleted; run again.",
             )
+        (staging / "session.xml").write_bytes(connection.session_xml(change.item))
         with (staging / "files.csv").open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(_LISTED)
-            writer.writerows([one[part] for part in _LISTED] for one in files)
+            writer.writerows([as_cell(str(one[part])) for part in _LISTED] for one in files)
         about = {"External-Identifier": name, "Session-State": wanted, "Source-Project": change.project}
         bagit.make_bag(str(staging), bag_info=about, checksums=["sha256"])
+        make_private(staging)
+        os.chmod(staging, folder_mode())
         os.replace(staging, final)
     except bagit.BagError as problem:
         raise RefusedError(f"The backup {name} is damaged: {problem}.", "Put it elsewhere, and run again.") from None
@@ -93,7 +109,10 @@ def _came(one: dict, came: Counter) -> bool:
     return True
 
 
-def _scans_to(connection: Connection, session_id: str, path: Path) -> Iterator[str | tuple[str, int]]:
+def _scans_to(
+    connection: Connection, session_id: str, files: list[dict], path: Path
+) -> Iterator[str | tuple[str, int]]:
+    limits = Limits.of(one["size_bytes"] for one in files if one["scan"])
     with path.open("wb") as out, connection.open_session(session_id) as chunks:
 
         def kept() -> Iterator[bytes]:
@@ -101,7 +120,7 @@ def _scans_to(connection: Connection, session_id: str, path: Path) -> Iterator[s
                 out.write(chunk)
                 yield chunk
 
-        for entry, data in read_zip(kept()):
+        for entry, data in read_zip(kept(), limits):
             found, size = hashlib.md5(usedforsecurity=False), 0
             for piece in data:
                 found.update(piece)

@@ -15,11 +15,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .csv_files import read_lines
+from .csv_files import as_cell, read_lines, written_rows
 from .errors import ExitCode, InputError, OptionsError, TransientError, XnbTransferError
 from .html import Html, table
 from .notebook import OPTIONS, run_template
 from .options import TransferOptions
+from .outputs import file_mode, make_folder, private, write_whole
 from .pages import page
 from .plan import plan
 from .progress import read_sides
@@ -51,6 +52,7 @@ _WORST = (
     ExitCode.REFUSED,
     ExitCode.CANNOT_BE_PROVED,
     ExitCode.TRANSIENT,
+    ExitCode.NEEDS_A_PERSON,
     ExitCode.PROVED,
 )
 
@@ -175,9 +177,9 @@ def run_campaign(
         If this campaign is being run by somebody else at this moment.
     """
     root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     try:
-        with FileLock(root / f".{INDEX}.lock", timeout=0):
+        with FileLock(root / f".{INDEX}.lock", timeout=0, mode=file_mode()):
             rows = []
             for entry in entries:
                 tell(f"{entry.name}: begins.")
@@ -231,14 +233,12 @@ def _anything_new(options: TransferOptions) -> bool:
 def _write(root: Path, row: dict) -> None:
     path = root / INDEX
     new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
+    with open(path, "a", encoding="utf-8", newline="", opener=private) as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
-        writer.writerow(row)
-    (root / PAGE).write_text(
-        page("Campaign", index_table(read_index(root))._repr_html_(), ["Campaign"]), encoding="utf-8"
-    )
+        writer.writerow({name: as_cell(str(cell)) for name, cell in row.items()})
+    write_whole(root / PAGE, page("Campaign", index_table(read_index(root))._repr_html_(), ["Campaign"]))
 
 
 def read_index(root: str | Path) -> list[dict]:
@@ -252,7 +252,7 @@ def read_index(root: str | Path) -> list[dict]:
     path = Path(root) / INDEX
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))[::-1]
+            return list(written_rows(file))[::-1]
     except OSError:
         raise InputError(f"No campaign was run in {root}.", "Name the folder that holds its records.") from None
 

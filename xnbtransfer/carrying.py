@@ -6,16 +6,18 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ._store import archived_path, project_path, subject_path
-from .conflicts import study_uids
-from .errors import DiskFullError, JournalError, RefusedError, TransientError, XnbTransferError
-from .fields import carry_fields, digests_of, prove_fields, unmet
+from .archived import archived_copy
+from .chosen_fields import unmet
+from .errors import DiskFullError, HeldError, JournalError, RefusedError, TransientError, XnbTransferError
+from .fields import carry_fields, digests_of, prove_fields
+from .forms import archived_path, project_path, subject_path
+from .history import SessionHistory, read_history
 from .journal import Journal
 from .keys import SessionKey
-from .parcels import Arrived, Parcel, carry, listing, prove
-from .plan_file import SENDS, Plan, ResourcePlan, SessionPlan
+from .parcels import Arrived, Parcel, carry, listing, make_scan, prove
+from .plan_file import SENDS, FieldPlan, Plan, ResourcePlan, SessionPlan
 from .resources import state_of
 from .values import Verdict
 from .xnat import Connection
@@ -46,6 +48,8 @@ class Carrier:
         Whether to end after the resource in flight.
     tell : callable
         Is told ``(name, resource, files, size_bytes, text)``.
+    hold : callable
+        Is asked with ``name_of`` a resource before anything is written to it; raises where another run has its item.
     """
 
     def __init__(
@@ -59,12 +63,14 @@ class Carrier:
         spool_folder: str | None = None,
         stopping: Callable[[], bool] = lambda: False,
         tell: Callable[..., None] = lambda *about: None,
+        hold: Callable[..., None] = lambda *name: None,
     ) -> None:
         self.plan, self.source, self.destination, self.journal = plan, source, destination, journal
         self.options = plan.transfer_options
         self.scans, self.spool_folder = scans or {}, spool_folder
-        self.stopping, self.tell = stopping, tell
+        self.stopping, self.tell, self.hold = stopping, tell, hold
         self.past = history(journal.entries())
+        self.ours = read_history(journal.entries())
         self.ids: dict[SessionKey, str] = {}
         self.lock = threading.Lock()
         self.fatal: XnbTransferError | None = None
@@ -98,11 +104,14 @@ class Carrier:
             rows = listed_again(past.rows, listing(self.destination, there, one.resource))
             if all(row["verdict"] == Verdict.EQUAL for row in rows):
                 return Carried(one, rows, past.extra, because="proved by an earlier run, and listed as it was")
+        self.hold(*name_of(one))
         files = {row["path"]: (row["size_bytes"], row["md5"]) for row in self.source.files_below(here, one.resource)}
         if state_of(files) != one.source_state:
             raise RefusedError(f"{one.where} is no longer at the source as the plan saw it.", "Plan again.")
         if not past.sent and state_of(listing(self.destination, there, one.resource)) != one.destination_state:
             raise RefusedError(f"{one.where} is no longer at the destination as the plan saw it.", "Plan again.")
+        if one.scan:
+            self._scan_there(one)
         parcel = Parcel(
             source=here,
             destination=there,
@@ -110,13 +119,14 @@ class Carrier:
             listed=files,
             overwrite=one.action == "replace",
             about={"format": one.format},
+            twice=self.options.source_twice,
         )
         found, more = carry(
             parcel,
             self.source,
             self.destination,
             reason=self.options.reason,
-            read_back=self.options.proof == "all",
+            read_back=self.options.proof in ("all", "prearchive"),
             mine=past.sent,
             spool_folder=self.spool_folder,
             note=lambda paths: self.journal.write("resource-sending", at=one.at, paths=paths),
@@ -125,10 +135,47 @@ class Carrier:
         if self.stopping() and any(each.verdict == Verdict.DIFFERENT for each in found):
             raise TransientError(f"{one.where} was stopped before it was complete; run again to go on.")
         rows = [row_of(one, each, self._scan(one)) for each in found]
+        if why := self._counted_otherwise(one, here, len(files)):
+            rows = [row | {"verdict": Verdict.NOT_PROVED, "because": why} for row in rows]
         extra = [extra_row(one, path) for path in more] if one.action == "send" else []
         self.journal.write("resource-proved", at=one.at, rows=rows, extra=extra)
         self.tell("proved", one, len(rows), sum(row["size_bytes"] for row in rows), "carried")
         return Carried(one, rows, extra)
+
+    def _counted_otherwise(self, one: ResourcePlan, here: str, listed: int) -> str:
+        """Why a resource above the sessions may not be whole: its server counts other files than it lists; else "".
+
+        Those of sessions and scans are counted in the session's own document (``fresh.unsure``).
+        """
+        if one.session:
+            return ""
+        counted = sum(row["files"] for row in self.source.resources_of(here) if row["resource"] == one.resource)
+        if counted == listed:
+            return ""
+        return f"the file list names {listed} files of it, and the list of resources counts {counted}"
+
+    def _scan_there(self, one: ResourcePlan) -> None:
+        """Make the scan that a resource belongs to, where no DICOM of it has made it at the destination."""
+        session = session_of(self.plan, one)
+        if any(scan.scan == one.scan for scan in session.sent_scans):
+            return
+        about = next((row for row in self.source.scan_list(session.session_id) if row["scan"] == one.scan), {})
+        with self.lock:
+            session_id = self.ids[session.key]
+            make_scan(self.destination, session_id, self._scan(one), about, self.options.reason, one.where)
+
+    def listed_after(self, carried: Carried) -> Carried:
+        """A resource of a session whose fields were written after it was proved, as it is listed now."""
+        one = carried.resource
+        if not one.session or carried.failed is not None:
+            return carried
+        now = listed_again(carried.rows, listing(self.destination, self._places(one)[1], one.resource))
+        rows = [
+            new if new["verdict"] == Verdict.DIFFERENT else old for old, new in zip(carried.rows, now, strict=True)
+        ]
+        if rows != carried.rows:
+            self.journal.write("resource-proved", at=one.at, rows=rows, extra=carried.extra)
+        return replace(carried, rows=rows)
 
     def _scan(self, one: ResourcePlan) -> str:
         return self.scans.get((SessionKey(one.subject, one.session), one.scan), one.scan)
@@ -146,12 +193,27 @@ class Carrier:
             session = session_of(self.plan, one)
             with self.lock:
                 if session.key not in self.ids:
-                    self.ids[session.key] = archived_id(self.destination, self.plan, session)
+                    self.ids[session.key] = self._archived(session)
                 session_id = self.ids[session.key]
         return here, place_there(self.plan, one, session_id, self._scan(one))
 
+    def _archived(self, session: SessionPlan) -> str:
+        """The accession of the session at the destination, kept in the journal before anything is put below it."""
+        past = self.ours.get(session.key)
+        found = archived_id(self.destination, self.plan, session, past)
+        if past is None or not past.accession:
+            self.journal.write("archived", subject=session.subject, session=session.session, accession=found)
+        return found
 
-def archived_id(destination: Connection, plan: Plan, session: SessionPlan) -> str:
+
+def name_of(row: ResourcePlan | FieldPlan) -> tuple[str, ...]:
+    """The item at the destination that a resource or field belongs to, as a lease names it."""
+    if row.session:
+        return ("session", row.destination_session)
+    return ("subject", row.destination_subject) if row.subject else ("project",)
+
+
+def archived_id(destination: Connection, plan: Plan, session: SessionPlan, past: SessionHistory | None) -> str:
     """The accession of a session in the archive of the destination.
 
     Raises
@@ -159,9 +221,8 @@ def archived_id(destination: Connection, plan: Plan, session: SessionPlan) -> st
     RefusedError
         If it is not there.
     """
-    for row in destination.sessions_with_label(plan.destination.project, session.destination_session):
-        if row["StudyInstanceUID"] in study_uids(session.StudyInstanceUID):
-            return row["session_id"]
+    if found := archived_copy(destination, plan, session, past.accession if past else ""):
+        return found
     raise RefusedError(
         f"{session.to} is not in the archive of the destination, so its resources have no place there.",
         "Archive it, then run again.",
@@ -194,7 +255,8 @@ def history(entries: Iterable[dict]) -> dict[tuple, Past]:
 
 def prove_again(plan: Plan, journal: Iterable[dict], destination: Connection, proof: str) -> list[Carried]:
     """What the destination holds today of the resources that a journal says were carried. Reads only."""
-    past, found = history(journal), []
+    entries = list(journal)
+    past, ours, found = history(entries), read_history(entries), []
     for one in plan.resources:
         if one.action == "leave":
             continue
@@ -203,19 +265,26 @@ def prove_again(plan: Plan, journal: Iterable[dict], destination: Connection, pr
             found.append(Carried(one, missing_rows(one, "the run did not get as far as this resource")))
             continue
         try:
-            rows = _again(plan, one, earlier.rows, destination, proof)
+            rows = _again(plan, one, earlier.rows, destination, proof, ours.get(SessionKey(one.subject, one.session)))
         except RefusedError as problem:
             rows = [{**row, "verdict": str(Verdict.DIFFERENT), "because": problem.message} for row in earlier.rows]
         found.append(Carried(one, rows, earlier.extra, because="read again now"))
     return found
 
 
-def _again(plan: Plan, one: ResourcePlan, rows: list[dict], destination: Connection, proof: str) -> list[dict]:
+def _again(
+    plan: Plan,
+    one: ResourcePlan,
+    rows: list[dict],
+    destination: Connection,
+    proof: str,
+    ours: SessionHistory | None,
+) -> list[dict]:
     scan = next((row["destination_scan"] for row in rows if row["destination_scan"]), one.scan)
-    session_id = archived_id(destination, plan, session_of(plan, one)) if one.session else ""
+    session_id = archived_id(destination, plan, session_of(plan, one), ours) if one.session else ""
     there = place_there(plan, one, session_id, scan)
     if proof == "listing":
-        return listed_again(rows, listing(destination, there, one.resource))
+        return listed_only(listed_again(rows, listing(destination, there, one.resource)))
     listed = {row["path"]: (row["size_bytes"], row["source_md5"]) for row in rows}
     found = {each.path: each for each in prove(destination, there, one.resource, listed)}
     return [{**row, "verdict": str(found[row["path"]].verdict), "because": found[row["path"]].because} for row in rows]
@@ -250,6 +319,13 @@ def listed_again(rows: Iterable[dict], now: Mapping[str, tuple[int, str]]) -> li
     return found
 
 
+def listed_only(rows: Iterable[dict]) -> list[dict]:
+    """The same rows where a list is all that was read: what is listed as it was is not proved by that."""
+    because = "its listed MD5 is the one that was proved; its bytes were not read now"
+    unread = {"verdict": str(Verdict.NOT_PROVED), "because": because, "read_in": ""}
+    return [{**row, **unread} if row["verdict"] == Verdict.EQUAL else row for row in rows]
+
+
 def row_of(one: ResourcePlan, each: Arrived, scan: str) -> dict:
     """One file of a carried resource as a row of MANIFEST_COLUMNS."""
     return {
@@ -266,6 +342,8 @@ def row_of(one: ResourcePlan, each: Arrived, scan: str) -> dict:
         "destination_path": each.path if each.there_md5 or each.there_size_bytes else "",
         "destination_size_bytes": each.there_size_bytes,
         "destination_md5": each.there_md5,
+        "read_in": each.read_in,
+        "way_out": each.way_out,
         "verdict": str(each.verdict),
         "because": each.because,
     }
@@ -370,6 +448,7 @@ def carry_beside(
     spool_folder: str | None,
     stopping: Callable[[], bool],
     tell: Callable[..., None],
+    hold: Callable[..., None],
 ) -> Beside:
     """Carry the resources and the fields of a plan, once its sessions are where they belong.
 
@@ -379,34 +458,70 @@ def carry_beside(
         Where going on is pointless.
     """
     options = plan.transfer_options
-    more = {"scans": scans, "spool_folder": spool_folder, "stopping": stopping, "tell": tell}
+    more = {"scans": scans, "spool_folder": spool_folder, "stopping": stopping, "tell": tell, "hold": hold}
     carrier = Carrier(plan, source, destination, journal, **more)
     resources = carrier.carry_all()
     if carrier.fatal is not None:
         raise carrier.fatal
     rows: list[dict] = []
-    values: list[str] = []
+    held: list[HeldError] = []
+    before = destination.writes
     if options.fields and not stopping():
-        for one in carry_fields(plan, source, destination, archived_sessions(plan, destination), stopping):
-            rows += one.rows
-            values += one.values
-        before = [entry for entry in journal.entries() if entry["kind"] == "fields-proved"]
-        if not before or before[-1]["rows"] != rows:
-            journal.write("fields-proved", rows=rows, carried=digests_of(values))
+        rows, held = _carry_fields(plan, source, destination, journal, stopping, hold)
+    if destination.writes != before:
+        resources = [carrier.listed_after(one) for one in resources]
     beside = Beside(resources, rows)
-    if options.fields and not stopping() and (idle := unmet(options.fields, (row["path"] for row in rows))):
-        where = "no item has them, or the destination has values of its own"
-        beside.messages.append(f"Of the fields {', '.join(idle)} none was carried: {where}.")
+    beside.problems += map(str, held)
+    beside.transient = beside.transient or bool(held)
+    known = (row.name for row in plan.field_rows or ())
+    if plan.field_rows is not None and not stopping() and (idle := unmet(options.fields, known)):
+        beside.messages.append(f"Of the fields {', '.join(idle)} none was carried: nothing that was selected has them.")
     return beside
 
 
-def archived_sessions(plan: Plan, destination: Connection) -> dict[SessionKey, str]:
+def _carry_fields(
+    plan: Plan,
+    source: Connection,
+    destination: Connection,
+    journal: Journal,
+    stopping: Callable[[], bool],
+    hold: Callable[..., None],
+) -> tuple[list[dict], list[HeldError]]:
+    """The rows of the fields of a plan, and what of them another run has.
+
+    Of a plan that decides about no field the rows are those that an earlier run has carried.
+    """
+    held: list[HeldError] = []
+
+    def holding(row: FieldPlan) -> None:
+        try:
+            hold(*name_of(row))
+        except HeldError as problem:
+            held.append(problem)
+            raise
+
+    earlier = [entry for entry in journal.entries() if entry["kind"] == "fields-proved"]
+    archived = archived_sessions(plan, destination, journal.entries())
+    if plan.field_rows is None:
+        past = earlier[-1] if earlier else {"rows": ()}
+        return prove_fields(plan, past["rows"], source, destination, archived, past.get("carried")), held
+    rows: list[dict] = []
+    values: list[str] = []
+    for one in carry_fields(plan, source, destination, archived, stopping, holding):
+        rows += one.rows
+        values += one.values
+    if not earlier or earlier[-1]["rows"] != rows:
+        journal.write("fields-proved", rows=rows, carried=digests_of(values))
+    return rows, held
+
+
+def archived_sessions(plan: Plan, destination: Connection, journal: Iterable[dict]) -> dict[SessionKey, str]:
     """The accessions of those sessions of a plan that are in the archive of the destination."""
-    found = {}
+    past, found = read_history(journal), {}
     for session in plan.sessions:
         if session.action in SENDS:
             with contextlib.suppress(RefusedError):
-                found[session.key] = archived_id(destination, plan, session)
+                found[session.key] = archived_id(destination, plan, session, past.get(session.key))
     return found
 
 
@@ -418,6 +533,6 @@ def beside_now(
     proved = [entry for entry in entries if entry["kind"] == "fields-proved"]
     rows: list[dict] = []
     if proved and proved[-1]["rows"]:
-        there = archived_sessions(plan, destination)
+        there = archived_sessions(plan, destination, entries)
         rows = prove_fields(plan, proved[-1]["rows"], source, destination, there, proved[-1].get("carried"))
     return Beside(prove_again(plan, entries, destination, proof), rows)

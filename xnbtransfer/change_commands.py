@@ -14,6 +14,7 @@ from typing import Any, get_args
 import click
 
 from .errors import ExitCode, InputError
+from .forms import PROJECTS
 from .method_options import METHODS
 from .options import TransferOptions
 
@@ -81,7 +82,7 @@ def _given(kind: str, values: dict[str, Any], side: dict[str, str | None]) -> di
         server, _, project = where.rpartition("/") if where.startswith(("http://", "https://")) else ("", "", where)
         found[f"{name}_project"] = project
         if server and f"{name}_server" in METHODS[kind].offered:
-            found[f"{name}_server"] = server.removesuffix("/data/projects")
+            found[f"{name}_server"] = server.removesuffix(PROJECTS.path)
     return found
 
 
@@ -237,6 +238,7 @@ def tell_changes(made: Any, result: Any, where: Path, as_json: bool, tables: Any
                 "verdicts": result.counts,
                 "sessions": result.sessions.to_dict("records"),
                 "problems": list(result.problems),
+                "messages": list(result.messages),
                 "requests": result.requests,
                 "writes": result.writes,
                 "seconds": result.seconds,

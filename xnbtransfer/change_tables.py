@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import html
 from .errors import ExitCode
-from .html import NEXT, WORDS, Html, banner, many, pairs, size, table
+from .html import NEXT, WORDS, Html, banner, look_of, many, pairs, size, table
 from .values import Result
 
 _GREEN, _BLUE, _RED, _AMBER, _GREY = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
@@ -35,6 +35,7 @@ html.STATUS.update(
         "rebuilt": ("✓", _GREY),
         "deleted": ("✓", _GREY),
         "kept": ("?", _AMBER),
+        "not found": ("?", _AMBER),
     }
 )
 
@@ -76,6 +77,8 @@ def rows_table(plan: Any) -> Html:
         f"{_WHAT[plan.kind]}: {many(total['sessions'], 'session')} and {many(total['subjects'], 'subject')} of "
         f"{many(len(frame), 'row')}, {many(total['files'], 'file')}, {size(total['size_bytes'])}"
     )
+    if plan.also_written:
+        title += f". {' '.join(plan.also_written)}"
     columns = ["subject", "session", *html._other_labels(frame), "action", "steps", "conflict", "files", "because"]
     return table(frame, title, columns, full="plan.csv", empty="nothing is asked for")
 
@@ -112,8 +115,8 @@ def change_banner(plan: Any, result: Result | None) -> Html:
     done = ", ".join(f"{count} {state}" for state, count in states.items()) or "nothing was asked for"
     counts = ", ".join(f"{n} {word}" for word, n in result.counts.items() if n)
     sentence = f"{done.capitalize()}. Files: {counts}." if counts else f"{done.capitalize()}."
-    colour = {ExitCode.PROVED: _GREEN, ExitCode.CANNOT_BE_PROVED: _AMBER, ExitCode.TRANSIENT: _AMBER}.get(code, _RED)
-    symbol = {ExitCode.PROVED: "✓", ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…"}.get(code, "✗")
+    sentence += "".join(f" {message}" for message in result.messages)
+    colour, symbol = look_of(code)
     word = "done, and confirmed by a fresh look" if code == ExitCode.PROVED else WORDS[code]
     return banner(word, f"{sentence} Next: {NEXT.get(code, 'Read the reasons below.')}", colour, symbol)
 

@@ -18,12 +18,15 @@ from pydantic import BaseModel, ConfigDict
 from . import __version__
 from .findings import Finding, finding
 from .keys import SessionKey
+from .outputs import write_whole
 from .plan import Side
-from .plan_file import read_whole, write_whole
+from .plan_file import lease_sentence, read_whole
+from .policy import Policy, read_policy
 
 Kind = Literal["share", "unshare", "move", "prearchive", "finish-move"]
 Verb = Literal["share", "unshare", "rename", "move", "rebuild", "archive", "delete"]
 LEFT = ("skip", "stop", "later")
+_OVER = {"append": "into what is there", "delete": "over what is there"}
 
 
 class _Record(BaseModel):
@@ -31,15 +34,21 @@ class _Record(BaseModel):
 
 
 class Step(_Record):
-    """One request that changes something. ``project`` and ``label`` are those that the item gets by it."""
+    """One request that changes something. ``project`` and ``label`` are those that the item gets by it.
+
+    ``overwrite`` is what becomes of the session that is there already: "append" adds to it, "delete" replaces files of
+    it; with "" the step is for a place where nothing is.
+    """
 
     verb: Verb
     project: str = ""
     label: str = ""
+    overwrite: Literal["", "append", "delete"] = ""
 
     def __str__(self) -> str:
         words = [self.verb, *(["to " + self.project] if self.project else [])]
-        return " ".join([*words, *(["as " + self.label] if self.label else [])])
+        words += ["as " + self.label] if self.label else []
+        return " ".join([*words, *([_OVER[self.overwrite]] if self.overwrite else [])])
 
 
 class Change(_Record):
@@ -51,6 +60,9 @@ class Change(_Record):
         What the server calls it: an accession, or the address of the row.
     state : str
         A digest of what it was when the plan was made; where it is another one later, nothing is done.
+    destination_state : str
+        The same of what was at the destination under its label; "" where nothing was. Plans of earlier versions
+        have none, so they decide nothing about what is there.
     """
 
     kind: Literal["subject", "session", "row"]
@@ -71,6 +83,7 @@ class Change(_Record):
     files: int = 0
     size_bytes: int = 0
     state: str = ""
+    destination_state: str = ""
 
     @property
     def key(self) -> SessionKey:
@@ -91,6 +104,8 @@ class ChangePlan(_Record):
         What has to be typed before anything is deleted; "" where nothing is.
     of_record : dict
         The record that this plan takes up: its name, the fingerprint of its plan, the digest of its bag.
+    also_written : tuple of str
+        What carrying it out writes beside that, in sentences: its lease. Plans of versions without leases name none.
     fingerprint : str
         SHA-256 over all else, hexadecimal.
     """
@@ -108,6 +123,8 @@ class ChangePlan(_Record):
     blockers: tuple[str, ...]
     findings: tuple[Finding, ...]
     sessions: tuple[Change, ...]
+    policy: Policy = Policy()
+    also_written: tuple[str, ...] = ()
     fingerprint: str
 
     @property
@@ -115,9 +132,22 @@ class ChangePlan(_Record):
         """The items that something is done with, in order."""
         return tuple(change for change in self.sessions if change.steps)
 
+    @property
+    def touched(self) -> dict[str, set[tuple[str, ...]]]:
+        """The projects that something is written to, and there the sessions and subjects, as ``lease.Lease`` has them.
+
+        A move takes from one project and gives to another; a share leaves its source as it is; what ends a move deletes
+        at the source alone.
+        """
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for change in self.acting:
+            for project in touched_by(self, change):
+                found.setdefault(project, set()).update(names_of(change))
+        return found
+
     def save(self, path: str | Path) -> Path:
         """Write the plan; the file appears whole or not at all."""
-        return write_whole(path, self.model_dump_json(indent=1))
+        return write_whole(path, self.model_dump_json(indent=1, exclude_unset=True) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> ChangePlan:
@@ -132,7 +162,8 @@ class ChangePlan(_Record):
 
     def own_fingerprint(self) -> str:
         """SHA-256 over all else, hexadecimal."""
-        body = self.model_dump(mode="json", exclude={"fingerprint"})
+        # Without what was never set: a plan of an earlier version lacks fields that have defaults today.
+        body = self.model_dump(mode="json", exclude_unset=True, exclude={"fingerprint"})
         return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def to_frame(self) -> pd.DataFrame:
@@ -146,6 +177,22 @@ class ChangePlan(_Record):
         return pd.DataFrame(rows, columns=columns)
 
 
+def touched_by(plan: ChangePlan, change: Change) -> tuple[str, ...]:
+    """The projects that carrying out one change writes to."""
+    here, there = plan.source.project, plan.destination.project
+    if plan.kind == "finish-move":
+        return (here,)
+    projects = (here, there) if plan.kind == "move" else (there,)
+    return tuple(dict.fromkeys([*projects, *(step.project for step in change.steps if step.project)]))
+
+
+def names_of(change: Change) -> tuple[tuple[str, ...], ...]:
+    """What a change writes to, under the labels of either side."""
+    if change.kind == "subject":
+        return tuple({("subject", change.subject), ("subject", change.destination_subject or change.subject)})
+    return tuple({("session", change.session), ("session", change.destination_session or change.session)})
+
+
 def make_plan(
     kind: Kind,
     source: Side,
@@ -157,8 +204,12 @@ def make_plan(
     confirm: str = "",
     of_record: dict[str, str] | None = None,
 ) -> ChangePlan:
-    """A plan from its parts; items of action "stop" and findings that block become its blockers."""
+    """A plan from its parts; items of action "stop" and findings that block become its blockers.
+
+    The policy of the destination weighs the findings where ``options`` names one, and travels inside the plan.
+    """
     changes = tuple(changes)
+    policy = read_policy(options.policy, destination.project, waivers=options.waivers)
     findings = (
         *findings,
         *(
@@ -173,8 +224,10 @@ def make_plan(
             if change.action == "stop"
         ),
     )
+    findings = tuple(policy.applied(findings))
     acting = [change for change in changes if change.steps]
     draft = ChangePlan(
+        format=1,
         kind=kind,
         made_by=f"xnbtransfer {__version__}",
         made_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -192,8 +245,11 @@ def make_plan(
         blockers=tuple(f"{one.sentence} {one.remedy}".strip() for one in findings if one.severity == "blocking"),
         findings=findings,
         sessions=changes,
+        **({"policy": policy} if policy != Policy() else {}),
         fingerprint="",
     )
+    if options.lease == "project":
+        draft = draft.model_copy(update={"also_written": tuple(map(lease_sentence, sorted(draft.touched)))})
     return draft.model_copy(update={"fingerprint": draft.own_fingerprint()})
 
 

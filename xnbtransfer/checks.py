@@ -5,17 +5,22 @@ The same frame of findings as the review of headers; a policy weighs both.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .deid import Judge
 from .dicom import keyword
+from .dicomedit.engines import engines_of
+from .dicomedit.paths import written
+from .dicomedit.survey import Mention, survey
+from .diff import of_a_desktop
 from .findings import Finding, finding
+from .foretell import parsed, scripts_of
 from .keys import SessionKey
 from .options import TransferOptions
 from .plan_file import SENDS, SessionPlan
-from .script import expectation
+from .resources import edited
+from .script_findings import text_findings
 from .series_filters import Described, dropped_by
 from .values import Inventory, Settings, tuples_of
 
@@ -23,7 +28,7 @@ _LISTED = 8
 
 
 def access_findings(source: Inventory, destination: Inventory) -> Iterator[Finding]:
-    """Rights on both sides, and data types that the destination does not have."""
+    """Rights on both sides, lists that are not whole, and data types that the destination does not have."""
     here, there, where = source.settings, destination.settings, destination.project
     if here.can_read is False:
         yield finding("A01", f"{source.user} may not read sessions of {source.project}.", project=source.project)
@@ -38,6 +43,11 @@ def access_findings(source: Inventory, destination: Inventory) -> Iterator[Findi
     if here.can_delete is False:
         sentence = f"{source.user} may not delete sessions of {source.project}; a copy does not need it."
         yield finding("A05", sentence, project=source.project)
+    for side in (source, destination):
+        if side.unlisted:
+            some = ", ".join(side.unlisted[:5]) + (", ..." if len(side.unlisted) > 5 else "")
+            sentence = f"{len(side.unlisted)} sessions of {side.project} have scans and are in no list: {some}."
+            yield finding("P20", sentence, project=side.project)
     for xsi_type in there.types_missing:
         yield finding("A06", f"{where} takes no sessions of type {xsi_type} from {destination.user}.", project=where)
 
@@ -48,12 +58,24 @@ def settings_findings(
     """What the settings of the destination will do to what arrives."""
     there, where = destination.settings, destination.project
     if there.site_script_on:
-        sentence = f"The site-wide anonymisation of the destination runs on every file that arrives{_rewrites(there)}."
+        runs = f"The site-wide anonymisation of the destination runs on every file that arrives{_rewrites(there)}."
+        sentence = f"{runs} Its engine is taken for {engines_of(there.version)}."
         yield finding("S01", sentence, project=where)
     if there.project_script_on:
-        sentence = f"The script of {where} runs when a session is archived{_rewrites(there, of_project=True)}."
+        runs = f"The script of {where} runs when a session is archived{_rewrites(there, of_project=True)}."
+        sentence = f"{runs} Its engine is taken for {engines_of(there.version)}."
         yield finding("S02", sentence, project=where)
-    if there.site_script_on is False and not there.project_script_on:
+    yield from text_findings(
+        scripts_of(
+            site=(there.site_script_on, there.site_script),
+            project=(there.project_script_on, there.project_script),
+            context={"project": where, "subject": "a subject", "session": "a session"},
+            version=there.version,
+        ),
+        where,
+        no_header=options.review == "none",
+    )
+    if there.site_script_on is False and there.project_script_on is False:
         yield finding("S03", f"No anonymisation script runs at {where}.", project=where)
     if (there.prearchive_code or 0) >= 4:
         sentence = (
@@ -82,11 +104,15 @@ def settings_findings(
             ("checksums", there.checksums),
             ("series import filter", there.series_filter_on),
         )
-        if value is None
+        if value is None and word not in there.failed
     ]
+    yield from failed_to_tell(there, where, destination.user)
     if untold:
         yield finding("S12", f"{where} does not tell {destination.user}: {', '.join(untold)}.", project=where)
-    if options.proof != "all":
+    if options.proof == "prearchive":
+        sentence = "proof=prearchive: files are proved as they were read there; the archive is not read."
+        yield finding("P03", sentence, project=where)
+    elif options.proof != "all":
         sentence = f"proof={options.proof}: files that are not read back stay 'cannot be proved' (exit code 4)."
         yield finding("P03", sentence, project=where)
     for inventory in (source, destination):
@@ -94,25 +120,50 @@ def settings_findings(
             yield finding("P04", sentence, project=inventory.project)
 
 
+def rating_findings(source: Inventory, options: TransferOptions, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
+    """Scans whose quality, type or note somebody edited: an import carries none of that. Names places, no values."""
+    if options.method == "files":
+        return  # makes scans with these fields
+    found: dict[str, list[str]] = {}
+    for subject, session, scan, name in edited(source, rows):
+        found.setdefault(name, []).append(f"{subject}/{session} scan {scan}")
+    for name, places in sorted(found.items()):
+        some = ", ".join(places[:5]) + (", ..." if len(places) > 5 else "")
+        sentence = f"The {name} of {len(places)} scans was edited, and an import does not carry it: {some}."
+        yield finding("P17", sentence, project=source.project)
+
+
 def _rewrites(settings: Settings, *, of_project: bool = False) -> str:
     """Which elements a script touches, as the end of a sentence."""
     script = settings.project_script if of_project else settings.site_script
     if not script:
         return ", and its text may not be read" if script is None else ""
-    found = expectation(site_script=script, project_script=None, project="P", subject="S", session="E")
-    kinds = (("sets", found.values), ("hashes", found.hashed), ("removes", found.removed), ("changes", found.named))
-    told = []
-    for word, paths in kinds:
-        names = [_name(path) for path in sorted(paths)]
+    found = survey(parsed(script))
+    told = ["removes all private elements"] if found.removes_private else []
+    kinds = (
+        ("sets", [one for one in found.sets if not one.hashed]),
+        ("hashes", [one for one in found.sets if one.hashed]),
+        ("removes", found.deletes),
+    )
+    for word, mentions in kinds:
+        names = list(dict.fromkeys(_name(one) for one in mentions))
         if names:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
             told.append(f"{word} {', '.join(names[:_LISTED])}{more}")
     return f"; it {'; '.join(told)}" if told else ""
 
 
-def _name(path: str) -> str:
-    word = keyword(path) if re.fullmatch(r"[0-9A-F]{8}", path) else ""
-    return word or f"({path[:4]},{path[4:]})"
+def _name(mention: Mention) -> str:
+    """A tag of a script: its keyword, where it is one public tag, and else as it is written."""
+    word = keyword(f"{mention.tag:08X}") if mention.tag is not None else ""
+    return word or written(mention.parts)
+
+
+def failed_to_tell(settings: Settings, project: str, user: str) -> Iterator[Finding]:
+    """What guards the data of a project and could not be read: that is no answer, and nothing is done over it."""
+    if failed := [word for word in settings.failed if not word.startswith("right to")]:
+        sentence = f"{project} failed to tell {user}, three times over ten seconds: {', '.join(failed)}."
+        yield finding("S15", sentence, project=project)
 
 
 def _filtered(source: Inventory, there: Settings, where: str, rows: Sequence[SessionPlan]) -> Iterator[Finding]:
@@ -176,6 +227,7 @@ def listing_findings(source: Inventory, rows: Sequence[SessionPlan], judge: Judg
     sent = {(row.subject, row.session, scan.scan, scan.resource) for row in rows for scan in row.sent_scans}
     columns = ["subject", "session", "scan", "resource", "path", "size_bytes", "md5"]
     empty: Counter = Counter()
+    foreign: dict[tuple[str, str, str], list[str]] = {}
     digests: dict[tuple[str, str], Counter] = {}
     named: Counter = Counter()
     for subject, session, scan, resource, path, size_bytes, md5 in source.files[columns].itertuples(
@@ -184,6 +236,8 @@ def listing_findings(source: Inventory, rows: Sequence[SessionPlan], judge: Judg
         if (subject, session, scan, resource) not in sent:
             continue
         place = (subject, session, scan)
+        if of_a_desktop(path):
+            foreign.setdefault(place, []).append(path.rpartition("/")[2])
         if size_bytes == 0:
             empty[place] += 1
         elif md5:
@@ -193,6 +247,14 @@ def listing_findings(source: Inventory, rows: Sequence[SessionPlan], judge: Judg
     for (subject, session, scan), files in empty.items():
         place = {"project": source.project, "subject": subject, "session": session, "scan": scan, "files": files}
         yield finding("C13", f"{subject}/{session} scan {scan} lists {files} empty files.", **place)
+    for (subject, session, scan), names in foreign.items():
+        place = {"project": source.project, "subject": subject, "session": session, "scan": scan, "files": len(names)}
+        sentence = (
+            f"{subject}/{session} scan {scan} holds {len(names)} files that a desktop left there "
+            f"({', '.join(sorted(set(names))[:3])}); an import cannot carry them, and unless this rule is waived the "
+            "session is not archived."
+        )
+        yield finding("C12", sentence, **place)
     for (subject, session), counts in digests.items():
         if files := sum(count - 1 for count in counts.values() if count > 1):
             place = {"project": source.project, "subject": subject, "session": session, "files": files}

@@ -1,23 +1,24 @@
-"""Two runs of one machine never send to one session: each takes a lock on it first.
+"""Two runs of one user on one machine never send to one session: each takes a lock on it first.
 
-Runs on other machines are kept apart by what the server says right before the first scan, and by the comparison: files
-that the plan does not name keep a session out of the archive.
+This asks no server, so it is the fast path, and all there is where a server grants no lease. Runs of other users, of
+other machines and of other state folders are kept apart by ``lease.py``, at the destination.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
-import tempfile
+import re
 import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import RefusedError
+from .errors import HeldError
+from .state_folder import state_folder
 
 _OLD_S = 86_400.0
+_OURS = re.compile("[0-9a-f]{32}").fullmatch
 
 
 def claim(server: str, project: str, label: str) -> FileLock:
@@ -25,7 +26,7 @@ def claim(server: str, project: str, label: str) -> FileLock:
 
     Raises
     ------
-    RefusedError
+    HeldError
         If another run on this machine has it.
     """
     folder = _folder()
@@ -34,24 +35,20 @@ def claim(server: str, project: str, label: str) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RefusedError(
-            f"Another run on this machine is sending the session {label} of {project}.",
-            "Wait for it to end, then run again.",
-        ) from None
+        raise HeldError(f"Another run of yours is sending the session {label} of {project}.") from None
     return lock
 
 
 def clear_claims() -> None:
-    """Take away the locks of yesterday that nobody holds."""
+    """Take away the locks of yesterday that nobody holds, and nothing that is not named as one of ours."""
     for path in _folder().iterdir():
         with contextlib.suppress(OSError, Timeout):
-            if time.time() - path.stat().st_mtime > _OLD_S:
+            if _OURS(path.name) and time.time() - path.lstat().st_mtime > _OLD_S:
                 with FileLock(path, timeout=0):
                     path.unlink()
 
 
 def _folder() -> Path:
-    who = hashlib.sha256(getpass.getuser().encode()).hexdigest()[:8]
-    folder = Path(tempfile.gettempdir()) / f"xnbtransfer-{who}"
+    folder = state_folder() / "claims"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder

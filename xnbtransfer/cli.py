@@ -17,8 +17,11 @@ from . import __version__
 from .change_commands import COMMANDS, given, parameters, run_changes, verify_again
 from .control import Control
 from .errors import ExitCode, InputError, XnbTransferError
+from .forms import PROJECTS
 from .method_options import AuditOptions
 from .options import CHOICE, OF_SCANS, TransferOptions
+from .outputs import keep_private, with_home, write_whole
+from .printable import printable, printable_json
 
 _SOURCE = ("source_server", "source_project", *CHOICE, *OF_SCANS)
 _BOTH = (*_SOURCE, "destination_server", "destination_project", "label_map", "label_rule")
@@ -38,7 +41,22 @@ def _side(values: dict[str, Any], side: str, where: str | None) -> None:
     server, _, project = where.rpartition("/") if where.startswith(("http://", "https://")) else ("", "", where)
     values[f"{side}_project"] = project
     if server:
-        values[f"{side}_server"] = server.removesuffix("/data/projects")
+        values[f"{side}_server"] = server.removesuffix(PROJECTS.path)
+
+
+def _name_provider(context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    """Let every login of this command name the provider."""
+    if not value:
+        return
+    before = os.environ.get("XNAT_PROVIDER")
+    os.environ["XNAT_PROVIDER"] = value
+
+    def as_before() -> None:
+        os.environ.pop("XNAT_PROVIDER", None)
+        if before is not None:
+            os.environ["XNAT_PROVIDER"] = before
+
+    context.call_on_close(as_before)
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on the standard output, and nothing else.")
@@ -50,7 +68,8 @@ def cli() -> None:
     """Copy DICOM sessions between XNAT projects, prove every file, keep the record.
 
     Credentials come from XNAT_SOURCE_HOST, _USER, _PASS and XNAT_DESTINATION_HOST, _USER, _PASS, from XNAT_HOST, _USER,
-    _PASS, from .netrc, from a keyring, or from a prompt; never from an option.
+    _PASS, from .netrc, from a keyring, or from a prompt; never from an option. Where XNAT has several login providers,
+    --login-provider names one, or XNAT_SOURCE_PROVIDER, XNAT_DESTINATION_PROVIDER, XNAT_PROVIDER.
 
     Exit codes: 0 all proved, 1 anything else, 2 bad parameters, 3 differences or failed sessions, 4 something cannot be
     proved, 5 refused, 6 run it again.
@@ -93,6 +112,29 @@ def inventory(project: str | None, output: str | None, as_json: bool, **values: 
         return
     click.echo(html.summary_card(found, "Selected"))
     click.echo(html.sessions_table(found, "Sessions"))
+
+
+@cli.command()
+@click.argument("server", required=False, default="")
+@click.argument("project", required=False, default="")
+@_as_json
+def doctor(server: str, project: str, as_json: bool) -> int:
+    """Ask a server once for everything that a transfer will read, and say what is answered otherwise.
+
+    SERVER is an address, or left out where XNAT_HOST names it; PROJECT an ID. Nothing is written. With --json the
+    table holds no label, no name and no secret: attach it to a report. Ends with 0 where all is as expected, 3 else.
+    """
+    from .doctor import examine, report, table_of
+    from .xnat import connect
+
+    with connect("source", server) as connection:
+        checks = examine(connection, project)
+        told = report(connection, checks)
+    if as_json:
+        _print_json(told)
+    else:
+        click.echo(table_of(checks, told["xnat_version"]))
+    return ExitCode.DIFFERENCES if told["otherwise"] else ExitCode.PROVED
 
 
 @cli.command()
@@ -152,7 +194,7 @@ def labels(source_: str | None, destination_: str | None, output: str | None, as
     if output:
         table = found[["subject", "session", "to_subject", "to_session"]]
         try:
-            Path(output).write_text(html.csv_text(table), encoding="utf-8")
+            write_whole(output, html.csv_text(table))
         except OSError as problem:
             raise InputError(f"The map cannot be written to {output}: {problem.strerror}.") from None
     if as_json:
@@ -195,7 +237,7 @@ def plan(
     try:
         made.save(output)
         if conflicts_to:
-            Path(conflicts_to).write_text(html.csv_text(made.decisions_frame()), encoding="utf-8")
+            write_whole(conflicts_to, html.csv_text(made.decisions_frame()))
     except OSError as problem:
         raise InputError(f"The plan cannot be written to {problem.filename}: {problem.strerror}.") from None
     code = ExitCode.REFUSED if made.blockers else ExitCode.PROVED
@@ -468,7 +510,7 @@ def seal(what: str, as_json: bool) -> int:
         raise InputError(f"The notebook {path} names no record.", "Run one of the templates first.")
     roots = [Path(found["record_root"]), path.parent / found["record_root"]]
     for root in roots:
-        folder = root.expanduser() / f"{found['name']}{UNFINISHED}"
+        folder = with_home(root) / f"{found['name']}{UNFINISHED}"
         if folder.exists():
             return _tell_record(finish(folder, path), as_json)
     raise InputError(
@@ -490,7 +532,11 @@ def seal(what: str, as_json: bool) -> int:
     metavar="CERT KEY",
     help="PEM files: encrypted receiving only; needs --receiver.",
 )
-@click.option("--personality", type=click.Choice(["1.7", "1.8", "1.9"]), help="The XNAT to be like; 1.8 unless said.")
+@click.option(
+    "--personality",
+    type=click.Choice(["1.6", "1.7.2", "1.7", "1.8", "1.9"]),
+    help="The XNAT to be like; 1.8 unless said.",
+)
 def serve(
     host: str,
     port: int,
@@ -600,6 +646,7 @@ def _tell_result(made: Any, result: Any, where: Path, as_json: bool) -> int:
                 "sessions": _rows(result.sessions),
                 "extra": len(result.extra),
                 "problems": list(result.problems),
+                "messages": list(result.messages),
                 "requests": result.requests,
                 "writes": result.writes,
                 "seconds": result.seconds,
@@ -659,15 +706,26 @@ def _rows(frame: Any) -> list[dict[str, Any]]:
 
 
 def _print_json(values: Any) -> None:
-    click.echo(json.dumps(values, indent=1, ensure_ascii=False, default=str))
+    click.echo(printable_json(json.dumps(values, indent=1, ensure_ascii=False, default=str)))
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 for _command in COMMANDS:
     cli.add_command(_command)
+for _name, _command in cli.commands.items():
+    if _name not in ("demo", "serve", "records", "shareable", "seal", "pause", "resume", "cancel"):
+        _command.params.append(
+            click.Option(
+                ["--login-provider"],
+                metavar="NAME",
+                expose_value=False,
+                callback=_name_provider,
+                help="The login provider of XNAT to name, where it has several; else XNAT_PROVIDER.",
+            )
+        )
 
 
 def invoke(arguments: list[str] | None = None) -> int:
@@ -712,7 +770,8 @@ def _failed(name: str, text: str, code: int, words: list[str]) -> int:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. What it writes, its notebooks and its temporary files are private."""
+    keep_private()
     sys.exit(invoke())
 
 

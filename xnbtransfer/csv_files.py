@@ -1,11 +1,17 @@
-"""Tables that people write: CSV as editors and spreadsheets save it, and frames edited in place. All cells are text."""
+"""CSV tables: those that people write, as editors and spreadsheets save them, and the cells of those that we write.
+
+Labels, decisions and campaigns are read here; records, inventories and indexes write their cells through ``as_cell``
+and read them through ``of_cell``. All cells are text: nothing here turns one into a number.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Container, Sequence
+import re
+from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -13,6 +19,42 @@ from .errors import InputError
 from .values import tuples_of
 
 _SIGNS = (",", ";", "\t")
+# A spreadsheet runs a cell that begins so; one apostrophe before it says that it is text (OWASP, "CSV Injection").
+_RUN = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def as_cell(text: str) -> str:
+    """A text as the cell of a CSV that no spreadsheet takes for a formula; :func:`of_cell` gives the text back.
+
+    >>> as_cell("=1+1"), as_cell("T1"), of_cell(as_cell("'=1"))
+    ("'=1+1", 'T1', "'=1")
+    """
+    return f"'{text}" if _RUN.match(text) else text
+
+
+def of_cell(cell: str) -> str:
+    """The text that :func:`as_cell` made the cell of."""
+    return cell[1:] if cell[:1] == "'" and _RUN.match(cell, 1) else cell
+
+
+def as_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with each text, those in its header, too, as the cell of a CSV; numbers stay numbers."""
+
+    def safe(value: object) -> object:
+        return as_cell(value) if isinstance(value, str) else value
+
+    made = frame.copy()
+    for place, kind in enumerate(frame.dtypes):
+        if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
+            made.isetitem(place, frame.iloc[:, place].map(safe))
+    made.columns = [safe(name) for name in frame.columns]
+    return made
+
+
+def written_rows(file: TextIO) -> Iterator[dict[str, str]]:
+    """The rows of a CSV that we wrote, by the names of its header, each text as it was before it became a cell."""
+    for row in csv.DictReader(file):
+        yield {of_cell(name or ""): of_cell(cell) for name, cell in row.items() if isinstance(cell, str)}
 
 
 def read_lines(path: str | Path, what: str, columns: Collection[str]) -> list[tuple[int, list[str]]]:
@@ -51,7 +93,8 @@ def read_lines(path: str | Path, what: str, columns: Collection[str]) -> list[tu
 
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_SIGNS, key=found), strict=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        rows = ([of_cell(cell) for cell in row] for row in reader)
+        lines = [(reader.line_num, row) for row in rows if any(cell.strip() for cell in row)]
     except csv.Error as problem:
         raise InputError(
             f"The {what} {path} is not a CSV table: {problem}.", "Save it again as CSV in UTF-8."

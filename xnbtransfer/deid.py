@@ -7,6 +7,7 @@ series costs little more than looking its values up.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -53,6 +54,7 @@ _STAFF_WORDS = re.compile(
 )
 _PRIVATE_TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]{5,}")
 _INDEX = re.compile(r"\[\d+\]")
+_TWIN = re.compile(r"#\d+")
 _ODD = frozenset("13579BDF")
 _REMEMBERED = 1 << 17
 
@@ -108,6 +110,8 @@ class Judge:
         known, present = self._known, self._present
         charset = values.get("00080005", (b"", b""))[1]
         for path, (vr, raw) in values.items():
+            if "#" in path:  # one that stands a second time says as much as the first
+                path = once(path)
             hits = present.get(path)
             if hits is None or not raw:
                 creator = b""
@@ -188,7 +192,7 @@ class Judge:
         elif row.kind == "padding":
             hits.append(Hit("D18" if _PRIVATE_TEXT.search(raw) else "D47", element, ""))
         elif vr in _TEXT_VR and is_dummy(text):
-            return ()
+            return self._listed(element, text, raw)  # a word such as TEST may stand before a number that is known
         elif row.kind == "comment" and only_routing(text):
             hits.append(Hit("D42", element, shape))
         else:
@@ -302,6 +306,11 @@ class Judge:
             return ()
         entries = self.identifiers.entries_in(text) | self.identifiers.entries_in_bytes(raw)
         return tuple(Hit("D07", element, f"entry {number}") for number in sorted(entries))
+
+
+def once(path: str) -> str:
+    """The path of an element without the marks of those that stand a second time (``#2``)."""
+    return _TWIN.sub("", path)
 
 
 def image_hits(values: Values) -> list[Hit]:
@@ -459,10 +468,9 @@ def _decoded(vr: bytes, raw: bytes, charset: bytes) -> tuple[str, bool]:
         return _runs(raw), True
     if vr == b"UN":
         return (_runs(raw) if b"\0" in raw else raw.decode("latin-1")), True
-    try:
-        return raw.decode("ascii"), True
-    except UnicodeDecodeError:
-        pass
+    if b"\x1b" not in raw:  # ISO 2022 writes Japanese, Korean and Chinese with seven bits behind an escape
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode("ascii"), True
     from pydicom.charset import convert_encodings, decode_bytes
 
     names = [part.strip(" \0") for part in charset.decode("latin-1").split("\\")] or [""]

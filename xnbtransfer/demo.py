@@ -8,8 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import InputError
+from .outputs import make_folder, write_whole
 
 SOURCE, DESTINATION = "DEMO_SOURCE", "DEMO_DESTINATION"
+# What somebody decided about the two sessions of the demonstration that meet a conflict.
+DECISIONS = "subject,session,decision,to_session\n002,002_MR1,skip,\n004,004_PET1,skip,\n"
 
 
 def embedded_server() -> ModuleType:
@@ -47,6 +50,9 @@ def run_demo(output: str | Path, *, aloud: bool = False) -> Path:
     from .notebook import run_template
     from .options import TransferOptions
 
+    make_folder(output)
+    decisions = Path(output) / "decisions.csv"
+    write_whole(decisions, DECISIONS)
     with embedded_server().running(demo=True) as xnat:
         user, password = xnat.accounts["member"]
         env: dict[str, str] = {}
@@ -57,6 +63,7 @@ def run_demo(output: str | Path, *, aloud: bool = False) -> Path:
                 "source_project": SOURCE,
                 "destination_project": DESTINATION,
                 "archive": True,
+                "decisions": str(decisions),
                 "record_root": str(output),
                 "reason": "demonstration",
             }

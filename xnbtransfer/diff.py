@@ -41,6 +41,12 @@ class Diff:
     meetings: dict[SessionKey, list[Meeting]] = field(default_factory=dict)
 
 
+def of_a_desktop(path: str) -> bool:
+    """Whether a file is one that desktops leave beside others, such as ``Thumbs.db``: never DICOM."""
+    name = path.rpartition("/")[2].lower()
+    return name in (".ds_store", "thumbs.db", "desktop.ini") or name.startswith("._")
+
+
 def is_dicom(resource: str, file_format: str) -> bool:
     """Whether a scan resource holds DICOM that an import carries (XNAT: label DICOM or secondary, or that format)."""
     return resource.upper() in _DICOM_RESOURCES or file_format.upper() == "DICOM"

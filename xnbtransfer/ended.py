@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .fresh import unsure
 from .history import read_history
 from .journal import read_journal
 from .keys import SessionKey
 from .methods import Work
-from .plan_file import Plan, SessionPlan
+from .plan_file import Plan, SessionPlan, unsent_state
 from .values import Verdict
-from .verify import missing_rows, not_proved, outcome, verify
+from .verify import SINCE_THE_RUN, missing_rows, not_proved, outcome, unlisted_rows, verify
 from .xnat import Connection
 
 
@@ -29,7 +30,7 @@ class Ended:
     def ordered(self, plan: Plan) -> list[dict]:
         """One outcome for each session of the plan, in its order."""
         return [
-            self.outcomes.get(session.key) or outcome(session, "skipped", (), (), session.because)
+            self.outcomes.get(session.key) or outcome(session, unsent_state(session), (), (), session.because)
             for session in plan.sessions
         ]
 
@@ -46,18 +47,32 @@ def add_finished(
     if not done:
         return
     finished = plan.model_copy(update={"sessions": tuple(done)})
-    earlier = verify(finished, journal, destination, proof="listing", beside=False)
+    earlier = verify(finished, journal, destination, proof=SINCE_THE_RUN, beside=False)
     open_points = earlier.sessions["not_proved"].any() or earlier.sessions["different"].any()
     proved = (Verdict.EQUAL, Verdict.EXPLAINED)
     history = read_history(read_journal(journal))
     before = sum(row["verdict"] in proved for one in done for row in history[one.key].rows)
     less = earlier.counts[Verdict.EQUAL] + earlier.counts[Verdict.EXPLAINED] < before
-    if less or (open_points and plan.transfer_options.proof == "all"):
-        earlier = verify(finished, journal, destination, source, beside=False)
+    whole = plan.transfer_options.proof in ("all", "prearchive")
+    if less or (open_points and whole):
+        # What a sample left open stays open: a further run reads no more of the source than the first did.
+        earlier = verify(finished, journal, destination, source if whole else None, beside=False)
     for row in earlier.sessions.to_dict("records"):
         ended.outcomes[SessionKey(row["subject"], row["session"])] = row
     ended.rows += earlier.files.to_dict("records")
     ended.extra += earlier.extra.to_dict("records")
+
+
+def add_silent(ended: Ended, plan: Plan, source: Connection) -> None:
+    """Sessions of which the lists named nothing to send: where their own documents do, that is no answer to rest on."""
+    silent = [one for one in plan.sessions if one.action == "skip" and not one.scans]
+    if plan.transfer_options.of_scans:
+        return
+    for key, found in unsure(plan, silent, None, source).items():
+        session = next(one for one in silent if one.key == key)
+        rows = unlisted_rows(session, found)
+        ended.rows += rows
+        ended.outcomes[key] = outcome(session, unsent_state(session), rows, (), session.because)
 
 
 def add_works(ended: Ended, works: Iterable[Work]) -> None:
@@ -76,6 +91,18 @@ def add_works(ended: Ended, works: Iterable[Work]) -> None:
             ended.problems.append(f"{session.key}: {work.because or 'was not reached'}")
             ended.transient = True
         ended.outcomes[session.key] = outcome(session, state, found, work.extra, because)
+
+
+def add_existing(ended: Ended, works: Iterable[Work]) -> None:
+    """Sessions that were not sent since the destination has them, and that were read back on both sides."""
+    for work in works:
+        ended.rows += work.rows
+        ended.extra += work.extra
+        if work.failed is not None:
+            ended.problems.append(f"{work.session.key} was not read back: {work.failed}")
+            ended.transient = ended.transient or work.failed.retry
+        state = work.state if work.rows or work.failed is None else "failed"
+        ended.outcomes[work.session.key] = outcome(work.session, state, work.rows, work.extra, work.because)
 
 
 def all_right(work: Work) -> bool:

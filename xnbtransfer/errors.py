@@ -8,21 +8,27 @@ XnbTransferError (exit 1)
 ├── RefusedError (5)          blockers, missing rights, or a plan that no longer fits the world
 ├── TransientError (6)        run it again: time-outs, 502/503/504, a dropped connection
 │   ├── SessionExpiredError   the login ran out and could not be renewed
+│   ├── HeldError             another run has the session now
 │   └── DiskFullError         no room for the temporary files or the record
 ├── ServerError (1)           the server answered something that no retry mends
-│   └── NotDataError          a web page came in place of data
+│   ├── NotDataError          a web page came in place of data
+│   ├── EmptyAnswerError      200 with no byte in place of a list, again and again
+│   └── AddressError          XNAT's firewall refuses a name in an address
 ├── DicomError (3)            a file that is not DICOM, is truncated, or has no instance UID
 ├── SourceDamagedError (3)    a source file does not match the MD5 the source lists for it
 ├── JournalError (2)          a journal of another plan, in use, or damaged before its end
 └── IncompleteError (3, 4)    the run ended, but not every file is proved
 
 Exit codes follow one table (see ``docs/reference.md``): 0 all proved, 1 anything else, 2 bad parameters,
-3 differences or failed rows, 4 something cannot be proved, 5 refused, 6 transient.
+3 differences or failed rows, 4 something cannot be proved, 5 refused, 6 transient, 7 all that was sent is proved, and
+something that was selected was not sent and needs a person.
 """
 
 from __future__ import annotations
 
 import enum
+
+from .printable import printable
 
 
 class ExitCode(enum.IntEnum):
@@ -35,6 +41,7 @@ class ExitCode(enum.IntEnum):
     CANNOT_BE_PROVED = 4
     REFUSED = 5
     TRANSIENT = 6
+    NEEDS_A_PERSON = 7
 
 
 class XnbTransferError(Exception):
@@ -43,7 +50,8 @@ class XnbTransferError(Exception):
     Parameters
     ----------
     message : str
-        What was asked, what was found and where. Never a secret, never an identifying value.
+        What was asked, what was found and where. Never a secret, never an identifying value. It may quote a server:
+        control characters become visible.
     remedy : str
         What to do next, as a sentence.
     """
@@ -53,9 +61,9 @@ class XnbTransferError(Exception):
     default_remedy = ""
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy or self.default_remedy
+        self.message = printable(message)
+        self.remedy = printable(remedy or self.default_remedy)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
@@ -104,6 +112,12 @@ class SessionExpiredError(TransientError):
     pass
 
 
+class HeldError(TransientError):
+    """Another run has it, or may have had it meanwhile: it is left to that one, and a later run goes on with it."""
+
+    default_remedy = "Run the same command again once that run has ended; what is right then is not sent twice."
+
+
 class DiskFullError(TransientError):
     retry = False
     default_remedy = (
@@ -121,6 +135,17 @@ class ServerError(XnbTransferError):
 
 class NotDataError(ServerError):
     default_remedy = "Log in again; if it happens again, check that the address is that of the XNAT itself."
+
+
+class EmptyAnswerError(ServerError):
+    default_remedy = (
+        "It is no question of your login: the server failed and did not say why. Try again in some minutes; if it "
+        "stays so, run 'xnbtransfer doctor' and show the table to the server's administrator."
+    )
+
+
+class AddressError(ServerError):
+    pass
 
 
 class DicomError(XnbTransferError):

@@ -6,20 +6,18 @@ with a reason. What is proved is every byte.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from ._items import item_path
-from ._store import archived_path
 from .errors import RefusedError, ServerError, TransientError, XnbTransferError
+from .forms import archived_path, item_path
 from .methods import ImportDoor, Work
-from .parcels import Arrived, Parcel, carry
+from .once import send_and_look
+from .parcels import Arrived, Carrying, Parcel, make_scan
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .values import Verdict
 from .xnat import Connection
 
-_TRIES = 4
 _SCAN_FIELDS = ("type", "quality", "note", "series_description")
 
 
@@ -31,7 +29,7 @@ class FilesDoor(ImportDoor):
 
     def __init__(self, plan: Plan, source: Connection, destination: Connection, note: Callable[..., None]) -> None:
         super().__init__(plan, destination, note)
-        self.plan, self.source = plan, source
+        self.source = source
         self.options = plan.transfer_options
 
     def carry(
@@ -52,39 +50,93 @@ class FilesDoor(ImportDoor):
             If it was stopped, or the destination did not answer; another run goes on from there.
         """
         session = work.session
-        session_id = self.archived_id(session) or self._make_session(session)
+        session_id = self.archived_id(work) or self._make_session(work)
         scans = {one["scan"]: one for one in self.source.scan_list(session.session_id)}
-        rows: list[dict] = []
-        extra: list[dict] = []
+        parcels: list[tuple[ScanPlan, Carrying]] = []
         for scan in session.sent_scans:
             if stopping():
                 raise TransientError(f"{session.key} was stopped before it was complete; run again to go on.")
-            self._make_scan(session_id, session, scan, scans.get(scan.scan, {}))
-            found, more = self._put(work, session_id, scan, spool_folder, stopping)
+            about = scans.get(scan.scan, {})
+            make_scan(self.destination, session_id, scan.scan, about, self.reason, str(session.to))
+            parcel = self._parcel(work, session_id, scan, spool_folder, stopping)
+            parcel.bring()
+            parcels.append((scan, parcel))
+        if session.action == "copy":  # into what was there before nothing is written but the files that were asked for
+            work.because = self._read_headers(session_id, session, scans)
+        rows: list[dict] = []
+        extra: list[dict] = []
+        for scan, parcel in parcels:
+            found, more = self._proved(work, scan, parcel, stopping)
             rows += [_row(session, scan, one) for one in found]
             extra += more
             sent(work, scan, len(found))
-        work.because = self._read_headers(session_id, session, scans)
         work.rows, work.extra = rows, extra
 
-    def _make_session(self, session: SessionPlan) -> str:
-        """The accession of the session, made with what tells it apart: its study."""
+    def _make_session(self, work: Work) -> str:
+        """The accession of the session, made with what tells it apart: its study.
+
+        Raises
+        ------
+        RefusedError
+            If the label is taken by a session that is not ours: the request would write into that one.
+        """
+        session = work.session
+        if self.destination.session_at(self.project, session.destination_session) is not None:
+            raise RefusedError(
+                f"The label {session.destination_session} belongs to another session of {self.project}.", "Plan again."
+            )
         kind = self._source_item(session)
         fields = {f"{kind}/UID": session.StudyInstanceUID}
         fields |= {f"{kind}/date": session.date} if session.date else {}
         fields |= {f"{kind}/modality": session.modality} if session.modality else {}
 
-        def make() -> None:
-            self.destination.make_session(
-                self.project,
-                session.destination_subject,
-                session.destination_session,
-                kind,
-                fields,
-                self.reason,
-            )
+        told: list[str] = []
 
-        return self._until(make, lambda: self.archived_id(session), f"The session {session.to}")
+        def make() -> None:
+            with self.first_of.of(session.destination_subject):
+                made = self.destination.make_session(
+                    self.project,
+                    session.destination_subject,
+                    session.destination_session,
+                    kind,
+                    fields,
+                    self.reason,
+                )
+            told.append(made)
+
+        def there() -> str:
+            if made := next(filter(None, reversed(told)), ""):
+                self._as_asked(session, made, kind)
+                self.keep(work, made)
+            return self.archived_id(work)
+
+        return self._until(make, there, f"The session {session.to}")
+
+    def _as_asked(self, session: SessionPlan, accession: str, kind: str) -> None:
+        """What was made is what was asked for: label, owner, subject, type and study, as its own document has them.
+
+        Raises
+        ------
+        ServerError
+            It is something else; nothing is put below it.
+        """
+        item = self.destination.session_item(accession)
+        if item is None:
+            return  # not there: looked for by label and study, and made once more
+        subject = self.destination.subject_item(item["subject_id"]) or {"label": "", "project": "", "shares": []}
+        label = subject["label"] if subject["project"] == self.project else dict(subject["shares"]).get(self.project)
+        asked = {
+            "label": (item["label"], session.destination_session),
+            "project": (item["project"], self.project),
+            "subject": ((label or "").casefold(), session.destination_subject.casefold()),
+            "type": (item["xsi_type"], kind),
+            "study": (item["StudyInstanceUID"], session.StudyInstanceUID),
+        }
+        if wrong := [name for name, (made, wanted) in asked.items() if made != wanted]:
+            raise ServerError(
+                f"{session.to} was made as {accession}, and that has another {', '.join(wrong)} than was asked for.",
+                "Look at that session; nothing was put into it.",
+            )
 
     def _source_item(self, session: SessionPlan) -> str:
         item = self.source.session_item(session.session_id)
@@ -92,47 +144,13 @@ class FilesDoor(ImportDoor):
             raise RefusedError(f"The source does not tell of which type {session.key} is.", "Plan again.")
         return item["xsi_type"]
 
-    def _make_scan(self, session_id: str, session: SessionPlan, scan: ScanPlan, about: Mapping[str, str]) -> None:
-        there = {one["scan"] for one in self.destination.scan_list(session_id)}
-        if scan.scan in there:
-            return
-        kind = about.get("xsi_type", "")
-        if not kind:
-            raise RefusedError(f"The source no longer lists scan {scan.scan} of {session.key}.", "Plan again.")
-        fields = {f"{kind}/{name}": about[name] for name in _SCAN_FIELDS if about.get(name)}
-        if about.get("SeriesInstanceUID"):
-            fields[f"{kind}/UID"] = about["SeriesInstanceUID"]
-        self._until(
-            lambda: self.destination.make_scan(session_id, scan.scan, kind, fields, self.reason),
-            lambda: scan.scan in {one["scan"] for one in self.destination.scan_list(session_id)},
-            f"Scan {scan.scan} of {session.to}",
-        )
-
     def _until(self, write: Callable[[], None], there: Callable[[], object], what: str):
-        """Write once; after a lost or failed answer the state is read before it is written again."""
-        problem: XnbTransferError | None = None
-        for attempt in range(_TRIES):
-            problem = None
-            try:
-                write()
-            except (TransientError, ServerError) as error:
-                if not error.retry and getattr(error, "status", 0) < 500:
-                    raise
-                problem = error
-            if found := there():
-                return found
-            if problem is None:
-                break
-            wish = getattr(problem, "retry_after_s", None)
-            time.sleep(min(wish if wish is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
-        raise problem or ServerError(
-            f"{what} was made, and the destination does not list it.",
-            "Ask an owner of the project for the right to edit.",
-        )
+        """Write, and see that it is there; XNAT answers 200 and stores nothing where the right to edit is missing."""
+        remedy = "Ask an owner of the project for the right to edit."
+        return send_and_look(write, lambda problem: there() or None, what, remedy=remedy)
 
-    def _put(self, work: Work, session_id: str, scan: ScanPlan, spool_folder, stopping):
+    def _parcel(self, work: Work, session_id: str, scan: ScanPlan, spool_folder, stopping) -> Carrying:
         session, at = work.session, (scan.scan, scan.resource)
-        listed = dict(work.listed.get(at, {}))
 
         def note(paths: list[str]) -> None:
             self.note(work, "sending", scan=scan.scan, resource=scan.resource, paths=paths)
@@ -141,21 +159,30 @@ class FilesDoor(ImportDoor):
             source=archived_path(session.session_id, scan.scan),
             destination=archived_path(session_id, scan.scan),
             resource=scan.resource,
-            listed=listed,
+            listed=dict(work.listed.get(at, {})),
             overwrite=session.action == "replace",
             about={"format": "DICOM", "content": "RAW"},
+            twice=self.options.source_twice,
+            dicom=True,
+            session_id=session.session_id,
+            scan=scan.scan,
+            beside=work.listed,
         )
-        found, more = carry(
+        return Carrying(
             parcel,
             self.source,
             self.destination,
             reason=self.reason,
-            read_back=self.options.proof == "all",
             mine=work.past.sending.get(at, ()),
             spool_folder=spool_folder,
             note=note,
             stopping=stopping,
         )
+
+    def _proved(self, work: Work, scan: ScanPlan, parcel: Carrying, stopping) -> tuple[list[Arrived], list[dict]]:
+        """What came of one scan, listed and read back after all else was written."""
+        session = work.session
+        found, more = parcel.prove(read_back=self.options.proof in ("all", "prearchive"))  # nothing waits here
         if stopping() and any(one.verdict == Verdict.DIFFERENT for one in found):
             raise TransientError(f"{session.key} was stopped before it was complete; run again to go on.")
         files = [
@@ -180,24 +207,30 @@ class FilesDoor(ImportDoor):
         """Let the server fill its fields from the headers, and put right what it changed in those that were carried."""
         path = item_path(self.project, session.destination_subject, session_id)
         because = ""
-        for _ in range(_TRIES):
-            because = ""
-            try:
-                self.destination.pull_headers(path, self.reason)
-                break
-            except XnbTransferError as problem:
-                because = f"the server did not read the headers into its fields: {problem.message}"
-                if not problem.retry:  # reading them once more changes nothing else, and the proof does not need it
-                    break
+        try:  # once: what it did does not show, and the proof does not need it
+            self.destination.pull_headers(path, self.reason)
+        except XnbTransferError as problem:
+            because = f"the server did not read the headers into its fields: {problem.message}"
         names = {scan.scan for scan in session.sent_scans}
         for one in self.destination.scan_list(session_id):
             wanted = scans.get(one["scan"], {}) if one["scan"] in names else {}
             lost = {name: wanted[name] for name in _SCAN_FIELDS if wanted.get(name) and wanted[name] != one[name]}
             if lost:
-                kind = one["xsi_type"]
-                fields = {f"{kind}/{name}": value for name, value in lost.items()}
-                self.destination.make_scan(session_id, one["scan"], kind, fields, self.reason)
+                try:
+                    self._set_again(session_id, one, lost)
+                except XnbTransferError as problem:
+                    because = because or f"fields of scan {one['scan']} are not those of the source: {problem.message}"
         return because
+
+    def _set_again(self, session_id: str, scan: Mapping[str, str], lost: Mapping[str, str]) -> None:
+        fields = {f"{scan['xsi_type']}/{name}": value for name, value in lost.items()}
+
+        def look(problem: XnbTransferError | None) -> bool | None:
+            now = next(one for one in self.destination.scan_list(session_id) if one["scan"] == scan["scan"])
+            return True if problem is None or all(now[name] == value for name, value in lost.items()) else None
+
+        write = partial(self.destination.make_scan, session_id, scan["scan"], scan["xsi_type"], fields, self.reason)
+        send_and_look(write, look, f"The fields of scan {scan['scan']}")
 
 
 def _row(session: SessionPlan, scan: ScanPlan, one: Arrived) -> dict:
@@ -209,12 +242,15 @@ def _row(session: SessionPlan, scan: ScanPlan, one: Arrived) -> dict:
         "path": one.path,
         "size_bytes": one.size_bytes,
         "source_md5": one.md5,
+        "SOPInstanceUID": one.instance,
         "destination_subject": session.destination_subject,
         "destination_session": session.destination_session,
         "destination_scan": scan.scan,
         "destination_path": one.path if one.there_md5 or one.there_size_bytes else "",
         "destination_size_bytes": one.there_size_bytes,
         "destination_md5": one.there_md5,
+        "read_in": one.read_in,
+        "way_out": one.way_out,
         "verdict": str(one.verdict),
         "because": one.because,
     }

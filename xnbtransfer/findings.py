@@ -127,6 +127,32 @@ RULES: dict[str, Rule] = {
     "P14": Rule("warning", "A policy for other projects",
                 "The policy file names other destination projects, and no '*': none of its rules counts here.",
                 "Check the project's ID in the file, or leave the policy out."),
+    "P15": Rule("warning", "Two places would become one",
+                "Files or fields from several places of the source would be written to one place at the destination: "
+                "scans of one series, which the import joins, or subjects that the label map joins. Only the first is "
+                "carried.",
+                "Leave one of them out (resources, fields, selection), or give them different labels; method=files "
+                "keeps the scans of a series apart."),
+    "P16": Rule("blocking", "What no request can carry",
+                "A resource label, a scan number or a file name that XNAT, or the firewall before it, refuses or reads "
+                "otherwise, and that no zip can bring either.",
+                "Have it renamed at the source, leave it out, or waive this rule for it with a reason: it stays behind "
+                "then, and the rest is carried."),
+    "P17": Rule("note", "What people wrote stays behind",
+                "Quality, type and note of scans were edited at the source, or sessions and subjects have fields that "
+                "no header fills. An import makes scans and sessions anew from the headers and carries none of that.",
+                "Name fields in fields; enter the rest at the destination. Before the source is deleted (finish-move) "
+                "what still lacks is named."),
+    "P18": Rule("note", "Assessors and other data stay behind",
+                "Assessors and reconstructions of sessions, and data of subjects without images, are carried by no "
+                "copy.", "Bring what is needed there by hand; left-behind.csv names each."),
+    "P19": Rule("warning", "What stays behind is not known",
+                "The source did not tell what a subject, a session or the project holds beside images, so the plan "
+                "cannot name it.", "Plan again; if it stays so, ask an owner of the project for the right to read."),
+    "P20": Rule("blocking", "The list of sessions is not whole",
+                "The server's list of scans names sessions that its list of sessions lacks. Which sessions a project "
+                "has is not known then, and none is left out unseen.",
+                "Plan again; if it stays so, show it to the administrator of the server."),
     "S13": Rule("blocking", "Files go in without anonymisation",
                 "method=files puts files into the archive byte for byte: neither the site's nor the project's script "
                 "runs on them, no series filter, and no prearchive stands between. What the headers hold is there to "
@@ -136,6 +162,42 @@ RULES: dict[str, Rule] = {
                 "method=receiver, and the prearchive code of the project is 4 or 5: what arrives is archived by itself "
                 "after some quiet minutes, compared or not.",
                 "Ask an owner to set the code to 0 for the time of the transfer, or choose method=import."),
+    "S15": Rule("blocking", "A setting that the server failed to tell",
+                "A question that guards something (prearchive code, quarantine, scripts, series filter) was answered "
+                "by a failure of the server, three times over ten seconds. What the project does is not known.",
+                "Plan again in some minutes; if it stays so, show the table of 'xnbtransfer doctor' to the "
+                "administrator."),
+    "S16": Rule("blocking", "A script that its engine refuses",
+                "The text of a script of the destination cannot be carried out: a version that no engine takes, a "
+                "statement that cannot be read, a function or a word that does not exist. XNAT takes any text for a "
+                "script, and then imports (site's script) or archiving (project's script) fail for every file.",
+                "Send the sentence to the destination's administrator; plan again when the script is mended."),
+    "S17": Rule("blocking", "A script that ends in silence",
+                "A script without a version line that is recognised is run by DicomEdit 4. That ends at the first "
+                "statement that it cannot read, and says nothing: what the script was to remove from there on stays "
+                "in the files.",
+                "Send the sentence to the destination's administrator; waive the rule if the files may arrive so."),
+    "S18": Rule("blocking", "A script fails on these sessions",
+                "Carried out over the header of a file of each scan, a script of the destination does not come to its "
+                "end: a function asks for an element that is missing, a text is written where a number has to be. "
+                "Since DicomEdit 6.6 (XNAT 1.8.10) such a file is left with 0 bytes; in any version the import or the "
+                "archiving of its session fails.",
+                "Send the sentence to the destination's administrator, or leave these sessions out; plan again when "
+                "the script is mended."),
+    "S19": Rule("warning", "A script that can fail",
+                "No header was read (review=none, or a move), and a script of the destination holds statements that "
+                "fail for files without some element, or that reject files; or it is not known which engine the "
+                "destination has, and not every one that it may have takes the script.",
+                "Plan with review=sample: the scripts are then carried out over a header of each scan."),
+    "S20": Rule("blocking", "A script rejects these sessions",
+                "Carried out over the header of a file of each scan, a script of the destination rejects it. XNAT "
+                "drops such a file, and answers 200 where others of its session remain.",
+                "Leave these sessions out, or ask the destination's administrator what the project takes."),
+    "S21": Rule("warning", "An element that nobody can foretell",
+                "A script of the destination draws a value at random (newUID, mapUID, mapReferencedUIDs, new UID): "
+                "what should stand there cannot be computed, and its files end as 'cannot be proved' (exit code 4).",
+                "Waive the rule for that element, by its keyword or tag, and say why: then its change counts as "
+                "explained, and no other."),
     "R05": Rule("blocking", "The routing string is too long",
                 "xnat://project/subject/session does not fit into the 64 characters of a StudyDescription.",
                 "Map these sessions to shorter labels, or choose method=import."),
@@ -149,9 +211,9 @@ RULES: dict[str, Rule] = {
                 "The server does not tell whether the user has a right that is needed."),
     "M04": Rule("note", "Others will see it",
                 "Who may read the other project sees what is shared into it, now and after every change at home."),
-    "M05": Rule("warning", "A script may run again",
-                "The site runs, or does not tell whether it runs, the project's script over sessions that are moved or "
-                "relabelled; the MD5s that XNAT lists stay those of before."),
+    "M05": Rule("warning", "A script runs over what is moved",
+                "XNAT runs the other project's script over sessions that are moved into it, and on some sites over "
+                "those that are relabelled; the MD5s that it lists stay those of before."),
     "M06": Rule("note", "Assessors stay",
                 "Assessors stay with the project that owns them when their session is moved."),
     "M07": Rule("blocking", "Too early",

@@ -12,25 +12,34 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from typing import NamedTuple
 
-from ._items import item_path
+from .archived import archived_copy
 from .backup import back_up
 from .changes import Change, ChangePlan, Step, digest_of, make_plan
 from .choice import chooser, not_there
 from .diff import is_dicom
 from .errors import InputError, RefusedError, ServerError
 from .findings import finding
+from .forms import item_path
+from .history import SessionHistory, read_history
+from .holdings import differences, not_carried, told
 from .inventory import read_inventory
+from .journal import read_journal
+from .keys import SessionKey
 from .method_options import METHODS, FinishOptions
+from .one_place import refuse_one_place
+from .outputs import with_home
 from .plan import SENDS, Plan, SessionPlan, Side, source_states
 from .record import Record, list_records, open_record
 from .steps import Carrier, files_of, manifest_row
-from .values import Verdict
-from .verify import expected_changes, judge, read_back, read_source_scan, same_study, study_of
-from .xnat import Connection
+from .values import Verdict, tuples_of
+from .verify import decoded_by, expected_changes, judge, read_back, read_source_scan, study_of
+from .xnat import USUAL_TYPE, Connection
 
 PROOF_HOLDS_S = 60.0
+REFRESH = "have the administrator of the source refresh its catalogue (options checksum, delete, append, populateStats)"
 _NO_COPY = ("inventory", "compare", "review", "verify", "unshare", *METHODS)  # templates whose records are of no copy
 _PROVED = (str(Verdict.EQUAL), str(Verdict.EXPLAINED))
 
@@ -51,13 +60,13 @@ def copy_record(options: FinishOptions, name: str = "") -> Record:
     if options.record:
         found = open_record(options.record)
     elif name:
-        found = open_record(Path(options.record_root).expanduser() / name)
+        found = open_record(with_home(options.record_root) / name)
     else:
         known = list_records(options.record_root)
         known = known[~known["template"].isin(_NO_COPY) & (known["state"] == "sealed") & (known["files"] > 0)]
         if known.empty:
             raise InputError(f"There is no record of a copy below {options.record_root}.", "Name one with 'record'.")
-        found = open_record(Path(options.record_root).expanduser() / known.iloc[0]["record"])
+        found = open_record(with_home(options.record_root) / known.iloc[0]["record"])
     if found.summary.get("template") in _NO_COPY or "verdicts" not in found.summary:
         raise InputError(f"The record {found.path.name} is not of a copy that was carried out.", "Name one that is.")
     if name and found.path.name != name:
@@ -81,6 +90,8 @@ def plan_finish(
     ------
     InputError
         If a named session is not of the copy, or a connection is to another server than that of the copy.
+    RefusedError
+        If source and destination are one project under two names.
     """
     made = record.plan()
     for side, connection in ((made.source, source), (made.destination, destination)):
@@ -89,6 +100,7 @@ def plan_finish(
                 f"The record is of {side.project} on {side.server}, and the connection is to {connection.server}.",
                 "Give the address of that server.",
             )
+    refuse_one_place(source, destination, made.source.project, made.destination.project)
     if lacking := not_there(options.sessions, (session.session for session in made.sessions)):
         raise InputError(f"The copy {record.path.name} knows no session {lacking[0]!r}.", "Its plan lists them.")
     chosen = chooser(options.sessions)
@@ -96,7 +108,9 @@ def plan_finish(
     ids = {one.session_id for one in asked if one.action in SENDS}
     here = read_inventory(source, made.source.project, select=lambda row: row["session_id"] in ids, prearchive=False)
     states = source_states(here)
-    decided = [_decide(made, one, source, destination, options, states) for one in asked]
+    past = read_history(read_journal(record.journal))
+    now = now or datetime.datetime.now(datetime.UTC)
+    decided = [_decide(made, one, source, destination, options, states, _known(past, one)) for one in asked]
     acting = 0
     for at, change in enumerate(decided):
         acting += bool(change.steps)
@@ -104,6 +118,8 @@ def plan_finish(
             because = f"one run deletes {options.limit} sessions at most; run again for the others"
             decided[at] = change.model_copy(update={"steps": (), "action": "later", "because": because})
     deletes = [change for change in decided if change.steps]
+    types = dict(tuples_of(here.sessions, "session_id", "xsi_type"))
+    kinds = sorted({types.get(change.item, "") for change in deletes} - {""})
     if options.empty_subjects:
         decided += _subjects(deletes)
     project = made.source.project
@@ -119,7 +135,7 @@ def plan_finish(
         made.destination.model_copy(update={"user": destination.user}),
         options,
         decided,
-        list(_concerns(record, made, here.settings, source, options, now or datetime.datetime.now(datetime.UTC))),
+        list(_concerns(record, made, here.settings, source, options, now, kinds)),
         confirm=f"{project} {len(deletes)}" if deletes else "",
         of_record={"record": record.path.name, "plan": made.fingerprint, "bag": bag_digest(record)},
     )
@@ -130,7 +146,7 @@ def bag_digest(record: Record) -> str:
     return hashlib.sha256((record.path / "manifest-sha256.txt").read_bytes()).hexdigest()
 
 
-def _concerns(record: Record, made: Plan, settings, source: Connection, options: FinishOptions, now):
+def _concerns(record: Record, made: Plan, settings, source: Connection, options: FinishOptions, now, kinds: list[str]):
     project = made.source.project
     ended = datetime.datetime.fromisoformat(record.summary.get("finished_at") or record.summary["closed_at"])
     ready = ended + datetime.timedelta(days=options.cooling_off_days)
@@ -142,11 +158,15 @@ def _concerns(record: Record, made: Plan, settings, source: Connection, options:
             project=project,
             remedy=f"Run again after {ready.isoformat(timespec='minutes')}.",
         )
-    if settings.can_delete is False:
-        yield finding("M02", f"{source.user} may not delete sessions of {project}.", project=project)
-    if settings.can_delete is None:
-        sentence = f"The server does not tell whether {source.user} may delete sessions of {project}."
-        yield finding("M03", sentence, project=project)
+    for kind in kinds or [USUAL_TYPE]:  # rights are per type (XNAT source, SubjAssessmentResource: the item's own)
+        may = settings.can_delete
+        if kind != USUAL_TYPE and settings.can_read is not None:
+            may = source.can(project, "delete", kind)
+        if may is False:
+            yield finding("M02", f"{source.user} may not delete {kind} of {project}.", project=project)
+        if may is None:
+            sentence = f"The server does not tell whether {source.user} may delete {kind} of {project}."
+            yield finding("M03", sentence, project=project)
     if not options.backup:
         sentence = "XNAT keeps no copy of what is deleted unless its administrator switched that on."
         yield finding("M08", sentence, project=project)
@@ -154,7 +174,12 @@ def _concerns(record: Record, made: Plan, settings, source: Connection, options:
     yield finding("M09", sentence, project=project)
 
 
-def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOptions, states) -> Change:
+def _known(past: dict[SessionKey, SessionHistory], one: SessionPlan) -> str:
+    """The accession of a copy, as the record holds it; "" in records of earlier versions."""
+    return past[one.key].accession if one.key in past else ""
+
+
+def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOptions, states, known: str) -> Change:
     because, state, files = "", "", []
     if one.action not in SENDS:
         because = f"the copy did not send it: {one.because}"
@@ -165,11 +190,13 @@ def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOp
         else:
             files = files_of(source, one.session_id)
             state = session_state(item, files)
-            because = (
-                _in_the_way(made, one, item, states)
-                or _not_there(made, one, source, destination)
-                or _not_copied(files, destination_files(made, one, destination), options)
-            )
+            because = _in_the_way(made, one, item, states) or unsure(item, files)
+            if not because and not (there := archived_copy(destination, made, one, known)):
+                because = "its copy is not in the archive of the destination; archive it there first"
+            if not because:
+                because = _not_copied(files, destination_files(destination, there), options)
+            if not because:
+                because = _would_be_lost(item, destination.session_item(there), options)
     steps = () if because else (Step(verb="delete"),)
     return Change(
         kind="session",
@@ -192,11 +219,51 @@ def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOp
 
 
 def session_state(item: dict, files: list[dict]) -> str:
-    """What a session is, as one digest: where it belongs, what it is called, who is shown it, every file."""
-    facts = {name: item[name] for name in ("label", "project", "subject_id", "shares", "assessors")}
+    """What a session is, as one digest: where it belongs, what it is called, who is shown it, every file.
+
+    So is what its own document says that it holds: counts of files, ratings, notes, fields, reconstructions.
+    """
+    facts = {name: item[name] for name in ("label", "project", "subject_id", "shares", "assessors", "unknown")}
+    facts |= {"reconstructions": item["reconstructions"]}
+    facts |= {name: sorted([*at, value] for at, value in item[name].items()) for name in ("counted", "by_hand")}
     return digest_of(
         facts, [[one[name] for name in ("scan", "resource", "path", "size_bytes", "md5")] for one in files]
     )
+
+
+def unsure(item: dict, files: list[dict]) -> str:
+    """Why it cannot be said what a session holds; "" where its document and its file lists say the same."""
+    found = differences(item["counted"], files)
+    return f"what it holds cannot be proved: {told(found)}; {REFRESH}" if found else ""
+
+
+def _places(item: dict, files: list[dict]) -> list[dict]:
+    """A row, as of a file without a name, for each place where the two answers differ: the list may be empty."""
+    return [
+        {"scan": one.scan, "resource": one.resource, "path": "", "size_bytes": 0, "md5": ""}
+        for one in differences(item["counted"], files)
+    ]
+
+
+def _open_row(because: str) -> dict:
+    return {"verdict": str(Verdict.NOT_PROVED), "because": because}
+
+
+_LOOK = "Look at it there; run again to have both sides looked at anew."
+_NO_FILE = {"scan": "", "resource": "", "path": "", "size_bytes": 0, "md5": ""}
+_UNSEEN = _open_row(
+    "it is not found any more, and no answer said that this run deleted it; its copy was proved right before"
+)
+
+
+def _would_be_lost(item: dict, copy: dict | None, options: FinishOptions) -> str:
+    """What the session's document holds and its copy does not; "" where nothing would be lost."""
+    if copy is None:
+        return "its copy is not in the archive of the destination; archive it there first"
+    left = not_carried(item, copy, options.abandon)
+    if not left:
+        return ""
+    return f"its copy does not hold its {', '.join(left)}; bring that there, or name it in 'abandon' to let it go"
 
 
 def _in_the_way(made: Plan, one: SessionPlan, item: dict, states) -> str:
@@ -212,29 +279,9 @@ def _in_the_way(made: Plan, one: SessionPlan, item: dict, states) -> str:
     return ""
 
 
-def archived_copy(made: Plan, one: SessionPlan, destination: Connection) -> dict | None:
-    """The session that the copy became, in the archive of the destination, or None."""
-    for row in destination.sessions_with_label(made.destination.project, one.destination_session):
-        if same_study(one.StudyInstanceUID, row["StudyInstanceUID"]):
-            return row
-    return None
-
-
-def _not_there(made: Plan, one: SessionPlan, source: Connection, destination: Connection) -> str:
-    found = archived_copy(made, one, destination)
-    if found is None:
-        return "its copy is not in the archive of the destination; archive it there first"
-    if found["shared"] or (found["session_id"] == one.session_id and source.server == destination.server):
-        return "what the destination shows is this very session, shared; there is no copy of it"
-    return ""
-
-
-def destination_files(made: Plan, one: SessionPlan, destination: Connection) -> set[tuple[str, str, str]]:
-    """Resource files that are not DICOM at the destination: scan, resource and path."""
-    found = archived_copy(made, one, destination)
-    if found is None:
-        return set()
-    rows = files_of(destination, found["session_id"])
+def destination_files(destination: Connection, there: str) -> set[tuple[str, str, str]]:
+    """Resource files that are not DICOM of the copy with this accession: scan, resource and path."""
+    rows = files_of(destination, there)
     return {(row["scan"], row["resource"], row["path"]) for row in rows if not carried(row)}
 
 
@@ -277,6 +324,25 @@ def _subjects(deletes: list[Change]) -> Iterator[Change]:
         )
 
 
+class Moment(NamedTuple):
+    """Seconds by a clock that only goes forward, and by the wall clock."""
+
+    steady: float
+    wall: float
+
+
+def moment() -> Moment:
+    """Now, by clocks that go on while the machine sleeps: ``time.monotonic`` does not on Linux (clock_gettime(2))."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return Moment(time.monotonic() if boot is None else time.clock_gettime(boot), time.time())
+
+
+def age_s(since: Moment) -> float:
+    """Seconds since then: by the clock that says most, so that neither sleep nor a wall clock put back shortens it."""
+    now = moment()
+    return max(now.steady - since.steady, now.wall - since.wall)
+
+
 class FinishCarrier(Carrier):
     """Proves, deletes and confirms, one session after another."""
 
@@ -289,8 +355,11 @@ class FinishCarrier(Carrier):
         self.made = record.plan()
         if self.made.fingerprint != plan.of_record["plan"] or bag_digest(record) != plan.of_record["bag"]:
             raise InputError(f"The record {record.path.name} is not the one that the plan takes up.", "Plan again.")
+        refuse_one_place(source, destination, self.made.source.project, self.made.destination.project)
         self.sessions = {one.session_id: one for one in self.made.sessions}
-        self.proved_at: dict[str, float] = {}
+        self.past = read_history(read_journal(record.journal))
+        self.key = secrets.token_bytes(16)  # of the header digests of this run; kept nowhere
+        self.proved_at: dict[str, Moment] = {}
         self.subject_ids: dict[str, str] = {}
 
     def look(self, change: Change) -> None:
@@ -310,49 +379,80 @@ class FinishCarrier(Carrier):
         if item is None or item["project"] != change.project:
             raise RefusedError(f"{change.name} is not in {change.project} any more.", "Plan again.")
         files = files_of(self.source, change.item)
+        if session_state(item, files) != change.state:  # since it was looked at
+            raise RefusedError(f"{change.name} changed at the source since the plan was made.", "Copy it again.")
         kept = {"subject_id": item["subject_id"], "files": files}
+        if why := unsure(item, files):
+            because = f"not deleted: {why}"
+            rows = [manifest_row(change, one) for one in [*files, *_places(item, files)]]
+            return kept | {"kept": because, "rows": [row | _open_row(because) for row in rows]}
+        if self.options.backup and item["reconstructions"]:
+            return kept | {"kept": "not deleted: no backup holds the files of its reconstructions; fetch them first"}
         if self.options.backup:
-            kept["backup"] = back_up(self.source, change, files, Path(self.options.backup).expanduser())
-        found = archived_copy(self.made, one, self.destination)
-        if found is None or found["shared"] or self._is_the_source(found, change):
+            state, root = session_state(item, files), with_home(self.options.backup)
+            kept["backup"] = back_up(self.source, change, state, files, root)
+        found = archived_copy(self.destination, self.made, one, _known(self.past, one))
+        if not found:
             return kept | {"kept": "its copy is not in the archive of the destination"}
-        there = files_of(self.destination, found["session_id"])
-        rows, extra = self._prove(change, one, found["session_id"], files, there)
-        kept |= {"rows": rows, "extra": extra, "there": there, "there_id": found["session_id"]}
+        if why := _would_be_lost(item, self.destination.session_item(found), self.options):
+            return kept | {"kept": f"not deleted: {why}"}
+        there = files_of(self.destination, found)
+        rows, extra = self._prove(change, one, found, files, there)
+        kept |= {"rows": rows, "extra": extra, "there": there, "there_id": found}
         if bad := Counter(row["verdict"] for row in rows if row["verdict"] not in _PROVED):
             words = ", ".join(f"{count} {verdict}" for verdict, count in bad.items())
             return kept | {"kept": f"not deleted: of {len(rows)} files {words}"}
         if not rows:
             raise RefusedError(f"{change.name} was not deleted: no file of it could be compared.")
-        if session_state(self.source.session_item(change.item) or item, files_of(self.source, change.item)) != (
-            session_state(item, files)
-        ):
-            raise RefusedError(f"{change.name} was not deleted: it changed at the source while it was read.")
-        if files_of(self.destination, found["session_id"]) != there:
-            raise RefusedError(f"{change.name} was not deleted: its copy changed while it was read.")
-        self.proved_at[change.item] = time.monotonic()
+        kept["state"] = session_state(item, files)
+        self._unchanged(change, kept)
+        self.proved_at[change.item] = moment()
         return kept
 
-    def _is_the_source(self, found: dict, change: Change) -> bool:
-        return found["session_id"] == change.item and self.source.server == self.destination.server
+    def _unchanged(self, change: Change, before: dict) -> None:
+        """Refuse where either side is no longer as it was when it was proved: asked after the proof, and once more
+        right before each deletion that is sent, the repeated ones among them.
+        """
+        item = self.source.session_item(change.item)
+        if item is None or session_state(item, files_of(self.source, change.item)) != before["state"]:
+            raise RefusedError(f"{change.name} was not deleted: it changed at the source meanwhile.", "Plan again.")
+        copy = self.destination.session_item(before["there_id"])
+        if copy is None or copy["project"] != self.made.destination.project:
+            raise RefusedError(f"{change.name} was not deleted: its copy is not there any more.", "Copy it again.")
+        if why := _would_be_lost(item, copy, self.options):
+            raise RefusedError(f"{change.name} was not deleted: {why}.", "Plan again.")
+        if files_of(self.destination, before["there_id"]) != before["there"]:
+            raise RefusedError(f"{change.name} was not deleted: its copy changed meanwhile.", "Plan again.")
 
     def _prove(self, change: Change, one: SessionPlan, there_id: str, files, there) -> tuple[list[dict], list[dict]]:
         """Every file of the session on both sides, read now."""
-        key = secrets.token_bytes(16)
+        key = self.key
         scans: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
         for row in files:
             if carried(row):
                 scans.setdefault((row["scan"], row["resource"]), {})[row["path"]] = (row["size_bytes"], row["md5"])
+        expected = expected_changes(self.made, one, archived=True)
         sent = []
         for (scan, resource), listed in sorted(scans.items()):
             seen, _ = read_source_scan(
-                self.source, one, scan, resource, listed, key=key, study_uid=study_of(sent), make_spool=lambda: None
+                self.source,
+                one,
+                scan,
+                resource,
+                listed,
+                key=key,
+                study_uid=study_of(sent),
+                make_spool=lambda: None,
+                keep=bool(expected.steps),
+                beside=scans,
             )
             sent += seen
         with self.destination.open_session(there_id) as chunks:
             back = read_back(chunks, key=key, listed=there)
-        expected = expected_changes(self.made, one, archived=True)
-        rows, extra = judge(one, sent, back, expected, key=key, where="the archive")
+        decoded = decoded_by(
+            partial(self.source.open_scan_file, change.item), partial(self.destination.open_scan_file, there_id)
+        )
+        rows, extra = judge(one, sent, back, expected, key=key, where="the archive", decoded=decoded)
         names = {(row["scan"], row["resource"], row["path"]): row for row in there if not carried(row)}
         extra = [row for row in extra if row["path"] not in {path for _, _, path in names}]
         for row in files:
@@ -371,6 +471,7 @@ class FinishCarrier(Carrier):
             "destination_path": other["path"],
             "destination_size_bytes": other["size_bytes"],
             "destination_md5": there,
+            "read_in": "archive",
         }
         if here == there and (not row["md5"] or row["md5"] == here):
             return found | {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
@@ -397,22 +498,34 @@ class FinishCarrier(Carrier):
         if change.kind == "subject":
             self.source.delete(item_path(change.project, before["subject_id"]), self.options.reason)
             return
-        item = self.source.session_item(change.item)
-        if item is None or item["project"] != change.project or item["label"] != change.session:
-            raise RefusedError(f"{change.name} changed right before it was to be deleted.", "Plan again.")
-        if time.monotonic() - self.proved_at.get(change.item, float("-inf")) > PROOF_HOLDS_S:
+        self._unchanged(change, before)
+        proved_at = self.proved_at.get(change.item)
+        if proved_at is None or age_s(proved_at) > PROOF_HOLDS_S:
             raise RefusedError(
                 f"The proof of {change.name} is more than {PROOF_HOLDS_S:.0f} s old, so it was not deleted.",
                 "Run again: it is proved anew.",
             )
-        self.source.delete(item_path(change.project, item["subject_id"], change.item), self.options.reason)
+        self.source.delete(item_path(change.project, before["subject_id"], change.item), self.options.reason)
 
     def prove(self, change: Change, before: dict) -> tuple[str, list[dict], list[dict]]:
-        """Both sides as fresh listings show them: gone here, and whole there."""
-        if change.kind == "subject":
-            return "deleted", [], []
-        if any(row["session_id"] == change.item for row in self.source.sessions(change.project)):
-            raise ServerError(f"{change.name} was deleted, and {change.project} still lists it.")
+        """Both sides as fresh listings show them: gone here, and whole there.
+
+        Gone is what a deletion of ours was answered for as done, what is not found, and what the project's list, read
+        with rights that are proved by the project itself, lacks. Where no answer came it is not found, and that is all.
+        """
+        subject = change.kind == "subject"
+        if not self.holds(change, change.steps[0], before):
+            raise ServerError(
+                f"The deletion of {change.name} was sent, and {self.source.server} still finds it.",
+                _LOOK,
+            )
+        listed = self.source.subjects(change.project) if subject else self.source.sessions(change.project)
+        gone = before["subject_id"] if subject else change.item
+        if any(row["subject_id" if subject else "session_id"] == gone for row in listed):
+            raise ServerError(f"{change.name} was deleted, and {change.project} still lists it.", _LOOK)
+        answered = before.get("answered") == change.steps[0].verb
+        if subject:
+            return ("deleted", [], []) if answered else ("not found", [manifest_row(change, _NO_FILE) | _UNSEEN], [])
         now = files_of(self.destination, before["there_id"])
         rows = [dict(row) for row in before["rows"]]
         if now != before["there"]:
@@ -422,7 +535,9 @@ class FinishCarrier(Carrier):
                 if not left[at]:
                     because = "it was proved and then deleted here, and the destination lists it no longer so"
                     row |= {"verdict": Verdict.DIFFERENT, "because": because}
-        return "deleted", rows, before["extra"]
+        if not answered:
+            rows = [row if row["verdict"] == Verdict.DIFFERENT else row | _UNSEEN for row in rows]
+        return "deleted" if answered else "not found", rows, before["extra"]
 
     def still(self, change: Change, before: dict) -> bool:
         if change.kind == "subject":

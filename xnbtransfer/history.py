@@ -18,6 +18,7 @@ class SessionHistory:
     sent: dict[tuple[str, str], list[dict]] = field(default_factory=dict)
     sending: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # paths that went byte for byte
     archiving: bool = False
+    accession: str = ""  # of the session at the destination, as archiving or creation returned it
     state: str = ""  # "in prearchive" or "archived" once compared there
     rows: list[dict] | None = None
     extra: list[dict] = field(default_factory=list)
@@ -58,10 +59,13 @@ def read_history(entries: Iterable[dict]) -> dict[SessionKey, SessionHistory]:
             one.sending.setdefault((entry["scan"], entry["resource"]), set()).update(entry["paths"])
         elif kind == "archiving":
             one.archiving = True
+        elif kind == "archived":
+            one.accession = entry["accession"]
         elif kind == "proved":
             one.state, one.rows, one.extra, one.failed = entry["state"], entry["rows"], entry["extra"], ""
         elif kind == "withdrawn":
             one.begun, one.uri, one.sent, one.stopped_at = False, "", {}, (entry["scan"], entry["resource"])
+            one.archiving, one.rows, one.state = False, None, ""
         elif kind == "failed":
             one.failed = entry["because"]
     return found

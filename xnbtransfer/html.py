@@ -15,8 +15,10 @@ from typing import Any
 import pandas as pd
 
 from .conflicts import MATRIX
+from .csv_files import as_cells
 from .errors import ExitCode
 from .findings import RULES, SEVERITIES, Finding, in_order
+from .printable import printable
 from .values import Result, Verdict, tuples_of
 
 SHOWN = 200
@@ -42,6 +44,8 @@ STATUS: dict[str, tuple[str, str]] = {
     "unfinished": ("…", _AMBER),
     "planned": ("…", _GREY),
     "skipped": ("–", _GREY),
+    "there already": ("=", _GREY),
+    "needs a person": ("!", _AMBER),
     "copy": ("+", _GREEN),
     "merge": ("+", _BLUE),
     "replace": ("!", _AMBER),
@@ -79,11 +83,14 @@ WORDS = {
     ExitCode.CANNOT_BE_PROVED: "not everything can be proved",
     ExitCode.REFUSED: "refused",
     ExitCode.TRANSIENT: "not complete: run it again",
+    ExitCode.NEEDS_A_PERSON: "proved, and something needs a person",
 }
 NEXT = {
     ExitCode.PROVED: "Nothing needs to be done. Keep the record.",
     ExitCode.DIFFERENCES: "Look at the rows marked 'different' or 'failed' and their reasons; delete nothing at the "
     "source. What is already right is not sent again by another run.",
+    ExitCode.NEEDS_A_PERSON: "What was sent is proved. Settle what is named as needing a person (decisions, label map, "
+    "prearchive of the destination) and plan again; what is right is not sent again.",
     ExitCode.CANNOT_BE_PROVED: "Delete nothing at the source. Verify again with proof=all, or check the files named "
     "below by hand.",
     ExitCode.REFUSED: "Clear the blockers and run again; what they stop was not sent.",
@@ -104,13 +111,14 @@ class Html:
     Parameters
     ----------
     markup, text : str
-        ``markup`` is shown as it is, so whatever came from outside is escaped before.
+        ``markup`` is shown as it is, so whatever came from outside is escaped before. Control characters of both
+        become visible, so that no name in a table is a command to a terminal.
     metadata : dict, optional
         Kept with the output in the saved notebook, never shown.
     """
 
     def __init__(self, markup: str, text: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self.markup, self.text, self.metadata = markup, text, dict(metadata or {})
+        self.markup, self.text, self.metadata = printable(markup), printable(text), dict(metadata or {})
 
     def _repr_html_(self) -> str:
         return self.markup
@@ -156,8 +164,8 @@ def digest(frame: pd.DataFrame) -> str:
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """A frame as the CSV of the records: UTF-8, no index, one line feed per row."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    """A frame as the CSV of the records: UTF-8, no index, one line feed per row, no cell that a spreadsheet runs."""
+    return as_cells(frame).to_csv(index=False, lineterminator="\n")
 
 
 def table(
@@ -439,6 +447,8 @@ def plan_table(plan: Any) -> Html:
         f"{size(total['size_bytes'])}; about {duration(estimate['seconds'])}, {estimate['requests']} requests, "
         f"up to {size(estimate['temporary_bytes'])} of temporary files"
     )
+    if plan.also_written:
+        caption += f". {' '.join(plan.also_written)}"
     shown = table(frame, caption, columns, full="plan.csv")
     return shown + resources_table(plan) if plan.resources else shown
 
@@ -512,13 +522,13 @@ def findings_rows(findings: Iterable[Finding], caption: str) -> Html:
 
 
 def left_behind(plan: Any) -> pd.DataFrame:
-    """The resources that are not carried, one a row."""
-    columns = ["subject", "session", "scan", "resource", "files", "size_bytes", "advice"]
+    """What is not carried, one a row."""
+    columns = ["subject", "session", "scan", "kind", "resource", "files", "size_bytes", "advice"]
     return pd.DataFrame([row.model_dump() for row in plan.left_behind], columns=columns)
 
 
 def left_behind_table(plan: Any) -> Html:
-    """Resources that are not carried, with advice."""
+    """What is not carried, with advice."""
     frame = left_behind(plan)
     return table(frame, f"Left behind, that is not carried: {len(frame)}", full="left-behind.csv")
 
@@ -535,13 +545,24 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     counts = result.counts
     total = sum(counts.values())
     sentence = f"{', '.join(f'{n} {word}' for word, n in counts.items())}; together {total} files."
-    if code == ExitCode.PROVED and not total:
+    if code == ExitCode.PROVED and not total and not result.open_points:
         return banner("nothing to send", "No session of the plan needed to be sent. See the plan for why.", _GREY, "–")
     done = result.sessions["state"].value_counts()
     sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
-    colour = {ExitCode.PROVED: _GREEN, ExitCode.CANNOT_BE_PROVED: _AMBER, ExitCode.TRANSIENT: _AMBER}.get(code, _RED)
-    symbol = {ExitCode.PROVED: "✓", ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…"}.get(code, "✗")
+    if result.open_points:
+        more = f" and {len(result.open_points) - 3} more" if len(result.open_points) > 3 else ""
+        sentence += f" Needs a person: {'; '.join(result.open_points[:3])}{more}."
+    sentence += "".join(f" {message}" for message in result.messages)
+    colour, symbol = look_of(code)
     return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
+
+
+def look_of(code: ExitCode) -> tuple[str, str]:
+    """Colour and symbol of a result."""
+    if code == ExitCode.PROVED:
+        return _GREEN, "✓"
+    symbols = {ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…", ExitCode.NEEDS_A_PERSON: "!"}
+    return (_AMBER, symbols[code]) if code in symbols else (_RED, "✗")
 
 
 def next_step(
@@ -558,7 +579,7 @@ def next_step(
         follow = f"Read {them} in the record; have what is named there cleared, or waive the rule. Keep the record."
     if states.get("in prearchive"):
         follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
-    if skipped := int(states.get("skipped", 0)):
+    if skipped := int(states.get("skipped", 0)) + int(states.get("there already", 0)):
         word = "session was" if skipped == 1 else "sessions were"
         follow = follow.replace("Nothing needs to be done.", "Nothing needs to be done for what was sent.")
         follow += f" {skipped} {word} not sent: the plan says why."
@@ -626,7 +647,8 @@ def _other_labels(frame: pd.DataFrame) -> list[str]:
 def _cut(frame: pd.DataFrame, limit: int) -> tuple[pd.DataFrame, int]:
     if len(frame) <= limit:
         return frame, 0
-    quiet = {Verdict.EQUAL, Verdict.EXPLAINED, "skipped", "skip", "copy", "same", "note", "archived", "in prearchive"}
+    done = {"skipped", "there already", "archived", "in prearchive", "skip", "copy", "same", "note"}
+    quiet = {Verdict.EQUAL, Verdict.EXPLAINED, *done}
     column = next((name for name in _STATUS_COLUMNS if name in frame.columns), None)
     if column is None:
         return frame.head(limit), len(frame) - limit

@@ -18,7 +18,7 @@ _DUMMY_WORDS = (
 )
 _DUMMY = re.compile(rf"(?:{_DUMMY_WORDS})(?:[\W_]*(?:\d|{_DUMMY_WORDS}))*|[x0\W_]*", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z]{0,12}[-_]?\d[A-Za-z0-9_-]*", re.ASCII)
-_WORDS_ONLY = re.compile(r"[^\W\d_]{2,}(?:[ '.-]+[^\W\d_]+\.?)*", re.UNICODE)
+_WORDS_ONLY = re.compile(r"(?:[^\W\d_]{2,}|[\u2e80-\U0003ffff])(?:[ '.-]+[^\W\d_]+\.?)*", re.UNICODE)
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{2,63})*\.[A-Za-z]{2,12}\b")
 _LABELLED = re.compile(
     r"(?<![A-Za-z])(?:mrn|m\.r\.n\.|ssn|nhs(?: ?(?:no|number))?|dob|d\.o\.b\.|date of birth|birth ?da(?:te|y)"
@@ -64,6 +64,15 @@ _DATE = re.compile(
 _ROUTING = re.compile(r"(?:^|[\s,;])(project|subject|session|aa)\s*:\s*([\w-]*)(?=$|[\s,;])", re.IGNORECASE)
 _TOKEN = re.compile(r"[^\W_]+", re.UNICODE)
 _BYTE_TOKEN = re.compile(rb"[0-9a-z]+")
+# Digits as people group them: 123-45-6789, 00 77 23 145; and those within a word: NA7723145.
+_GROUPED = re.compile(r"(?<!\d)\d+(?:[-./_ ]\d+)+(?!\d)")
+_TIED = re.compile(r"(?<!\d)\d+(?:[-./_]\d+)+(?!\d)")
+_DIGITS = re.compile(r"(?<!\d)\d{5,}(?!\d)")
+# Scripts without blanks between words: a name stands in the middle of a text there.
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]{2,}")
+# Letters that Unicode does not take apart, as the Latin alphabet spells them; then those that are spelt with two.
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ß": "ss"})
+_TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _WIDE = re.compile(rb"(?:[\x20-\xff]\0){3,}")
 _COMMON = frozenset(
     re.findall(
@@ -165,36 +174,49 @@ def reads_as_a_person(label: str) -> bool:
 class Identifiers:
     """Names and numbers of people, to be found wherever they stand. Never printed, never stored.
 
-    Compared without accents and case, word by word: an entry of two words is found where both follow each other.
-    Entries of less than three letters or four digits, and common words, are left out and counted in ``dropped``.
+    Compared without accents and case, word by word: an entry of several words is found where they follow each other in
+    any order (a scanner writes the family name first), one with ä, ö, ü, ø or å also where that is spelt with two
+    letters. A number is found without its leading zeros, however its digits are grouped and whatever letters are tied
+    to it. Entries of less than three letters (two in Chinese, Japanese and Korean) or four digits, and common words,
+    are left out and counted in ``dropped``.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self._first: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        self._words: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        self._numbers: dict[str, int] = {}
+        self._in_text: dict[str, int] = {}
         self._accented: dict[bytes, int] = {}
         self.count = self.dropped = 0
         kept = []
         for number, entry in enumerate(entries, 1):
+            spelt = {tuple(_TOKEN.findall(text)) for text in _spellings(entry)}
             words = tuple(_TOKEN.findall(_folded(entry)))
-            spelt = {words}
             if re.fullmatch(r"\d{4}\W\d{2}\W\d{2}", entry.strip()):
                 spelt.add(("".join(words),))
             whole = "".join(words)
-            if len(whole) < (4 if whole.isdigit() else 3) or whole in _COMMON:
+            least = 4 if whole.isdigit() else 2 if _CJK.fullmatch(whole) else 3
+            if len(whole) < least or whole in _COMMON:
                 self.dropped += 1
                 continue
             self.count += 1
             kept.append(_folded(entry))
+            if whole.isdecimal() and len(whole.lstrip("0")) > 3:
+                self._numbers[whole.lstrip("0")] = number
+            if _CJK.fullmatch(whole):
+                self._in_text[whole] = number
             if not entry.isascii():
                 for form in {entry.strip(), entry.strip().lower(), entry.strip().upper(), entry.strip().title()}:
                     self._accented[form.encode()] = number
                     self._accented[form.encode("latin-1", "ignore")] = number
             for one in spelt:
-                self._first.setdefault(one[0], []).append((number, one))
+                self._words.setdefault(one[0], []).append((number, one))
+                for other in set(one[1:]):
+                    self._words.setdefault(other, []).append((number, one))
+        self._accented.pop(b"", None)
         self._text = "\n".join(sorted(kept)).encode()
 
     def __bool__(self) -> bool:
-        return bool(self._first)
+        return bool(self._words)
 
     def __repr__(self) -> str:
         return f"<Identifiers: {self.count} entries>"
@@ -223,11 +245,27 @@ class Identifiers:
         """The numbers of the entries (from 1, in the order of the list) that stand in a text."""
         if not text:
             return set()
-        return self._among(_TOKEN.findall(_folded(text)))
+        found = self._in_numbers(text)
+        for spelling in _spellings(text):
+            found |= self._among(_TOKEN.findall(spelling))
+        if self._in_text and not text.isascii():
+            plain = "".join(_TOKEN.findall(_folded(text)))
+            found |= {number for name, number in self._in_text.items() if name in plain}
+        return found
+
+    def _in_numbers(self, text: str) -> set[int]:
+        """Entries that are numbers, however their digits are grouped."""
+        if not self._numbers:
+            return set()
+        runs = {run.lstrip("0") for run in _DIGITS.findall(text)}
+        for pattern in (_GROUPED, _TIED):
+            runs |= {re.sub(r"\D", "", run).lstrip("0") for run in pattern.findall(text)}
+        return {self._numbers[run] for run in runs & self._numbers.keys()}
 
     def entries_in_bytes(self, raw: bytes) -> set[int]:
         """The same for bytes in ASCII, Latin-1, UTF-8 or UTF-16, whatever stands around them."""
         found = self._among([word.decode() for word in _BYTE_TOKEN.findall(raw.lower())])
+        found |= self._in_numbers(raw.decode("latin-1"))
         for run in _WIDE.findall(raw):
             found |= self.entries_in(run.decode("utf-16-le"))
         if self._accented and not raw.isascii():
@@ -237,10 +275,10 @@ class Identifiers:
         return found
 
     def _among(self, words: list[str]) -> set[int]:
-        hits = self._first.keys() & set(words)
+        hits = self._words.keys() & set(words)
         found = set()
         for word in hits:
-            for number, entry in self._first[word]:
+            for number, entry in self._words[word]:
                 if len(entry) == 1 or _follow(words, entry):
                     found.add(number)
         return found
@@ -253,11 +291,20 @@ class Identifiers:
 
 
 def _follow(words: list[str], entry: tuple[str, ...]) -> bool:
-    length = len(entry)
-    return any(tuple(words[at : at + length]) == entry for at in range(len(words) - length + 1))
+    """Whether the words of an entry stand beside each other, in any order."""
+    length, wanted = len(entry), sorted(entry)
+    return any(sorted(words[at : at + length]) == wanted for at in range(len(words) - length + 1))
+
+
+def _spellings(text: str) -> set[str]:
+    """A text without accents, and with those letters spelt with two that are."""
+    if text.isascii():
+        return {text.lower()}
+    return {_folded(text), _folded(unicodedata.normalize("NFC", text).lower().translate(_TWO_LETTERS))}
 
 
 def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
-    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one)).casefold()
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return plain.casefold().translate(_LETTERS)

@@ -5,7 +5,6 @@ Files cost one request per some dozens of sessions. Labels are text on every way
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 from collections import Counter
@@ -15,9 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._store import project_path, subject_path
 from .conflicts import study_uids
+from .csv_files import as_cells, written_rows
 from .errors import InputError, NotFoundError, RefusedError
+from .forms import project_path, subject_path
+from .lease import is_lease
+from .outputs import make_folder, write_whole
 from .values import (
     ELSEWHERE_COLUMNS,
     FILE_COLUMNS,
@@ -86,12 +88,13 @@ def read_inventory(
     before = connection.requests
     lists = (connection.files, connection.session_resources) if scans else (connection.files,)
     with ThreadPoolExecutor(6) as threads:
+        listing = threads.submit(connection.sessions, project)  # first: a new login waits for the answer to one request
         asks = [threads.submit(ask, sorted(known)) for ask in lists if known]
         scanned = threads.submit(connection.scans, project) if known and scans else None
         told = threads.submit(connection.settings, project, gives=gives) if settings else None
         prearchived = threads.submit(connection.prearchive, project) if prearchive else None
         try:
-            sessions = connection.sessions(project)
+            sessions = listing.result()
         except NotFoundError:
             raise NotFoundError(f"{connection.user} sees no project {project} at {connection.server}.") from None
         names = {row["session_id"]: row for row in sessions}
@@ -108,29 +111,33 @@ def read_inventory(
         scan_rows = [_named(row, names) for row in rows if row["session_id"] in names]
         found = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
     notes = _left_out(project, wanted, scan_rows, found)
+    if rows and connection.given_up:
+        notes.append(f"{project}: the server does not list {', '.join(connection.given_up)}.")
     waiting: list[dict] = []
     if prearchived is not None:
         try:
             waiting = prearchived.result()
         except (NotFoundError, RefusedError):
             notes.append(f"{project}: {connection.user} may not see its prearchive.")
+    unlisted = {row["session_id"] for row in rows} - set(names)
     file_frame = frame(found, FILE_COLUMNS)
     asked = set(ids)
-    unlisted = [row for row in scan_rows if row["session_id"] not in asked]
-    scan_frame = _scan_frame(scan_rows, names, file_frame, unlisted)
+    uncounted = [row for row in scan_rows if row["session_id"] not in asked]
+    scan_frame = _scan_frame(scan_rows, names, file_frame, uncounted)
     return Inventory(
         server=connection.server,
         project=project,
         user=connection.user,
         read_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         settings=told.result() if told is not None else Settings(),
-        sessions=_session_frame(sessions, scan_frame, file_frame, unlisted),
+        sessions=_session_frame(sessions, scan_frame, file_frame, uncounted),
         scans=scan_frame,
-        resources=_resource_frame(file_frame, unlisted),
+        resources=_resource_frame(file_frame, uncounted),
         files=file_frame,
         prearchive=frame(waiting, PREARCHIVE_COLUMNS),
         requests=connection.requests - before,
         notes=tuple(notes),
+        unlisted=tuple(sorted(unlisted)),
     )
 
 
@@ -144,16 +151,34 @@ def read_elsewhere(connection: Connection, uids: Iterable[str]) -> pd.DataFrame:
 
 
 def read_others(connection: Connection, project: str, subjects: Iterable[str]) -> pd.DataFrame:
-    """The files of the project's own resources and of those of some subjects; FILE_COLUMNS. One request each."""
+    """The files of the project's own resources and of those of some subjects; FILE_COLUMNS. One request each.
+
+    Leases of runs are nobody's data, and left out.
+    """
     places = [("", project_path(project)), *((one, subject_path(project, one)) for one in sorted(set(subjects)))]
     with ThreadPoolExecutor(4) as threads:
-        found = threads.map(lambda place: connection.files_below(place[1]), places)
+        found = threads.map(lambda place: _own_files(connection, project, *place), places)
         rows = [
             {**row, "subject": subject, "session": "", "scan": ""}
             for (subject, _), listed in zip(places, found, strict=True)
             for row in listed
+            if subject or not is_lease(row["resource"])
         ]
     return frame(rows, FILE_COLUMNS)
+
+
+def _own_files(connection: Connection, project: str, subject: str, path: str) -> list[dict]:
+    """The files of the own resources of a project or a subject.
+
+    A session may be shared into a project without its subject, which is not found there then: the list of the
+    project's subjects says so, too.
+    """
+    try:
+        return connection.files_below(path)
+    except NotFoundError:
+        if subject and subject not in {one["subject"] for one in connection.subjects(project)}:
+            return []
+        raise
 
 
 def _named(row: dict, names: dict[str, dict]) -> dict:
@@ -250,13 +275,10 @@ def _resource_frame(files: pd.DataFrame, unlisted: list[dict]) -> pd.DataFrame:
 def write_inventory(inventory: Inventory, folder: str | Path) -> Path:
     """Write an inventory as CSV files and one JSON file; returns the folder."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name in _FRAMES:
         table = getattr(inventory, name)
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(table.columns)
-            writer.writerows(table.itertuples(index=False, name=None))
+        write_whole(folder / f"{name}.csv", as_cells(table).to_csv(index=False, lineterminator="\r\n"), newline="")
     rest = {
         "server": inventory.server,
         "project": inventory.project,
@@ -266,7 +288,7 @@ def write_inventory(inventory: Inventory, folder: str | Path) -> Path:
         "requests": inventory.requests,
         "notes": list(inventory.notes),
     }
-    (folder / "inventory.json").write_text(json.dumps(rest, indent=1), encoding="utf-8")
+    write_whole(folder / "inventory.json", json.dumps(rest, indent=1))
     return folder
 
 
@@ -284,7 +306,7 @@ def read_inventory_files(folder: str | Path) -> Inventory:
         frames = {}
         for name, columns in _FRAMES.items():
             with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-                frames[name] = frame(map(_typed, csv.DictReader(file)), columns)
+                frames[name] = frame(map(_typed, written_rows(file)), columns)
         told = rest["settings"]
         rest["settings"] = Settings(**{key: tuple(one) if isinstance(one, list) else one for key, one in told.items()})
         rest["notes"] = tuple(rest["notes"])

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import DiskFullError, JournalError, XnbTransferError
+from .outputs import file_mode, make_folder
 
 _FIRST = "0" * 64
 _HEAD, _MIDDLE, _TAIL = b'{"link": "', b'", "entry": ', b"}"
@@ -67,7 +68,7 @@ def read_journal(path: str | Path) -> list[dict]:
 
 def in_use(path: str | Path) -> bool:
     """Whether a run is writing to this journal now."""
-    lock = FileLock(f"{path}.lock")
+    lock = FileLock(f"{path}.lock", mode=file_mode())
     if not os.path.exists(lock.lock_file):
         return False
     try:
@@ -86,7 +87,7 @@ class Journal:
         self._guard, self._settling = threading.Lock(), threading.Lock()
         self._settled = length  # up to here it is on the disk for certain
         self._broken: OSError | None = None  # the disk refused what was written: nothing can follow it
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), file_mode())
         self._cut()
 
     def _cut(self) -> None:
@@ -106,9 +107,9 @@ class Journal:
             If another process has it open, it is of another plan, or its chain is broken before the end.
         """
         path = Path(path)
-        lock = FileLock(str(path) + ".lock")
+        lock = FileLock(str(path) + ".lock", mode=file_mode())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             lock.acquire(timeout=0)
         except OSError as problem:  # Timeout is one too
             if not isinstance(problem, Timeout):

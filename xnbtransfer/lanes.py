@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import collections
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -119,3 +120,38 @@ class Lanes:
             future.result()
             at = bisect.bisect_left(self._waiting, number, key=itemgetter(0))
             self._waiting[at:at] = [(number, one) for one in step.after()]
+
+
+class FirstOfSubject:
+    """Lets one session of a subject be archived, or made, before others of it are; what comes later goes side by side.
+
+    Whoever asks for a session of a subject that is not there makes that subject, too. XNAT looks for it and makes it
+    without a lock where a session is made by an address (XNAT source, ``SubjAssessmentResource`` line 662), and holds
+    one for archiving in one process alone (``PrearcSessionArchiver.getOrCreateSubject``): two at once may make two.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: dict[str, threading.Lock] = {}
+        self._there: set[str] = set()
+
+    @contextlib.contextmanager
+    def of(self, subject: str) -> Iterator[None]:
+        """Waits while another session of this subject is the first one; one that fails leaves its place to the next."""
+        name = subject.casefold()  # XNAT finds a subject in whatever case its label is written
+        with self._lock:
+            first = self._first.setdefault(name, threading.Lock())
+            alone = name not in self._there
+        if not alone:
+            yield
+            return
+        first.acquire()
+        if name in self._there:
+            first.release()
+            yield
+            return
+        try:
+            yield
+            self._there.add(name)
+        finally:
+            first.release()

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from .options import CHOICE, Labels, TransferOptions, day
 
 PROOFS = ("all", "listing")
+PREARCHIVE_PROOFS = ("all", "prearchive", "listing")
 
 
 class PartOptions(TransferOptions):
@@ -43,7 +44,7 @@ class ShareOptions(_OneServer):
 
     command = "share"
     offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
-    offered += ("existing", "undo", "record_root", "dry_run", "reason")
+    offered += ("existing", "undo", "lease", "record_root", "dry_run", "reason")
     undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
 
 
@@ -52,7 +53,8 @@ class MoveOptions(_OneServer):
 
     command = "move"
     offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
-    offered += ("existing", "split", "other_shares", "proof", "record_root", "dry_run", "reason")
+    offered += ("existing", "split", "other_shares", "policy", "waivers", "proof", "lease", "record_root")
+    offered += ("dry_run", "reason")
     split: Literal["stop", "share"] = Field(
         "stop",
         description="a subject of whom only some sessions are chosen: stop, or share (it stays and is shown there)",
@@ -68,8 +70,8 @@ class PrearchiveOptions(PartOptions):
 
     command = "prearchive"
     offered = ("destination_server", "destination_project", "action", "subjects", "sessions", "statuses", "to_project")
-    offered += ("label_map", "label_rule", "existing", "proof", "wait_minutes", "timezone", "confirm", "record_root")
-    offered += ("dry_run", "reason")
+    offered += ("label_map", "label_rule", "existing", "policy", "waivers", "proof", "wait_minutes", "timezone")
+    offered += ("confirm", "lease", "record_root", "dry_run", "reason")
     source_project: str = ""
     action: Literal["review", "archive", "relabel", "rebuild", "move", "delete"] = Field(
         "review",
@@ -81,7 +83,9 @@ class PrearchiveOptions(PartOptions):
     )
     statuses: Labels = Field((), description="statuses to take (READY, CONFLICT, ERROR, RECEIVING); none: all")
     to_project: str = Field("", description="project ID that the rows are moved to")
-    proof: str = Field("all", description="all (every file is read before and after) or listing")
+    proof: str = Field(
+        "all", description="all (every file is read before and after), prearchive (only before) or listing"
+    )
     wait_minutes: int = Field(10, ge=0, le=1440, description="minutes to wait for the server to end with one row")
     timezone: str = Field("", description="time zone of the server, as Europe/Berlin; empty: that of this machine")
     confirm: str = Field("", description="to delete, what the plan asks to be typed: project ID and number of rows")
@@ -95,9 +99,9 @@ class PrearchiveOptions(PartOptions):
 
     @field_validator("proof")
     @classmethod
-    def _all_or_listing(cls, value: str) -> str:
-        if value not in PROOFS:
-            raise ValueError("is not all or listing")
+    def _known_depth(cls, value: str) -> str:
+        if value not in PREARCHIVE_PROOFS:
+            raise ValueError("is not all, prearchive or listing")
         return value
 
     @model_validator(mode="after")
@@ -117,14 +121,16 @@ class FinishOptions(PartOptions):
 
     command = "finish-move"
     offered = ("record", "sessions", "limit", "cooling_off_days", "abandon", "empty_subjects", "backup", "confirm")
-    offered += ("source_server", "destination_server", "record_root", "dry_run", "reason")
+    offered += ("source_server", "destination_server", "lease", "record_root", "dry_run", "reason")
     source_project: str = ""
     destination_project: str = ""
     record: str = Field("", description="folder of the record of the copy; empty: the newest below record_root")
     limit: int = Field(10, ge=1, le=1000, description="sessions that one run deletes at most")
     cooling_off_days: int = Field(0, ge=0, le=3650, description="days that must have passed since the copy ended")
     abandon: Labels = Field(
-        (), description="labels of resources that were not copied and may be deleted with their session"
+        (),
+        description="what was not copied and may go with its session: labels of resources, scan/quality, session/note, "
+        "reconstructions",
     )
     empty_subjects: bool = Field(False, description="delete a subject, too, that has no session and no data any more")
     backup: str = Field("", description="folder that receives each session as a BagIt bag before it is deleted")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import re
 import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
+from .forms import scan_at
 from .plan_file import Plan
 from .xnat import Connection
 from .zips import ZipMember, write_zip
@@ -65,8 +64,8 @@ class MountedSource:
 
     def open_resource(self, path: str, resource: str):
         """The same by the address of a scan, as files that go byte for byte are asked for."""
-        place = re.fullmatch(r"/data/experiments/([^/]+)/scans/([^/]+)", path)
-        found = self._found(unquote(place[1]), unquote(place[2]), resource) if place else None
+        session_id, scan = scan_at(path)
+        found = self._found(session_id, scan, resource) if scan else None
         return contextlib.nullcontext(found) if found else self._source.open_resource(path, resource)
 
     def _found(self, session_id: str, scan: str, resource: str) -> Iterator[bytes] | None:

@@ -18,6 +18,7 @@ from .errors import ExitCode, IncompleteError, InputError, RefusedError, Transie
 from .html import NEXT, Html, next_step, paragraph, record_table
 from .method_options import METHODS, AuditOptions, PartOptions
 from .options import CHOICE, OF_SCANS, TransferOptions
+from .outputs import make_private
 from .plan import Plan
 from .progress import Lines, follow
 from .record import (
@@ -153,6 +154,7 @@ def run_template(
             raise _as_ours(*problem, where)
         return seal(workspace, executed, hidden=hidden)
     finally:
+        make_private(workspace.folder)  # the notebook is written with the mode of other programs
         workspace.close()
 
 

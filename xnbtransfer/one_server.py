@@ -10,18 +10,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ._items import item_path
 from .changes import Change, digest_of
 from .choice import select_sessions
 from .errors import InputError, RefusedError, ServerError
 from .findings import Finding, finding
+from .forms import item_path
 from .inventory import read_inventory
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import check_labels
+from .one_place import refuse_one_place
 from .plan import Side
 from .steps import Carrier, files_of, manifest_row
 from .values import Verdict, tuples_of
+from .verify import ONE_PLACE
 from .xnat import Connection
 
 SUBJECT_DATA = "xnat:subjectData"
@@ -96,6 +98,7 @@ def read_both(connection: Connection, options: Any) -> Both:
     project, to = options.source_project, options.destination_project
     if project == to:
         raise InputError(f"Source and destination are the same project, {project}.", "Name another destination.")
+    refuse_one_place(connection, connection, project, to)
     here = read_inventory(connection, project, files=False, prearchive=False)
     chosen = select_sessions(here, options)
     settings_there = connection.settings(to)
@@ -119,8 +122,9 @@ def read_both(connection: Connection, options: Any) -> Both:
         found = Chosen(key, labels(key), row.session_id, item["subject_id"], row, item, tuple(files))
         by_subject.setdefault(item["subject_id"], []).append(found)
     _one_label_each(by_subject)
-    subjects = {name: connection.subject_item(name) or {} for name in by_subject}
+    subjects = {name: _subject(connection, name) for name in by_subject}
     all_here = here.sessions.to_dict("records")
+    waiting, unseen = _waiting(connection, to)
     read_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     sides = tuple(
         Side(server=connection.server, project=name, user=connection.user, read_at=read_at, settings=told.as_dict())
@@ -133,25 +137,40 @@ def read_both(connection: Connection, options: Any) -> Both:
         subjects=subjects,
         own={
             name: max(
-                connection.count_below(item_path(project, name), "experiments"),
+                # a subject that belongs to another project by now has no address below this one
+                connection.count_below(item_path(project, name), "experiments")
+                if subjects[name].get("project") == project
+                else 0,
                 sum(1 for row in all_here if row["subject"] == found[0].key.subject),
             )
             for name, found in by_subject.items()
         },
         sessions_there=sessions_there,
         subjects_there=subjects_there,
-        waiting=_waiting(connection, to),
+        waiting=waiting,
         sessions_here=all_here,
-        concerns=[finding("P02", sentence, project=to) for sentence in warnings],
+        concerns=[finding("P02", sentence, project=to) for sentence in warnings] + unseen,
         sides=sides,
     )
 
 
-def _waiting(connection: Connection, project: str) -> list[dict]:
+def _subject(connection: Connection, subject_id: str) -> dict:
+    found = connection.subject_item(subject_id)
+    if found is None:
+        raise ServerError(
+            f"{connection.server} lists sessions of the subject {subject_id}, and does not find it.",
+            "Plan again; if it stays so, ask the owner of that subject's project for the right to read it.",
+        )
+    return found
+
+
+def _waiting(connection: Connection, project: str) -> tuple[list[dict], list[Finding]]:
+    """What waits in the prearchive of a project, and a finding where this user may not see that."""
     try:
-        return connection.prearchive(project)
+        return connection.prearchive(project), []
     except RefusedError:
-        return []
+        sentence = f"{connection.user} may not see the prearchive of {project}: what waits there is not known."
+        return [], [finding("P02", sentence, project=project)]
 
 
 def _one_label_each(by_subject: dict[str, list[Chosen]]) -> None:
@@ -293,7 +312,7 @@ def same_listing(change: Change, before: list[dict], now: list[dict]) -> list[di
             "destination_md5": other["md5"],
         }
         if (one["size_bytes"], one["md5"]) == (other["size_bytes"], other["md5"]):
-            row |= {"verdict": Verdict.EQUAL, "because": "it is the very same file, which nothing copied"}
+            row |= {"verdict": Verdict.EQUAL, "because": ONE_PLACE}
         else:
             row |= {"verdict": Verdict.DIFFERENT, "because": "it is listed with another size or MD5"}
         rows.append(row)

@@ -87,6 +87,12 @@ class TransferOptions(BaseModel):
     )
     decisions: str = Field("", description="CSV with subject,session,decision,to_session; its lines win over all rules")
     rename_to: str = Field("{session}_{n}", description="label of a session that is renamed by rule; {n} counts from 2")
+    strict: bool = Field(
+        False, description="count a session that the destination has already, and that was not read, as not proved"
+    )
+    prove_existing: bool = Field(
+        False, description="read sessions that the destination has already on both sides, and judge them like a copy"
+    )
     method: Method = Field(
         "import",
         description="import (to the prearchive), receiver (that by C-STORE) or files (byte for byte, to the archive)",
@@ -107,7 +113,14 @@ class TransferOptions(BaseModel):
         description="fields to carry: subject/gender, session/note, session/field:NAME (custom), subject/*; none: none",
     )
     archive: bool = Field(False, description="archive after the comparison in the prearchive")
-    proof: str = Field("all", description="all, sample:N (N files a scan) or listing")
+    proof: str = Field(
+        "all",
+        description="all (every file is read back, at last where it stays), prearchive (only before archiving), "
+        "sample:N (N files a scan) or listing",
+    )
+    source_twice: bool = Field(
+        False, description="read what has no listed MD5 at the source twice, so that damage on the way out is seen"
+    )
     review: Review = Field(
         "sample",
         description="headers to look at: none, sample (one file a scan, before the start) or all (and every file while "
@@ -117,6 +130,11 @@ class TransferOptions(BaseModel):
     waivers: str = Field("", description="YAML with waivers for this transfer, each with its rule, scope and reason")
     identifiers: str = Field(
         "", description="text file with names and numbers to be found, one a line; it is never stored"
+    )
+    lease: Literal["project", "none"] = Field(
+        "project",
+        description="how runs of other users and machines are kept off what this one writes: project (by a lease, a "
+        "small resource of the project while it writes) or none",
     )
     workers: int = Field(4, ge=1, le=32, description="scans that arrive, and scans that go out, at one time")
     rate_mb_s: int = Field(0, ge=0, description="megabytes sent or read in a second at most; 0: no limit")
@@ -239,8 +257,8 @@ class TransferOptions(BaseModel):
     @field_validator("proof")
     @classmethod
     def _known_proof(cls, value: str) -> str:
-        if not re.fullmatch(r"all|listing|sample:[1-9]\d*", value):
-            raise ValueError("is not all, listing or sample:N")
+        if not re.fullmatch(r"all|prearchive|listing|sample:[1-9]\d*", value):
+            raise ValueError("is not all, prearchive, listing or sample:N")
         return value
 
     @property

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .outputs import write_whole
 
 _WIDGETS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 _LOGIN_IN_URL = re.compile(r"(://[^/@\s:\"']+:)[^/@\s\"']+@")
@@ -70,8 +73,7 @@ def tidy_notebook(executed: str | Path, to: str | Path) -> Path:
         kept.append(cell)
     notebook.cells = kept
     text = nbformat.writes(_clean(notebook), version=4)
-    Path(to).write_text(text + "\n", encoding="utf-8")
-    return Path(to)
+    return write_whole(to, text + "\n")
 
 
 def write_page(notebook: str | Path, to: str | Path, title: str, header: Sequence[str] = ()) -> Path:
@@ -94,8 +96,7 @@ def write_page(notebook: str | Path, to: str | Path, title: str, header: Sequenc
     )
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    Path(to).write_text(page(title, body, header), encoding="utf-8")
-    return Path(to)
+    return write_whole(to, page(title, body, header))
 
 
 def page(title: str, body: str, header: Sequence[str] = ()) -> str:
@@ -118,7 +119,7 @@ def _clean(value: Any) -> Any:
     """Every text of a notebook without logins in addresses, session cookies and the folders of this machine."""
     if isinstance(value, str):
         value = _COOKIE.sub(r"\1***", _LOGIN_IN_URL.sub(r"\1***@", value))
-        for folder, shown in ((str(Path.cwd()), "."), (str(Path.home()), "~")):
+        for folder, shown in ((str(Path.cwd()), "."), (os.path.expanduser("~"), "~")):
             if len(folder) > 1:
                 value = re.sub(rf"{re.escape(folder)}(?=/)", shown, value)
         return value

@@ -7,19 +7,23 @@ again, so a resource that was cut off goes on where it stopped.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
-import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
-from .errors import ServerError, TransientError, XnbTransferError
+from .dicom import DicomError, read_header
+from .errors import RefusedError, ServerError, TransientError, XnbTransferError
+from .foretell import header_of, stamped
+from .old_lists import BECAUSE as OF_BEFORE
+from .old_lists import CATALOG, OLD_LIST, Beside, is_told, of_before, with_catalog
+from .once import TOO_LARGE, send_and_look, too_large
 from .streams import Spool, whole
 from .values import Verdict
 from .xnat import Connection
-from .zips import ZipMember, read_zip, write_zip, zip_length
+from .zips import Limits, ZipMember, read_zip
 
 _TRIES = 5
 _BATCH_BYTES = 256 << 20
@@ -27,6 +31,59 @@ _BATCH_FILES = 1000
 _PLAIN = re.compile(r"[\w. ()+,=@\[\]/-]+", re.ASCII)  # what comes through a zip and XNAT's filters as it is
 
 Listing = Mapping[str, tuple[int, str]]
+
+
+_SCAN_FIELDS = ("type", "quality", "note", "series_description")
+
+
+def make_scan(
+    destination: Connection, session_id: str, scan: str, about: Mapping[str, str], reason: str, where: str
+) -> None:
+    """Make a scan of an archived session as it is at the source, where the session has none of that number.
+
+    ``about`` is a row of ``scan_list`` of the source.
+
+    Raises
+    ------
+    RefusedError
+        If the source does not tell of which type it is.
+    """
+    if scan in {one["scan"] for one in destination.scan_list(session_id)}:
+        return
+    kind = about.get("xsi_type", "")
+    if not kind:
+        raise RefusedError(f"The source no longer lists scan {scan} of {where}.", "Plan again.")
+    fields = {f"{kind}/{name}": about[name] for name in _SCAN_FIELDS if about.get(name)}
+    if about.get("SeriesInstanceUID"):
+        fields[f"{kind}/UID"] = about["SeriesInstanceUID"]
+    send_and_look(
+        lambda: destination.make_scan(session_id, scan, kind, fields, reason),
+        lambda problem: _made_as_asked(destination, session_id, scan, kind, about, where),
+        f"Scan {scan} of {where}",
+        remedy="Ask an owner of the project for the right to edit.",
+    )
+
+
+def _made_as_asked(
+    destination: Connection, session_id: str, scan: str, kind: str, about: Mapping[str, str], where: str
+) -> bool | None:
+    """Whether a scan is there, of the type and the series that were asked for; None where it is not.
+
+    Raises
+    ------
+    ServerError
+        It is there as something else: nothing is put below it.
+    """
+    made = next((one for one in destination.scan_list(session_id) if one["scan"] == scan), None)
+    if made is None:
+        return None
+    series = about.get("SeriesInstanceUID", "")
+    if made["xsi_type"] != kind or made["SeriesInstanceUID"] != series:
+        raise ServerError(
+            f"Scan {scan} of {where} was made, and has another type or series than was asked for.",
+            "Look at that session; nothing was put into the scan.",
+        )
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +100,13 @@ class Parcel:
         Whether files of the destination with another content may be replaced.
     about : mapping
         ``format`` and ``content`` for the catalogue.
+    twice : bool
+        Whether a resource with files of no listed MD5 is read once more, so that damage on the way out shows.
+    dicom : bool
+        Whether it is the DICOM of a scan: which instance a file is, is told then, and that its list is of before an
+        anonymisation.
+    session_id, scan, beside :
+        Of a scan: where it is at the source, and what is listed of all scans of the session.
     """
 
     source: str
@@ -51,6 +115,11 @@ class Parcel:
     listed: Listing
     overwrite: bool = False
     about: Mapping[str, str] = field(default_factory=dict)
+    twice: bool = False
+    dicom: bool = False
+    session_id: str = ""
+    scan: str = ""
+    beside: Beside = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +133,9 @@ class Arrived:
     there_md5: str = ""
     verdict: Verdict
     because: str
+    read_in: str = ""
+    way_out: str = ""
+    instance: str = ""  # the SOPInstanceUID, as it was read back; "" where it was not asked for, or the file has none
 
 
 def carry(
@@ -97,18 +169,17 @@ def carry(
     list of str
         Paths of the resource at the destination that the source does not list.
     """
-    one = _Carrier(parcel, source, destination, reason, spool_folder, set(mine), note, stopping)
-    found: list[Arrived] = []
-    for heal in (False, True):
-        there = one.bring()
-        if read_back and not stopping():
-            there = one.read_back(there)
-        found = [one.judge(path, there, read_back) for path in sorted(parcel.listed)]
-        one.again = {each.path for each in found if each.verdict == Verdict.DIFFERENT and each.path in one.ours}
-        one.again &= set(there)
-        if heal or not one.again or stopping():
-            break
-    return found, sorted(set(there) - set(parcel.listed))
+    one = Carrying(
+        parcel,
+        source,
+        destination,
+        reason=reason,
+        mine=mine,
+        spool_folder=spool_folder,
+        note=note,
+        stopping=stopping,
+    )
+    return one.prove(read_back=read_back)
 
 
 def listing(destination: Connection, path: str, resource: str) -> dict[str, tuple[int, str]]:
@@ -119,24 +190,53 @@ def listing(destination: Connection, path: str, resource: str) -> dict[str, tupl
 def prove(destination: Connection, path: str, resource: str, listed: Listing) -> list[Arrived]:
     """Read a resource back and judge each file by what it was when it was carried. Sends nothing."""
     parcel = Parcel(source="", destination=path, resource=resource, listed=listed)
-    one = _Carrier(parcel, destination, destination, "", None, set(), lambda paths: None, lambda: False)
+    one = Carrying(parcel, destination, destination)
     there = one.read_back(listing(destination, path, resource))
     return [one.judge(name, there, True) for name in sorted(listed)]
 
 
-@dataclass
-class _Carrier:
-    parcel: Parcel
-    source: Connection
-    destination: Connection
-    reason: str
-    spool_folder: str | None
-    ours: set[str]  # paths that were sent, and may be sent again
-    note: Callable[[list[str]], None]
-    stopping: Callable[[], bool]
-    again: set[str] = field(default_factory=set)
-    read: dict[str, tuple[int, str]] = field(default_factory=dict)
-    doubts: collections.Counter = field(default_factory=collections.Counter)  # how often a file did not come as listed
+class Carrying:
+    """A parcel on its way; parameters as of :func:`carry`."""
+
+    def __init__(
+        self,
+        parcel: Parcel,
+        source: Connection,
+        destination: Connection,
+        *,
+        reason: str = "",
+        mine: Iterable[str] = (),
+        spool_folder: str | None = None,
+        note: Callable[[list[str]], None] = lambda paths: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.parcel, self.source, self.destination = parcel, source, destination
+        self.reason, self.spool_folder, self.note, self.stopping = reason, spool_folder, note, stopping
+        self.ours = set(mine)  # paths that were sent, and may be sent again
+        self.again: set[str] = set()
+        self.read: dict[str, tuple[int, str]] = {}
+        self.again_read: dict[str, tuple[int, str]] = {}
+        self.instances: dict[str, str] = {}
+        self.doubts: collections.Counter[str] = collections.Counter()  # how often a file did not come as listed
+        self.catalogued: frozenset[str] = frozenset()  # files whose MD5 the catalogue has, and the list has not
+        self.old: frozenset[str] = frozenset()  # files whose listed MD5 is of before an anonymisation
+        self.before: dict[str, tuple[int, str]] = {}  # what came where files did not come as listed
+
+    def prove(self, *, read_back: bool) -> tuple[list[Arrived], list[str]]:
+        """Send what is missing, list and read all of it; as :func:`carry` returns it."""
+        found: list[Arrived] = []
+        for heal in (False, True):
+            there = self.bring()
+            self.read_twice()
+            reading = read_back and not self.stopping()
+            if reading:
+                there = self.read_back(there)
+            found = [self.judge(path, there, reading) for path in sorted(self.parcel.listed)]
+            self.again = {one.path for one in found if one.verdict == Verdict.DIFFERENT and one.path in self.ours}
+            self.again &= set(there)
+            if heal or not self.again or self.stopping():
+                break
+        return found, sorted(set(there) - set(self.parcel.listed))
 
     @property
     def damaged(self) -> set[str]:
@@ -145,29 +245,38 @@ class _Carrier:
 
     def bring(self) -> dict[str, tuple[int, str]]:
         """Send what is missing; returns what the destination lists in the end."""
-        problem: XnbTransferError | None = None
-        for attempt in range(_TRIES):
-            if attempt and problem is not None:
-                wish = getattr(problem, "retry_after_s", None)
-                time.sleep(min(wish if wish is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
-            try:
-                there = listing(self.destination, self.parcel.destination, self.parcel.resource)
-                missing = {path for path in self.parcel.listed if self.needed(path, there)} - self.damaged
-                unknown = {path for path, (_, md5) in self.parcel.listed.items() if not md5} - set(self.read)
-                unknown -= self.damaged
-                if not (missing or unknown) or self.stopping():
-                    return there
-                if attempt == _TRIES - 1:
-                    break
-                self.send(missing, unknown, there)
-                self.again -= missing
-            except (TransientError, ServerError) as error:
-                if not error.retry and getattr(error, "status", 0) < 500:
-                    raise
-                problem = error
-        if problem is not None:
-            raise problem
-        return there
+        self._ask_catalog()
+        there, missing, unknown = self._state()
+        tried = 0
+
+        def send() -> None:
+            nonlocal tried
+            tried += 1
+            self.send(missing, unknown, there)
+            self.again -= missing
+
+        def look(problem: XnbTransferError | None) -> dict[str, tuple[int, str]] | None:
+            nonlocal there, missing, unknown
+            there, missing, unknown = self._state()
+            over = not (missing or unknown) or self.stopping()
+            return there if over or (problem is None and tried >= _TRIES) else None
+
+        if not (missing or unknown) or self.stopping():
+            return there
+        return send_and_look(send, look, f"What is missing in {self.parcel.resource}", tries=_TRIES, doubts=True)
+
+    def _ask_catalog(self) -> None:
+        parcel = self.parcel
+        if parcel.source and not self.catalogued:
+            listed, self.catalogued = with_catalog(self.source, parcel.source, parcel.resource, parcel.listed)
+            self.parcel = dataclasses.replace(parcel, listed=listed)
+
+    def _state(self) -> tuple[dict[str, tuple[int, str]], set[str], set[str]]:
+        """What the destination lists, which files are to be sent, and of which no MD5 is known yet."""
+        there = listing(self.destination, self.parcel.destination, self.parcel.resource)
+        missing = {path for path in self.parcel.listed if self.needed(path, there)} - self.damaged
+        unknown = {path for path, (_, md5) in self.parcel.listed.items() if not md5} - set(self.read)
+        return there, missing, unknown - self.damaged
 
     def needed(self, path: str, there: Listing) -> bool:
         """Whether a listed file is to be sent."""
@@ -181,15 +290,23 @@ class _Carrier:
         """Read the resource once and put what is missing, a batch at a time; what is unknown is digested only."""
         wanted = missing | unknown
         came: set[str] = set()
+        read: dict[str, tuple[int, str]] = {}
+        anonymised: set[str] = set()
+        dicom: set[str] = set()
         spool = _Batch(self.spool_folder)
         try:
             with self.source.open_resource(self.parcel.source, self.parcel.resource) as chunks:
-                for entry, data in read_zip(chunks):
+                for entry, data in read_zip(chunks, Limits.of(size for size, _ in self.parcel.listed.values())):
                     with whole(data) as view:
                         path = _path_of(entry, self.parcel.listed)
                         if path is None or path in came or path not in wanted:
                             continue
                         md5 = hashlib.md5(view, usedforsecurity=False).hexdigest()
+                        read[path] = (len(view), md5)
+                        if self.parcel.dicom and view[128:132] == b"DICM":
+                            dicom.add(path)
+                            if self.before and stamped(header_of(view)):
+                                anonymised.add(path)
                         if self.parcel.listed[path][1] not in ("", md5):
                             continue
                         came.add(path)
@@ -204,6 +321,19 @@ class _Carrier:
         finally:
             spool.close()
         self.doubts.update(wanted - came)
+        if self.parcel.dicom and wanted - came:
+            self._take_for_old(read, anonymised, dicom)
+
+    def _take_for_old(self, read: dict[str, tuple[int, str]], anonymised: set[str], dicom: set[str]) -> None:
+        """Let what came twice with the same bytes stand for a list that is of before an anonymisation, if it is one."""
+        parcel, listed = self.parcel, self.parcel.listed
+        old = of_before(listed, self.before, read, anonymised=anonymised, dicom=dicom) if self.before else frozenset()
+        self.before = read
+        if old and is_told(self.source, parcel.session_id, (parcel.scan, parcel.resource), parcel.beside, len(old)):
+            self.old = old
+            self.parcel = dataclasses.replace(parcel, listed={**listed, **{path: read[path] for path in old}})
+            for path in old:
+                del self.doubts[path]
 
     def put(self, batch: _Batch, there: Listing) -> None:
         """Put the files of a batch; only those that are to be replaced go with overwrite."""
@@ -219,33 +349,71 @@ class _Carrier:
             more = {"about": about, "overwrite": replace, "reason": self.reason}
             # An empty file is refused as a raw body by some versions, so it goes in the zip, whatever its name.
             zipped = [member for member in some if member in plain or not member.size_bytes]
-            if zipped:
-                size, body = batch.as_zip(zipped)
-                self.destination.put_zip(to, self.parcel.resource, size_bytes=size, body=body, **more)
+            self.put_zipped(batch, zipped, more)
             for member in some:
                 if member not in zipped:
                     size, body = member.size_bytes, batch.bytes_of(member)
                     self.destination.put_file(to, self.parcel.resource, member.name, size_bytes=size, body=body, **more)
 
+    def put_zipped(self, batch: _Batch, members: list[ZipMember], more: Mapping) -> None:
+        """Put some files as one zip, or where that is larger than a server or its proxy takes, as smaller ones."""
+        if not members:
+            return
+        size, body = batch.as_zip(members)
+        try:
+            to, resource = self.parcel.destination, self.parcel.resource
+            self.destination.put_zip(to, resource, size_bytes=size, body=body, **more)
+        except ServerError as problem:
+            if problem.status != TOO_LARGE:
+                raise
+            if len(members) == 1:
+                raise too_large(problem, size) from None
+            half = len(members) // 2
+            self.put_zipped(batch, members[:half], more)
+            self.put_zipped(batch, members[half:], more)
+
+    def read_twice(self) -> None:
+        """Read once more what came without a listed MD5, if the parcel says so."""
+        unlisted = {path for path in self.read if not self.parcel.listed[path][1]}
+        if self.parcel.twice and unlisted - set(self.again_read) and not self.stopping():
+            self.again_read = self._digests(self.source, self.parcel.source, self.parcel.listed, unlisted)
+
     def read_back(self, there: Listing) -> dict[str, tuple[int, str]]:
         """Size and MD5 of every file as the destination gives it out."""
+        return self._digests(self.destination, self.parcel.destination, there, set(there))
+
+    def _digests(
+        self, side: Connection, address: str, listed: Listing, wanted: set[str]
+    ) -> dict[str, tuple[int, str]]:
         problem: TransientError | None = None
         for attempt in range(3):
             found: dict[str, tuple[int, str]] = {}
             try:
-                if there:
-                    with self.destination.open_resource(self.parcel.destination, self.parcel.resource) as chunks:
-                        for entry, data in read_zip(chunks):
+                if wanted:
+                    with side.open_resource(address, self.parcel.resource) as chunks:
+                        for entry, data in read_zip(chunks, Limits.of(size for size, _ in listed.values())):
                             with whole(data) as view:
-                                path = _path_of(entry, there)
-                                if path is not None:
+                                path = _path_of(entry, listed)
+                                if path in wanted:
                                     md5 = hashlib.md5(view, usedforsecurity=False).hexdigest()
                                     found[path] = (len(view), md5)
+                                    if self.parcel.dicom:
+                                        self.instances[path] = _instance(view)
                 return found
             except TransientError as error:
                 problem = error
                 time.sleep(0.3 * 2**attempt)
-        raise problem or TransientError(f"{self.parcel.resource} could not be read back.")
+        raise problem or TransientError(f"{self.parcel.resource} could not be read again.")
+
+    def way_out(self, path: str) -> str:
+        """What would have shown damage of a file on its way out of the source; see MANIFEST_COLUMNS."""
+        if path in self.old:
+            return OLD_LIST
+        if path in self.catalogued:
+            return CATALOG
+        if self.parcel.listed[path][1]:
+            return "listed MD5"
+        return "read twice" if path in self.again_read else "nothing"
 
     def judge(self, path: str, there: Listing, read_back: bool) -> Arrived:
         """The verdict on one listed file."""
@@ -254,15 +422,20 @@ class _Carrier:
         verdict, because = Verdict.DIFFERENT, ""
         if path in self.damaged:
             because = "not sent: at the source it is missing, or does not have the MD5 that is listed for it"
+        elif path in self.again_read and self.again_read[path] != self.read.get(path):
+            because = "it came from the source with other bytes the second time, and no MD5 is listed for it"
         elif path not in there:
             because = "the destination does not hold it"
         elif there_size != size or (there_md5 and md5 and there_md5 != md5):
             because = "its bytes at the destination are not those of the source"
         elif not (there_md5 and md5):
             verdict, because = Verdict.NOT_PROVED, "no MD5 is listed for it, and it was not read back"
+        elif read_back:
+            verdict, because = Verdict.EQUAL, "every byte is equal"
         else:
-            verdict = Verdict.EQUAL
-            because = "every byte is equal" if read_back else "its listed MD5 is that of the source"
+            verdict, because = Verdict.NOT_PROVED, "its listed MD5 is that of the source; its bytes were not read"
+        if path in self.old:
+            because += f"; {OF_BEFORE}"
         return Arrived(
             path=path,
             size_bytes=size,
@@ -271,7 +444,17 @@ class _Carrier:
             there_md5=there_md5,
             verdict=verdict,
             because=because,
+            read_in="archive" if read_back and path in there else "",
+            way_out=self.way_out(path),
+            instance=self.instances.get(path, ""),
         )
+
+
+def _instance(data: memoryview) -> str:
+    try:
+        return read_header(data).sop_instance_uid
+    except DicomError:
+        return ""
 
 
 class _Batch(Spool):
@@ -281,10 +464,6 @@ class _Batch(Spool):
     def is_full(self) -> bool:
         return len(self.members) >= _BATCH_FILES or sum(one.size_bytes for one in self.members) > _BATCH_BYTES
 
-    def as_zip(self, members: list[ZipMember]) -> tuple[int, Iterator[bytes]]:
-        """The length in bytes of a zip of some of the files, and the zip."""
-        return zip_length(members), write_zip(members, self._read)
-
     def bytes_of(self, member: ZipMember) -> Iterator[bytes]:
         """The bytes of one file."""
         return self._read(member)
@@ -293,9 +472,8 @@ class _Batch(Spool):
 def _path_of(entry: str, listed: Listing) -> str | None:
     """The listed path that an entry of XNAT's zip is, whatever the layout puts in front of it."""
     _, found, path = entry.partition("/files/")
-    for name in (path, unquote(path)) if found else ():
-        if name in listed:
-            return name
+    if found:
+        return path if path in listed else None  # names in lists and in zips are raw, and never decoded once more
     parts = entry.split("/")
     for at in range(len(parts)):
         name = "/".join(parts[at:])

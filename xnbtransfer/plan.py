@@ -20,9 +20,11 @@ from .checks import (
     access_findings,
     label_findings,
     listing_findings,
+    rating_findings,
     settings_findings,
     standing_in_the_way,
 )
+from .chosen_fields import plan_fields
 from .conflicts import Surroundings, decide, wants_rename
 from .decisions import Decisions, decisions_of, read_decisions, read_rules
 from .deid import Judge
@@ -34,10 +36,21 @@ from .keys import SessionKey
 from .label_rules import chosen_labels, read_rule
 from .labels import LabelMap, check_labels, label_map_of
 from .options import TransferOptions
-from .plan_file import SENDS, Action, LeftBehind, Plan, ScanPlan, SessionPlan, Side, blockers_of
+from .plan_file import (
+    SENDS,
+    Action,
+    LeftBehind,
+    Plan,
+    ScanPlan,
+    SessionPlan,
+    Side,
+    blockers_of,
+    lease_sentence,
+)
 from .policy import idle_findings, read_policy
-from .resources import left_behind, plan_resources
+from .resources import beside_findings, left_behind, plan_resources
 from .routing import read_receiver, too_long
+from .uncarried import leave_uncarried
 from .values import Inventory, tuples_of
 
 __all__ = [
@@ -60,7 +73,9 @@ _BYTES_PER_S = 30e6
 _REQUESTS_PER_SCAN = 2
 _REQUESTS_PER_SESSION = 8
 _SECONDS_PER_REQUEST = 0.05
-_OF_IMPORT = {"S01", "S02", "S03", "S04", "S08", "S11"}  # what other ways in do not meet
+_SCAN = ("subject", "session", "scan")
+_ALL_THERE = "every scan of it is at the destination already"
+_OF_IMPORT = {"S01", "S02", "S03", "S04", "S08", "S11", "S16", "S17", "S19", "S21"}  # what other ways in do not meet
 
 
 def _digest(rows: Iterable[Iterable[Any]]) -> str:
@@ -166,7 +181,7 @@ def plan(
         decisions = decisions_of(decisions)
     keys = [SessionKey(*row) for row in tuples_of(source.sessions, "subject", "session")]
     settled = _settle(source, destination, options, decisions.over(labels), decisions)
-    rows = list(_sessions(source, destination, options, settled))
+    rows, uncarried = leave_uncarried(source, _sessions(source, destination, options, settled), options)
     sending = [row.key for row in rows if row.action in SENDS]
     clash = [row.key for row in rows if row.action == "stop" and row.conflict == "two sources on one label"]
     warnings = check_labels(
@@ -178,6 +193,9 @@ def plan(
     )
     held = {key for key, met in settled.compared.meetings.items() if any(one.kind == "same-study" for one in met)}
     resources, about_resources = plan_resources(source, destination, rows, options, held)
+    fields = plan_fields(source, destination, rows, options, held)
+    ratings = options.method != "files"  # which makes scans with them
+    left = tuple(left_behind(source, resources, sessions=rows, fields=fields, ratings=ratings))
     policy = read_policy(options.policy, destination.project, waivers=options.waivers)
     known = Identifiers.read(options.identifiers) if options.identifiers else None
     findings = in_order(
@@ -189,6 +207,7 @@ def plan(
                     for one in settings_findings(source, destination, options, rows)
                     if options.method != "files" or one.rule not in _OF_IMPORT
                 ),
+                *rating_findings(source, options, rows),
                 *label_findings(warnings, destination.project),
                 *_decision_findings(decisions, keys),
                 *_pattern_findings(rows, options),
@@ -196,6 +215,9 @@ def plan(
                     policy, _selected(source), destination.project, path=options.policy, waivers=options.waivers
                 ),
                 *about_resources,
+                *beside_findings(source, left),
+                *uncarried,
+                *_joined_fields(rows, options, source.project),
                 *_method_findings(source, destination, options, rows),
                 *standing_in_the_way(rows, source.project),
                 *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=known)),
@@ -231,9 +253,11 @@ def plan(
         "blockers": blockers_of(findings),
         "findings": findings,
         "sessions": tuple(rows),
-        "left_behind": tuple(left_behind(source, resources)),
+        "left_behind": left,
         "resources": tuple(resources),
+        **({} if fields is None else {"field_rows": tuple(fields), "field_salt": source.field_salt}),
         "policy": policy,
+        "also_written": (lease_sentence(destination.project),) if options.lease == "project" else (),
         "fingerprint": "",
     }
     draft = Plan(**values)
@@ -314,7 +338,7 @@ def _method_findings(
     found = []
     if options.method == "receiver":
         read_receiver(options.receiver)
-        if options.proof != "all":
+        if options.proof not in ("all", "prearchive"):
             raise InputError(
                 f"A receiver names files anew, so proof={options.proof} cannot tell them apart.", "Choose proof=all."
             )
@@ -336,6 +360,20 @@ def _method_findings(
     return found
 
 
+def _joined_fields(rows: list[SessionPlan], options: TransferOptions, project: str) -> Iterable[Finding]:
+    """A finding for each subject of the destination that would get the fields of several subjects of the source."""
+    if not any(one.startswith(("subject/", "*")) for one in options.fields):
+        return
+    goes: dict[str, set[str]] = {}
+    for row in rows:
+        if row.action in SENDS:
+            goes.setdefault(row.destination_subject.casefold(), set()).add(row.subject)
+    for subjects in goes.values():
+        if len(subjects) > 1:
+            some = " and ".join(sorted(subjects)[:2]) + (" and others" if len(subjects) > 2 else "")
+            yield finding("P15", f"The fields of {some} would go to one subject.", project=project)
+
+
 def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list[Finding]:
     found = []
     for kind, pattern in (("subject", options.subject_pattern), ("session", options.session_pattern)):
@@ -350,9 +388,8 @@ def _pattern_findings(rows: list[SessionPlan], options: TransferOptions) -> list
 
 def _sessions(source: Inventory, destination: Inventory, options: TransferOptions, settled: _Settled):
     compared, labels = settled.compared, settled.labels
-    by_scan: dict[SessionKey, dict[str, str]] = {}
-    for row in tuples_of(compared.scans, "subject", "session", "scan", "status"):
-        by_scan.setdefault(SessionKey(row[0], row[1]), {})[row[2]] = row[3]
+    standing = _Standing(source, destination)
+    chosen = bool(options.scan_types or options.qualities)  # a session of which no scan was chosen is left on purpose
     status = {
         SessionKey(row.subject, row.session): row
         for row in compared.sessions.itertuples(index=False)
@@ -374,13 +411,12 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
         to = labels(key)
         here = sorted(resources.get(key, {}).items(), key=lambda item: _natural(item[0][0]))
         action, because, decided = _decide(row, key, status[key], bool(here), options, settled)
-        scans = []
+        scans, partly = [], False
         for (scan, resource), (files, size) in here:
             send, why = True, "not at the destination"
             if action == "merge":
-                there = by_scan.get(key, {}).get(scan, "")
-                send = there == Status.ONLY_SOURCE
-                why = "missing at the destination" if send else "its scan number is at the destination already"
+                send, why, whole = standing.of(key, to, scan, resource, files)
+                partly |= not whole
             elif action == "replace":
                 why = "sent again; files of the same instance are replaced"
             elif action in ("skip", "stop"):
@@ -397,7 +433,9 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
                 )
             )
         if action == "merge" and not any(scan.action == "send" for scan in scans):
-            action, because = "skip", "every scan of it is at the destination already"
+            action, because = "skip", _ALL_THERE
+            if partly:
+                because = "no scan of it can be added, and not every scan of it is whole at the destination"
         met = settled.there.met(row, to)
         yield SessionPlan(
             subject=key.subject,
@@ -410,14 +448,72 @@ def _sessions(source: Inventory, destination: Inventory, options: TransferOption
             date=row.date,
             action=action,
             because=because,
-            conflict=status[key].conflict,
+            conflict=status[key].conflict or ("a scan is there in part" if partly else ""),
             decided=decided,
+            open_point=_open_point(action, because, decided, status[key], partly) if here or not chosen else "",
             met=tuple(sorted(met[0])),
             met_elsewhere=tuple(sorted(met[1])) if settled.there.elsewhere is not None else None,
             scans=tuple(scans),
             source_state=states.get(key, ""),
             destination_state=destination_state(to, row.StudyInstanceUID),
         )
+
+
+def _open_point(action: Action, because: str, decided: str, compared, partly: bool) -> str:
+    """Why somebody has to look at a session after the run, although it may end well; "" where nobody has to.
+
+    Settled is what is sent, what a person named and left out, and what the destination has already: the same study
+    with the same content counts.
+    """
+    if decided == "by row":
+        return ""
+    if partly:
+        return "a scan of it is at the destination in part, and is not completed"
+    there = compared.status in (Status.SAME, Status.CANNOT_TELL)  # a conflict would be the status
+    if action in SENDS or there or because == _ALL_THERE:
+        return ""
+    return because
+
+
+class _Standing:
+    """Which scans of a session are at the destination already, told by their series and never by their numbers.
+
+    XNAT gives a series another number where its own is taken (``5-MR1``; XNAT source, ``MergeSessionsA``), so one
+    number on both sides may be two series, and one series may have two numbers.
+    """
+
+    def __init__(self, source: Inventory, destination: Inventory) -> None:
+        self._series = {row[:3]: row[3] for row in tuples_of(source.scans, *_SCAN, "SeriesInstanceUID")}
+        counts: dict[tuple[str, str, str], int] = {}
+        for session, scan, resource in tuples_of(dicom_files(destination), "session", "scan", "resource"):
+            counts[session, scan, resource] = counts.get((session, scan, resource), 0) + 1
+        self._files = counts
+        self._numbers = {at[:2] for at in counts} | set(tuples_of(destination.scans, "session", "scan"))
+        self._there: dict[tuple[str, str], list[str]] = {}
+        self._unnamed: set[str] = set()
+        named = set()
+        for session, scan, series in tuples_of(destination.scans, "session", "scan", "SeriesInstanceUID"):
+            if series:
+                self._there.setdefault((session, series), []).append(scan)
+                named.add((session, scan))
+        self._unnamed = {session for session, scan in self._numbers - named}
+
+    def of(self, key: SessionKey, to: SessionKey, scan: str, resource: str, files: int) -> tuple[bool, str, bool]:
+        """Whether a scan of the source is to be sent, why, and whether it is whole there or will be."""
+        series = self._series.get((*key, scan), "")
+        numbers = self._there.get((to.session, series), []) if series else []
+        if numbers:
+            there = sum(self._files.get((to.session, number, resource), 0) for number in set(numbers))
+            if there >= files:
+                return False, "its series is at the destination already", True
+            missing = f"{files - there} of the {files} files of its series are missing at the destination"
+            return False, f"{missing}, and an import cannot add them to a scan that is there", False
+        if series and to.session not in self._unnamed:
+            taken = (to.session, scan) in self._numbers
+            return True, "missing at the destination" + (", where another series has its number" if taken else ""), True
+        if (to.session, scan) not in self._numbers:
+            return True, "missing at the destination", True
+        return False, "a scan of its number is at the destination, and no list tells whether it is this series", False
 
 
 def _decide(

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InputError
 from .findings import RULES, Finding, finding
@@ -33,6 +33,9 @@ from .yaml_files import read_yaml, what_is_wrong
 Retained = Literal[
     "uids", "dates", "device", "institution", "patient", "descriptors", "structured", "graphics", "private"
 ]
+
+
+UNFORETOLD = "S21"
 
 
 class _Model(BaseModel):
@@ -93,6 +96,12 @@ class Waiver(_Model):
             raise ValueError("name a subject, session, scan or element, or say 'everywhere: true'")
         return value
 
+    @model_validator(mode="after")
+    def _by_element(self) -> Waiver:
+        if self.rule == UNFORETOLD and (self.scope.everywhere or set(self.scope.element) & set("*?[")):
+            raise ValueError("name one element, as the finding does; no other change is explained by it")
+        return self
+
 
 class Policy(_Model):
     """What holds for one destination project."""
@@ -136,6 +145,15 @@ class Policy(_Model):
             harmless=tuple(dict.fromkeys((*self.harmless, *other.harmless))),
             waivers=(*self.waivers, *other.waivers),
         )
+
+    def unforetold(self, subject: str, session: str) -> dict[str, str]:
+        """The elements whose unforetold changes are waived in a session, each with the reason."""
+        found = {}
+        for one in self.waivers:
+            about = finding(UNFORETOLD, "", subject=subject, session=session, element=one.scope.element)
+            if one.rule == UNFORETOLD and one.scope.scan == "*" and one.scope.fits(about):
+                found[one.scope.element] = one.reason
+        return found
 
     def applied(self, findings: Iterable[Finding]) -> list[Finding]:
         """The findings as this policy weighs them: raised, lowered, left out, or waived with the reason."""

@@ -6,36 +6,42 @@ relabel, that is what the plan says and does, for those rows only that get other
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pandas as pd
 
+from .archived import archived_session, made_otherwise, same_study
+from .arrival import watched
 from .changes import Change, ChangePlan, Step, digest_of, make_plan
+from .checks import failed_to_tell
 from .choice import chooser, not_there
 from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
 from .findings import Finding, finding
+from .foretell import scripts_of
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import ALLOWED, MAX_LENGTH, LabelMap, read_label_map
 from .method_options import PrearchiveOptions
 from .plan import Side
-from .script import expectation
-from .steps import Carrier, manifest_row
+from .script_findings import text_findings
+from .steps import Carrier, files_of, manifest_row
 from .streams import Seen
-from .stuck import IDLE, RECEIVING, idle_minutes, tell_apart, zone
+from .stuck import IDLE, RECEIVING, UNLISTED, idle_minutes, tell_apart, zone
 from .values import Settings, Verdict, frame, tuples_of
-from .verify import judge, read_back, same_study
-from .xnat import Connection
+from .verify import NOT_IN_ARCHIVE, judge, read_back
+from .xnat import USUAL_TYPE, Connection
 
 REVIEW_COLUMNS = {
     "subject": str,
     "session": str,
     "status": str,
-    "kind": str,  # ready, conflict, locked, receiving, left by its sender, working, error, stuck
+    "kind": str,  # ready, conflict, locked, receiving, left by its sender, working, error, stuck, unreadable
     "idle_minutes": int,  # since its last change; -1 where nobody can tell
     "scans": int,
     "files": int,
@@ -51,9 +57,10 @@ REVIEW_COLUMNS = {
 _SERVICES = {"move": "move", "rebuild": "rebuild", "delete": "delete"}
 # What depends on the label alone says nothing about a row that is archived under another one.
 _OF_THE_LABEL = {"1", "2", "3", "4", "5", "8", "10", "11", "14", "16", "17", "18", "19"}
-_ALLOWED = {"skip": set(), "stop": set(), "merge": {"1"}, "replace": {"1", "14", "16"}}
 _OVERWRITE = {"merge": "append", "replace": "delete"}
+_ALLOWED = {"": set(), "append": {"1"}, "delete": {"1", "14", "16"}}  # codes, by what a step decides of what is there
 _ARCHIVES = ("archive", "relabel")
+_OTHER_TYPES = {"xnat:ctSessionData", "xnat:petSessionData"}  # asked for besides those at hand
 
 
 def review_prearchive(
@@ -82,8 +89,7 @@ def review_prearchive(
     rows = []
     for row in connection.prearchive(project):
         idle = idle_minutes(row["changed"], now, timezone)
-        scans = [] if row["status"] in RECEIVING else connection.prearchive_resources(row["uri"])
-        codes, log = _closer(connection, row["uri"], row["status"])
+        scans, codes, log = _closer(connection, row["uri"], row["status"])
         told = tell_apart(row["status"], idle, left_alone=row["left_alone"], codes=codes, log=log)
         rows.append(
             {
@@ -102,17 +108,26 @@ def review_prearchive(
     return frame(rows, REVIEW_COLUMNS)
 
 
-def _closer(connection: Connection, uri: str, status: str) -> tuple[list[str], str]:
-    """The codes that stand against archiving a row, and the last word of its log."""
+def _closer(connection: Connection, uri: str, status: str) -> tuple[list[dict], list[str], str]:
+    """The scans of a row, the codes that stand against archiving it, and the last word of its log.
+
+    One row that the server fails on is told as that, and does not hide the others.
+    """
+    scans: list[dict] = []
     codes: list[str] = []
+    if status not in RECEIVING:
+        try:
+            scans = connection.prearchive_resources(uri)
+        except (ServerError, NotFoundError) as problem:
+            return [], [], f"{UNLISTED} what it holds: {problem.message}"
     if status in ("READY", "CONFLICT"):
         try:
             found = connection.validate_archive(uri)
-        except (ServerError, NotFoundError):  # a row that is not built, or has just gone
-            found = []
+        except (ServerError, NotFoundError) as problem:  # a row that is not built, or has just gone
+            return scans, [], f"{UNLISTED} what stands against archiving it: {problem.message}"
         codes = [str(row["code"]) for row in found if row["type"] in ("CONFLICT", "FAIL")]
     log = connection.waiting_log(uri) if status in ("CONFLICT", "ERROR") else ""
-    return codes, log
+    return scans, codes, log
 
 
 def _state(row: dict) -> str:
@@ -149,12 +164,19 @@ def plan_prearchive(
         there = connection.prearchive(options.to_project) if options.action == "move" else []
         goes = Counter(labels(SessionKey(row.subject, row.session)).session for row in chosen.itertuples())
         for row in chosen.itertuples(index=False):
-            changes.append(_decide(row, options, labels, goes, archived, there))
+            change = _decide(row, options, labels, goes, archived, there)
+            if any(step.overwrite for step in change.steps):
+                held = _held(connection, project, change.destination_session)
+                change = change.model_copy(update={"destination_state": held})
+            changes.append(change)
         findings += _told(changes, labels, chosen, project)
-        if settings.can_edit is False:
-            findings.append(
-                finding("M02", f"{connection.user} may not work on the prearchive of {project}.", project=project)
-            )
+        if any(step.verb == "archive" for change in changes for step in change.steps):
+            findings += failed_to_tell(settings, project, connection.user)
+            words = {"project": project, "subject": "a subject", "session": "a session"}
+            script = (settings.project_script_on, settings.project_script)
+            scripts = scripts_of(project=script, context=words, version=settings.version)
+            findings += text_findings(scripts, project, no_header=True)
+        findings += _rights(connection, project, settings, changes)
     here = Side(
         server=connection.server,
         project=project,
@@ -173,6 +195,47 @@ def plan_prearchive(
         confirm=f"{project} {deletes}" if deletes else "",
     )
     return made, found
+
+
+def _rights(
+    connection: Connection, project: str, settings: Settings, changes: Sequence[Change]
+) -> Iterator[Finding]:
+    """What this user lacks for the rows of a plan; rights are per type of session.
+
+    Whoever may edit one type of session there may move, rebuild and delete rows (XNAT source, ``PrearcUtils.canModify``
+    line 194), and to archive one takes the right to create its own type (``PrearcSessionArchiver`` line 524). Settings
+    tell the rights to MR sessions.
+    """
+    acting = [change for change in changes if change.steps]
+    types: dict[str, list[str]] = {}
+    for change in acting:
+        with contextlib.suppress(NotFoundError, ServerError):  # not built: of no type yet
+            types[change.item] = connection.waiting_types(change.item)
+    kinds = sorted({kind for found in types.values() for kind in found} | _OTHER_TYPES)
+    if settings.can_edit is False and all(connection.can(project, "edit", kind) is False for kind in kinds):
+        yield finding("M02", f"{connection.user} may not work on the prearchive of {project}.", project=project)
+    archived = {change.item for change in acting if any(step.verb == "archive" for step in change.steps)}
+    made = sorted({kind for item, found in types.items() if item in archived for kind in found})
+    for kind in made:
+        may = settings.can_create if kind == USUAL_TYPE else connection.can(project, "create", kind)
+        of_several = all(len(found) > 1 for item, found in types.items() if item in archived and kind in found)
+        if may is False and not of_several:
+            yield finding("M02", f"{connection.user} may not create {kind} in {project}.", project=project)
+
+
+def _held(connection: Connection, project: str, label: str) -> str:
+    """What the archive of a project holds under a label, down to its files, as one digest; "" where it holds nothing.
+
+    A file by its name, size in bytes and listed MD5.
+    """
+    there = connection.sessions_with_label(project, label)
+    names = ("session_id", "project", "subject", "session", "StudyInstanceUID")
+    rows = [
+        [[one[name] for name in names], sorted([str(cell) for cell in file.values()] for file in files)]
+        for one in there
+        for files in [files_of(connection, one["session_id"])]
+    ]
+    return digest_of(sorted(rows)) if rows else ""
 
 
 def _choose(found: pd.DataFrame, options: PrearchiveOptions) -> pd.DataFrame:
@@ -215,9 +278,9 @@ def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, ar
     elif options.action == "relabel" and to == key:
         because = "it gets no other label"
     elif options.action in _ARCHIVES:
-        action, because, conflict = _may_archive(row, to, key != to, options, goes, archived)
+        action, because, conflict, over = _may_archive(row, to, key != to, options, goes, archived)
         if action == "archive":
-            steps = (Step(verb="archive", project=row.uri.split("/")[3], label=to.session),)
+            steps = (Step(verb="archive", project=row.uri.split("/")[3], label=to.session, overwrite=over),)
             if row.status in RECEIVING:
                 steps = (Step(verb="rebuild"), *steps)
     elif options.action == "move":
@@ -251,16 +314,17 @@ def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, ar
     )
 
 
-def _may_archive(row, to: SessionKey, other: bool, options, goes: Counter, archived) -> tuple[str, str, str]:
-    """Action, why, and the conflict in a word."""
+def _may_archive(row, to: SessionKey, other: bool, options, goes: Counter, archived) -> tuple[str, str, str, str]:
+    """Action, why, the conflict in a word, and what becomes of a session that is there, as a step says it."""
     for kind, label in (("subject", to.subject), ("session", to.session)):
         if not re.fullmatch(ALLOWED, label) or len(label) > MAX_LENGTH:
-            return "skip", f"XNAT would alter the {kind} label {label!r}; give another one by label_map", "label"
+            return "skip", f"XNAT would alter the {kind} label {label!r}; give another one by label_map", "label", ""
     if goes[to.session] > 1:
         return (
             "skip",
             f"{goes[to.session]} rows go to {to.session}, and XNAT would merge them",
             "two sources on one label",
+            "",
         )
     same = [one for one in archived if one["session"] == to.session]
     twin = [
@@ -269,21 +333,23 @@ def _may_archive(row, to: SessionKey, other: bool, options, goes: Counter, archi
         if row.StudyInstanceUID and one["StudyInstanceUID"] == row.StudyInstanceUID and one["session"] != to.session
     ]
     if twin:
-        return "skip", f"its study is in the archive already, as {twin[0]['session']}", "same study under another label"
+        because = f"its study is in the archive already, as {twin[0]['session']}"
+        return "skip", because, "same study under another label", ""
     against = set(row.codes.split()) - (_OF_THE_LABEL if other else set())
     if same:
         if not same_study(row.StudyInstanceUID, same[0]["StudyInstanceUID"]):
-            return "skip", f"the label {to.session} is taken by another study; {row.way_out}", "label: other study"
+            return "skip", f"the label {to.session} is taken by another study; {row.way_out}", "label: other study", ""
         if same[0]["subject"].casefold() != to.subject.casefold() or same[0]["shared"]:
-            return "skip", f"{to.session} belongs to the subject {same[0]['subject']}", "label: other subject"
+            return "skip", f"{to.session} belongs to the subject {same[0]['subject']}", "label: other subject", ""
         if options.existing in ("skip", "stop"):
-            return "skip", f"the same study is in the archive as {to.session}; {row.way_out}", "label: same study"
-    if left := against - _ALLOWED[options.existing]:
+            return "skip", f"the same study is in the archive as {to.session}; {row.way_out}", "label: same study", ""
+    over = _OVERWRITE.get(options.existing, "") if same else ""
+    if left := against - _ALLOWED[over]:
         words = "; ".join(filter(None, (row.conflict, row.way_out))) or f"code {' '.join(sorted(left))}"
-        return "skip", words, "refused by the server"
+        return "skip", words, "refused by the server", ""
     if row.status == "ERROR":
-        return "skip", f"it is in error ({row.conflict}): {row.way_out}", "error"
-    return "archive", f"{options.existing} into {to.session}" if same else "nothing is in the way", ""
+        return "skip", f"it is in error ({row.conflict}): {row.way_out}", "error", ""
+    return "archive", f"{options.existing} into {to.session}" if same else "nothing is in the way", "", over
 
 
 class PrearchiveCarrier(Carrier):
@@ -302,16 +368,18 @@ class PrearchiveCarrier(Carrier):
             raise RefusedError(f"{change.name} waits no longer in the prearchive.", again)
         if _state(row) != change.state:
             raise RefusedError(f"{change.name} changed in the prearchive since the plan was made.", again)
-        if any(step.verb == "archive" for step in change.steps):
-            self._look_in_archive(change)
+        for step in change.steps:
+            if step.verb == "archive":
+                self._look_in_archive(change)
 
     def _look_in_archive(self, change: Change) -> None:
-        there = self.connection.sessions_with_label(change.project, change.destination_session)
+        """Refuse where the archive is not what the row of the plan says: what came meanwhile was decided by nobody."""
+        if _held(self.connection, change.project, change.destination_session) != change.destination_state:
+            raise RefusedError(
+                f"{change.destination_session} in the archive of {change.project} is no longer as the plan saw it.",
+                "Plan again.",
+            )
         again = "Plan again: the new plan shows it."
-        if there and self.options.existing not in _OVERWRITE:
-            raise RefusedError(f"The label {change.destination_session} appeared in the archive meanwhile.", again)
-        if any(not same_study(change.StudyInstanceUID, one["StudyInstanceUID"]) for one in there):
-            raise RefusedError(f"{change.destination_session} is another study in the archive.", again)
         for one in self.connection.sessions_with_uid(change.StudyInstanceUID):
             if one["project"] == change.project and one["session"] != change.destination_session:
                 raise RefusedError(f"The study of {change.name} is in the archive as {one['session']}.", again)
@@ -340,7 +408,7 @@ class PrearchiveCarrier(Carrier):
                 for one in self.connection.prearchive_files(uri, row["scan"], row["resource"])
             ]
         with self.connection.open_prearchive(uri) as chunks:
-            seen = read_back(chunks, key=self.key)
+            seen = read_back(chunks, key=self.key, keep=bool(self.settings.project_script_on))
         self.seen[change.item] = seen
         return [{"scan": one.scan, "resource": one.resource, **one.record()} for one in seen]
 
@@ -349,14 +417,14 @@ class PrearchiveCarrier(Carrier):
         if step.verb == "rebuild":
             return self._rebuilt(change, row, before)
         if step.verb == "archive":
-            return row is None and self._archived(change) is not None
+            return row is None and bool(self._archived(change, before))
         if step.verb == "move":
             return row is None and self.connection.prearchive_row(self._moved(change, step)) is not None
         return row is None
 
     def _rebuilt(self, change: Change, row: dict | None, before: dict) -> bool:
         if row is None:
-            return self._archived(change) is not None  # a later step has been there already
+            return bool(self._archived(change, before))  # a later step has been there already
         again = row["changed"] != before["changed"] or before["status"] != "READY"
         if row["status"] in ("ERROR", "CONFLICT") and row["changed"] != before["changed"]:
             said = self.connection.waiting_log(change.item)
@@ -366,11 +434,10 @@ class PrearchiveCarrier(Carrier):
     def _moved(self, change: Change, step: Step) -> str:
         return change.item.replace(f"/projects/{change.project}/", f"/projects/{step.project}/", 1)
 
-    def _archived(self, change: Change) -> dict | None:
-        for one in self.connection.sessions_with_label(change.project, change.destination_session):
-            if same_study(change.StudyInstanceUID, one["StudyInstanceUID"]):
-                return one
-        return None
+    def _archived(self, change: Change, before: dict) -> str:
+        """The accession of what the row became, or ""."""
+        study, known = change.StudyInstanceUID, before.get("accession", "")
+        return archived_session(self.connection, change.project, change.destination_session, study, accession=known)
 
     def act(self, change: Change, step: Step, before: dict) -> None:
         reason = self.options.reason
@@ -380,18 +447,26 @@ class PrearchiveCarrier(Carrier):
             return
         if not before["files"]:
             before["files"] = self._read(change, change.item)
-        self._validated(change)
+        self._validated(change, step)
         labels = (change.destination_subject, change.destination_session)
-        self.connection.archive(
+        ask = partial(
+            self.connection.archive,
             change.item,
-            overwrite=_OVERWRITE.get(self.options.existing),
+            overwrite=step.overwrite or None,
             reason=reason,
             labels=None if labels == change.key else labels,
         )
+        address = watched(self.connection, change.item, ask)
+        if other := made_otherwise(address, change.project, *labels):
+            raise ServerError(f"{change.name} is not what was asked for: {other}.", "Look at that session there.")
+        with contextlib.suppress(NotFoundError):  # then the list of the archive tells which it is
+            made = {row["session_id"] for row in self.connection.files_of(address)} - {""}
+            if len(made) == 1:
+                before["accession"] = made.pop()
 
-    def _validated(self, change: Change) -> None:
+    def _validated(self, change: Change, step: Step) -> None:
         """What the server would object to now; raises where the plan does not allow it."""
-        allowed = _ALLOWED[self.options.existing]
+        allowed = _ALLOWED[step.overwrite]
         if (change.destination_subject, change.destination_session) != change.key:
             allowed = allowed | _OF_THE_LABEL
         for row in self.connection.validate_archive(change.item):
@@ -401,6 +476,28 @@ class PrearchiveCarrier(Carrier):
                     "It waits in the prearchive as before; the review names the way out.",
                 )
         self._look_in_archive(change)
+
+    def may_repeat(self, change: Change, step: Step, before: dict, lost: XnbTransferError) -> None:
+        """XNAT takes a second archive request for a row whose files the first has lost, and makes an empty session."""
+        if step.verb != "archive":
+            return
+        row = self.connection.prearchive_row(change.item) or {"status": "no status"}
+        try:
+            now = self._read(change, change.item)
+        except XnbTransferError:
+            now = []
+        names = ("scan", "resource", "path", "size_bytes", "md5")
+        same = _as_set(now, names) == _as_set(before["files"], names)
+        if row["status"] == "READY" and same and now:
+            return
+        log = self.connection.waiting_log(change.item)
+        said = f" Its log says: {log}" if log and log not in lost.message else ""
+        left = "as it was" if same else "without some of the files that it held"
+        raise ServerError(
+            f"{change.name} was not archived: {lost.message} The row is in {row['status']}, {left}.{said}",
+            "Mostly the anonymisation script of the project fails on a file: have it mended, delete the row, and have "
+            "its sender send it anew." if not same else "Plan again: the new plan says what is in the way.",
+        )
 
     def busy(self, change: Change, step: Step, lost: XnbTransferError | None, since_s: float) -> bool:
         if since_s > self.options.wait_minutes * 60:
@@ -418,14 +515,16 @@ class PrearchiveCarrier(Carrier):
             return "archived", *self._prove_archived(change, before)
         if change.action == "move":
             there = self._read(change, self._moved(change, change.steps[-1]))
-            return "moved", same_files(change, before["files"], there, "the prearchive"), []
+            rows = same_files(change, before["files"], there, "the prearchive")
+            read_in = "" if self.options.proof == "listing" else "prearchive"
+            return "moved", [row | {"read_in": read_in} for row in rows], []
         return {"rebuild": "rebuilt", "delete": "deleted"}[change.action], [], []
 
     def _prove_archived(self, change: Change, before: dict) -> tuple[list[dict], list[dict]]:
-        found = self._archived(change)
-        if found is None:
+        found = self._archived(change, before)
+        if not found:
             raise ServerError(f"{change.name} left the prearchive, and the archive does not list it.")
-        listed = self.connection.files([found["session_id"]])
+        listed = self.connection.files([found])
         files = before["files"]
         if not files:  # built and archived by a run that was cut off before it could keep what was there
             because = "the run was cut off before its files were kept, so nothing can be compared"
@@ -434,26 +533,35 @@ class PrearchiveCarrier(Carrier):
         md5s = Counter(one["md5"] for one in listed if one["md5"])
         if self.options.proof == "listing":
             return same_files(change, files, listed, "the archive"), []
-        if not Counter(one["md5"] for one in files) - md5s:
-            return same_files(change, files, listed, "the archive"), []
-        with self.connection.open_session(found["session_id"]) as chunks:
-            there = read_back(chunks, key=self.key, listed=listed)
+        if self.options.proof == "prearchive" and not Counter(one["md5"] for one in files) - md5s:
+            rows = same_files(change, files, listed, "the archive")
+            told = [f"{row['because']}, {NOT_IN_ARCHIVE}" for row in rows]
+            return [row | {"read_in": "prearchive", "because": text} for row, text in zip(rows, told, strict=True)], []
         seen = self.seen.get(change.item)
+        with self.connection.open_session(found) as chunks:
+            there = read_back(chunks, key=self.key, listed=listed, known={one.md5: one for one in seen or ()})
         if seen is None:
             return _by_content(change, files, there), []
-        expected = expectation(
-            site_script=None,
-            project_script=self.settings.project_script if self.settings.project_script_on else None,
-            project=change.project,
-            subject=change.destination_subject,
-            session=change.destination_session,
+        expected = scripts_of(
+            project=(self.settings.project_script_on, self.settings.project_script),
+            context={
+                "project": change.project,
+                "subject": change.destination_subject,
+                "session": change.destination_session,
+            },
+            version=self.settings.version,
+            waived=self.plan.policy.unforetold(change.subject, change.session),
         )
         return judge(change, seen, there, expected, key=self.key, where="the archive")
 
     def still(self, change: Change, before: dict) -> bool:
         if change.action == "archive":
-            return self._archived(change) is not None
+            return bool(self._archived(change, before))
         return True  # what was rebuilt, moved or deleted may have gone on since
+
+
+def _as_set(files: Sequence[dict], names: Sequence[str]) -> Counter:
+    return Counter(tuple(one[name] for name in names) for one in files)
 
 
 def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], where: str) -> list[dict]:
@@ -515,7 +623,7 @@ def _by_content(change: Change, files: Sequence[dict], there: Sequence[Seen]) ->
     contents = {(one.content.bulk, one.content.geometry) for one in there if one.content}
     rows = []
     for one in files:
-        row = manifest_row(change, one)
+        row = manifest_row(change, one) | {"read_in": "archive"}
         if one["md5"] in by_md5:
             row |= {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
         elif (one["bulk"], one["geometry"]) in contents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import queue
+import secrets
 import sys
 import threading
 import time
@@ -15,18 +16,23 @@ from typing import NamedTuple, Protocol
 
 import pandas as pd
 
+from .beside import read_beside
 from .choice import select_sessions
 from .conflicts import study_uids
 from .control import Control
 from .decisions import Decisions, read_decisions
 from .errors import InputError
+from .fields import read_fields
+from .forms import archived_path, item_path, subject_path
 from .html import duration, size
 from .inventory import read_elsewhere, read_inventory, read_others
 from .keys import SessionKey
 from .label_rules import chosen_labels
 from .labels import LabelMap, read_label_map
+from .one_place import refuse_one_place
 from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
+from .printable import printable
 from .transfer import run
 from .values import SESSION_COLUMNS, Event, Inventory, Result, frame, tuples_of
 from .xnat import Connection
@@ -81,6 +87,7 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         If the label map, the label rule or the decisions cannot be used, or the selection names something that is
         not there.
     """
+    refuse_one_place(source, destination, options.source_project, options.destination_project)
     decisions = read_decisions(options.decisions) if options.decisions else Decisions()
     if options.label_map:
         read_label_map(options.label_map)  # a map that cannot be used is told before anything is read
@@ -93,7 +100,7 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
     def labels_of(sessions: pd.DataFrame) -> LabelMap:
         return decisions.over(chosen_labels(options, sessions, options.source_project))
 
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(3) as threads:
         reading = []
 
         def meet(sessions: pd.DataFrame, labels: LabelMap) -> None:
@@ -108,6 +115,7 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         there = threads.submit(read_inventory, destination, options.destination_project, select=could_be_met)
         try:
             here = read_selected(source, options.source_project, options, gives=True, chosen=early)
+            beside = threads.submit(read_beside, source, here)
             labels = labels_of(here.sessions)
             if not met.done():
                 meet(here.sessions, labels)
@@ -116,8 +124,11 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
                 met.set_result((set(), set()))
             raise
     found = dataclasses.replace(there.result(), elsewhere=reading[0].result())
+    here = dataclasses.replace(here, beside=beside.result())
     if options.resources:
         here, found = with_others(source, destination, here, found, labels)
+    if options.fields:
+        here, found = with_fields(source, destination, here, found, labels)
     return Sides(here, _with_types(destination, here, found), labels)
 
 
@@ -139,14 +150,53 @@ def with_others(
     return dataclasses.replace(here, others=at_source), dataclasses.replace(there, others=at_destination)
 
 
+def with_fields(
+    source: Connection, destination: Connection, here: Inventory, there: Inventory, labels: LabelMap
+) -> tuple[Inventory, Inventory]:
+    """Both sides with what stands in the fields of sessions and of their subjects, as digests of one salt."""
+    salt = secrets.token_hex(16)
+    at_source, at_destination = {}, {}
+    archived = dict(zip(there.sessions["session"], tuples_of(there.sessions, "subject", "session_id"), strict=True))
+    for subject, session, session_id in tuples_of(here.sessions, "subject", "session", "session_id"):
+        to = labels(SessionKey(subject, session))
+        at_source[subject, ""] = subject_path(here.project, subject)
+        at_source[subject, session] = archived_path(session_id)
+        at_destination[to.subject, ""] = subject_path(there.project, to.subject)
+        if to.session in archived:
+            owner, accession = archived[to.session]
+            at_destination[to] = item_path(there.project, owner, accession)
+    listed = {row["subject"] for row in destination.subjects(there.project)}
+    at_destination = {place: at for place, at in at_destination.items() if place[1] or place[0] in listed}
+    sides = ((source, here, at_source), (destination, there, at_destination))
+    found = [
+        dataclasses.replace(side, fields=read_fields(connection, items, salt), field_salt=salt)
+        for connection, side, items in sides
+    ]
+    return found[0], found[1]
+
+
 def _with_types(destination: Connection, here: Inventory, there: Inventory) -> Inventory:
-    """The destination with those xsiTypes of the source that the user may not create there."""
-    asked = {"xnat:mrSessionData"} if there.settings.can_create else set()  # with the settings
-    kinds = sorted(set(here.sessions["xsi_type"]) - {""} - asked)
-    missing = tuple(kind for kind in kinds if destination.can(there.project, "create", kind) is False)
-    if not missing or there.settings.can_create is False:
-        return there
-    return dataclasses.replace(there, settings=dataclasses.replace(there.settings, types_missing=missing))
+    """The destination with the rights for the types at hand, and those xsiTypes that the user may not create there.
+
+    Settings are asked with the type of MR sessions, which a site may not have set up: a "no" to that is believed only
+    where the source holds such sessions, or what it holds is answered so, too.
+    """
+    told, project, usual = there.settings, there.project, "xnat:mrSessionData"
+    kinds = sorted(set(here.sessions["xsi_type"]) - {""})
+    may = {usual: told.can_create}
+    if told.can_create is not False or usual not in kinds:
+        asked = {usual} if told.can_create else set()  # with the settings
+        may |= {kind: destination.can(project, "create", kind) for kind in kinds if kind not in asked}
+    ours = [may.get(kind) for kind in kinds]
+    rights = {}
+    if kinds and told.can_create is False and not all(one is False for one in ours):
+        rights["can_create"] = True if True in ours else None
+    if kinds and told.can_edit is False and usual not in kinds:
+        edits = [destination.can(project, "edit", kind) for kind in kinds]
+        rights["can_edit"] = False if False in edits else None if None in edits else True
+    if rights.get("can_create", told.can_create) is not False:
+        rights["types_missing"] = tuple(kind for kind in kinds if may.get(kind) is False)
+    return dataclasses.replace(there, settings=dataclasses.replace(told, **rights)) if rights else there
 
 
 def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
@@ -214,7 +264,7 @@ class Lines:
 
     def _say(self, event: Event, text: str) -> None:
         self._last = time.monotonic()
-        self._write(f"{event.at[11:19]}  {text}")
+        self._write(printable(f"{event.at[11:19]}  {text}"))
 
 
 class Bar:
@@ -233,9 +283,9 @@ class Bar:
         elif (event.kind, event.name) == ("scan", "sent"):
             self._bar.update(event.size_bytes)
         elif event.kind == "session":
-            self._bar.set_postfix_str(f"{event.where} {event.name}", refresh=False)
+            self._bar.set_postfix_str(printable(f"{event.where} {event.name}"), refresh=False)
             if event.name == "failed":
-                self._bar.write(f"{event.where} failed: {event.text}", file=sys.stderr)
+                self._bar.write(printable(f"{event.where} failed: {event.text}"), file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -8,7 +8,7 @@ there like that of an import. Needs the extra ``receiver``.
 
 from __future__ import annotations
 
-import random
+import itertools
 import socket
 import ssl
 import tempfile
@@ -19,19 +19,21 @@ from typing import Any
 
 from .errors import InputError, RefusedError, ServerError, TransientError, XnbTransferError
 from .methods import ImportDoor, Work
+from .once import send_and_look
 from .options import TransferOptions
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .routing import read_receiver, rerouted, routing_text
 from .streams import Seen, Spool
 from .xnat import Connection
 
-_TRIES = 4
 _ARRIVAL_S = 30.0  # a row of the prearchive is there as soon as the first object is
 _MOST_CONTEXTS = 128  # DICOM PS3.8 9.3.2: presentation contexts of one association
 
 
 class ReceiverDoor(ImportDoor):
     """Sends the sessions of one plan to a receiver; what follows is as at the import door."""
+
+    by_instance = False  # whoever else sends to the receiver may have sent the same instances
 
     def __init__(self, plan: Plan, destination: Connection, note: Callable[..., None], pace: Any = iter) -> None:
         super().__init__(plan, destination, note, pace)
@@ -41,23 +43,21 @@ class ReceiverDoor(ImportDoor):
 
     def send(self, work: Work, scan: ScanPlan, spool: Spool, seen: list[Seen]) -> None:
         """Send the files of one scan. An instance that is sent again takes the place of itself."""
-        problem: XnbTransferError | None = None
-        texts = routing_text(self.project, work.session.to)
+        texts, attempts = routing_text(self.project, work.session.to), itertools.count()
         with tempfile.TemporaryDirectory(prefix="xnbtransfer-", dir=spool.folder) as folder:
-            for attempt in range(_TRIES):
-                if attempt:
-                    time.sleep(random.uniform(0.1, 0.4) * 2**attempt)
+
+            def send() -> None:
+                attempt = next(attempts)
                 self.note(work, "sending", settle=False, scan=scan.scan, resource=scan.resource, attempt=attempt)
-                try:
-                    self._send(work, spool, seen, texts, Path(folder))
-                    problem = None
-                    break
-                except TransientError as error:
-                    problem = error
-        if problem is not None:
-            raise problem
-        if not work.uri:
-            work.uri = self._arrival(work.session, len(seen))
+                self._send(work, spool, seen, texts, Path(folder))
+
+            def look(problem: XnbTransferError | None) -> str | None:
+                # Which instances a row holds is not told by their names: after a failure all are sent again.
+                if problem is None:
+                    work.uri = work.uri or self._arrival(work.session, len(seen))
+                return work.uri if problem is None else None
+
+            send_and_look(send, look, f"What was sent of {work.session.to} scan {scan.scan}")
 
     def _send(self, work: Work, spool: Spool, seen: list[Seen], texts: dict[str, str], folder: Path) -> None:
         from pynetdicom import AE, build_context, evt
@@ -75,6 +75,13 @@ class ReceiverDoor(ImportDoor):
             tls_args=(self._tls(), self.receiver.host) if self.receiver.encrypted else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, _at_once)],
         )
+        if not association.is_established and association.rejected_contexts and not association.is_rejected:
+            syntaxes = sorted({syntax for _, syntax in contexts})
+            raise RefusedError(
+                f"The receiver {self.receiver.title} at {self.receiver.host} takes none of the files of {where}: their "
+                f"transfer syntax is {', '.join(syntaxes)}.",
+                "Send this session with method=import, which takes it.",
+            )
         if not association.is_established:
             said = "refused the association" if association.is_rejected else "did not answer"
             raise TransientError(f"The receiver {self.receiver.title} at {self.receiver.host} {said}.")

@@ -29,14 +29,18 @@ from filelock import FileLock, Timeout
 
 from . import __version__
 from .changes import ChangePlan
+from .csv_files import of_cell
+from .dicomedit.engines import engines_of
 from .errors import DiskFullError, ExitCode, InputError, RefusedError
 from .findings import recorded_findings
 from .html import WORDS, csv_text, left_behind
+from .outputs import folder_mode, make_folder, make_private, with_home, write_whole
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
 
 WORKSPACE = "XNBTRANSFER_WORKSPACE"  # set for the notebook by a parent that holds the lock
 UNFINISHED = ".unfinished"
+UNREADABLE = "cannot be read"  # state of a folder below a shared record root that this user may not look into
 PLANNED = "plan only (dry run)"
 _TAGS = "tagmanifest-sha256.txt"
 _OF_THE_DESKTOP = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left beside the files by whoever looks into a folder
@@ -122,16 +126,16 @@ def open_workspace(options: Any, template: str) -> Workspace:
     given = os.environ.get(WORKSPACE)
     if given and (about := read_about(Path(given))).get("digest") == same:
         return Workspace(Path(given), template, values, about["made_at"], resumed=(Path(given) / JOURNAL).exists())
-    root = Path(options.record_root).expanduser()
+    root = with_home(options.record_root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in sorted(root.glob(f"*{UNFINISHED}"), reverse=True):
-            about = read_about(folder)
+        make_folder(root)
+        for folder in filter(may_read, record_folders(root)):
+            about = read_about(folder) if folder.name.endswith(UNFINISHED) else {}
             if about.get("digest") == same and not (folder / "given-up.json").exists() and (lock := _lock(folder)):
                 return Workspace(folder, template, values, about["made_at"], (folder / JOURNAL).exists(), lock)
         made_at = _now()
         folder = root / f"{_name(template, values, made_at, secrets.token_hex(3))}{UNFINISHED}"
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=folder_mode())
     except OSError as problem:
         raise InputError(
             f"The record root {root} cannot be written: {problem.strerror}.", "Name another folder with --record-root."
@@ -182,6 +186,8 @@ def close_record(
                 "read_at": side.read_at,
                 "version": str(settings.get("version") or ""),
             }
+            if name == "destination" and (settings.get("site_script_on") or settings.get("project_script_on")):
+                sides[name]["script_engine"] = str(engines_of(str(settings.get("version") or "")))
     summary: dict[str, Any] = {
         "format": 1,
         "record": workspace.name,
@@ -208,6 +214,8 @@ def close_record(
     if result is not None:
         summary |= {
             "verdicts": result.counts,
+            "read_in": {str(k) or "not read": int(v) for k, v in result.files["read_in"].value_counts().items()},
+            "way_out": {str(k) or "not told": int(v) for k, v in result.files["way_out"].value_counts().items()},
             "sessions": {str(k): int(v) for k, v in result.sessions["state"].value_counts().items()},
             "extra": len(result.extra),
             "started_at": result.started_at,
@@ -230,9 +238,9 @@ def close_record(
         tables |= {f"diff-{name}.csv": getattr(differences, name) for name in ("sessions", "scans", "files")}
     try:
         for name, rows in tables.items():
-            (folder / name).write_text(csv_text(rows), encoding="utf-8")
+            write_whole(folder / name, csv_text(rows))
         lines = [f"{name} {version}" for name, version in sorted(_installed().items())]
-        (folder / "versions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_whole(folder / "versions.txt", "\n".join(lines) + "\n")
         _write_json(folder / SUMMARY, summary)
     except OSError as problem:
         raise DiskFullError(f"The record cannot be written to {folder}: {problem.strerror}.") from None
@@ -259,7 +267,7 @@ def result_word(plan: Plan | ChangePlan | None, result: Result | None, template:
     """How it ended, in words."""
     if result is not None:
         if result.exit_code == ExitCode.PROVED and not len(result.files):
-            acted = set(result.sessions["state"]) - {"skipped"}
+            acted = set(result.sessions["state"]) - {"skipped", "there already"}
             return "done" if acted else "nothing to send"
         return WORDS[ExitCode(result.exit_code)]
     if plan is None:
@@ -311,6 +319,7 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
             write_page(staging / NOTEBOOK, staging / PAGE, summary["record"], _header(summary))
         _refuse_secrets(staging, [*secrets_in_use(), *hidden])
         make_bag(staging, summary)
+        make_private(staging)
         os.replace(staging, final)
     except OSError as problem:
         raise DiskFullError(f"The record {final.name} cannot be written: {problem.strerror}.") from None
@@ -372,6 +381,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     for name in found.columns:
         if name.startswith("size_bytes") or name in counts:
             found[name] = found[name].astype("int64")
+        else:
+            found[name] = found[name].map(of_cell)
     return found
 
 
@@ -416,12 +427,18 @@ def open_record(path: str | Path) -> Record:
 
 
 def list_records(root: str | Path) -> pd.DataFrame:
-    """The records below a folder, sealed and unfinished, newest first; their bags are not checked here."""
+    """The records below a folder, sealed and unfinished, newest first; their bags are not checked here.
+
+    A folder that this user may not look into, in a root that a team shares, is a row whose state says so.
+    """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"There is no folder {root}.", "Name the folder given as --record-root.")
     rows = []
-    for folder in sorted((one for one in root.iterdir() if one.is_dir() and one.name[:1] != "."), reverse=True):
+    for folder in record_folders(root):
+        if not may_read(folder):
+            rows.append({"record": folder.name, "state": UNREADABLE})
+            continue
         sealed = (folder / "bagit.txt").exists()
         about = read_about(folder, SUMMARY) or read_about(folder / "data", SUMMARY) or read_about(folder)
         given_up = read_about(folder, "given-up.json")
@@ -443,6 +460,18 @@ def list_records(root: str | Path) -> pd.DataFrame:
             }
         )
     return frame(rows, _RECORD_COLUMNS)
+
+
+def record_folders(root: Path) -> list[Path]:
+    """The folders below a record root that may be records, newest first; empty where there is no root."""
+    if not root.is_dir():
+        return []
+    return sorted((one for one in root.iterdir() if one.is_dir() and one.name[:1] != "."), reverse=True)
+
+
+def may_read(folder: Path) -> bool:
+    """Whether this user may look into a folder, which can be somebody else's."""
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_running(folder: Path) -> bool:
@@ -602,6 +631,4 @@ def _now() -> str:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")

@@ -11,19 +11,21 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-from ._items import item_path
 from .changes import Change, ChangePlan, Step, make_plan
+from .checks import failed_to_tell
 from .errors import NotFoundError, ServerError, SessionExpiredError, XnbTransferError
 from .findings import finding
+from .foretell import scripts_of
+from .forms import item_path
 from .method_options import MoveOptions
 from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
-from .script import expectation
+from .script_findings import text_findings
 from .steps import files_of
 from .streams import Seen, path_in_resource
 from .values import Settings, Verdict
 from .verify import judge, read_back
 from .xnat import Connection
-from .zips import read_zip
+from .zips import Limits, read_zip
 
 SETTLE_S = 20.0  # how long the state is watched after the answer to a move was lost
 
@@ -43,14 +45,21 @@ def plan_move(connection: Connection, options: MoveOptions) -> ChangePlan:
     if any(step.verb == "rename" for change in changes for step in change.steps):
         asked.append((both.project, "edit"))
     concerns = [*both.concerns, *rights(connection, both, asked)]
-    reruns, script_on = connection.reruns_scripts(), both.sides[1].settings.get("project_script_on")
-    if script_on and reruns is not False:
-        told = "This site runs" if reruns else "The server does not tell whether it runs"
+    there = both.sides[1].settings
+    concerns += failed_to_tell(Settings(**there), both.to, connection.user)
+    script_on, script = there.get("project_script_on"), there.get("project_script")
+    if script_on is not False:
+        # Seen on a live 1.8.11: over every move, whatever rerunProjectAnonOnRename says, which is about labels.
+        told = "runs" if script_on else "runs, if there is one (the server does not tell),"
+        also = " or relabelled" if connection.reruns_scripts() is not False else ""
         sentence = (
-            f"{told} the anonymisation script of {both.to} over sessions that are moved or relabelled; headers change "
+            f"The anonymisation script of {both.to} {told} over sessions that are moved{also}; headers change then, "
+            "and the MD5s that XNAT lists stay those of before."
         )
-        sentence += "then, and the MD5s that XNAT lists stay those of before."
         concerns.append(finding("M05", sentence, project=both.to))
+        words = {"project": both.to, "subject": "a subject", "session": "a session"}
+        scripts = scripts_of(project=(script_on, script), context=words, version=str(there.get("version") or ""))
+        concerns += text_findings(scripts, both.to, no_header=True)
     sentence = "Assessors of a session stay with the project that owns them, though their files lie with it."
     concerns.append(finding("M06", sentence, project=both.to))
     return make_plan("move", *both.sides, options, changes, concerns)
@@ -156,12 +165,12 @@ class MoveCarrier(ItemCarrier):
 
     def __init__(self, plan: ChangePlan, connection: Connection, options: MoveOptions) -> None:
         super().__init__(connection, options)
+        self.plan = plan
         self.settings = Settings(**plan.destination.settings)
         self.key = secrets.token_bytes(16)
         self.seen: dict[str, list[Seen]] = {}
-        # Where a script may run again, the headers are kept until after the move, to tell what it changed.
+        # Where a script runs over what is moved, the headers are kept until after it, to tell what it changed.
         self.scripted = options.proof == "all" and bool(self.settings.project_script_on)
-        self.scripted = self.scripted and connection.reruns_scripts() is not False
 
     def before(self, change: Change) -> dict:
         kept = super().before(change)
@@ -169,27 +178,40 @@ class MoveCarrier(ItemCarrier):
             kept = {"files": _own_files(self.connection, self.item(change)["project"], change.item)}
         if not kept or self.options.proof != "all":
             return kept
-        if any(not one["md5"] for one in kept["files"]):
+        if any(not one["md5"] for one in kept["files"]) or self._listed_otherwise(kept["files"]):
             kept["files"] = self._digested(change.item, kept["files"])
         if self.scripted and change.session:
             with self.connection.open_session(change.item) as chunks:
-                self.seen[change.item] = read_back(chunks, key=self.key, listed=kept["files"])
+                self.seen[change.item] = read_back(chunks, key=self.key, listed=kept["files"], keep=True)
         return kept
 
+    def _listed_otherwise(self, files: list[dict]) -> bool:
+        """Whether the smallest file of the scans is not as listed: then all are read before they are moved.
+
+        XNAT keeps the MD5s of before when it anonymises again (seen on a live 1.8.11), and a move may follow.
+        """
+        of_scans = [one for one in files if one["scan"]]
+        smallest = min(of_scans, key=lambda one: one["size_bytes"], default=None)
+        return smallest is not None and self._md5(smallest["uri"]) != smallest["md5"]
+
     def _digested(self, session_id: str, files: list[dict]) -> list[dict]:
-        """The files with the MD5 of the bytes that the server sends now, "" for what does not come."""
+        """The files with the MD5 of the bytes that the server sends now, "" for what does not come.
+
+        Raises
+        ------
+        NotFoundError
+            The server lists files of scans and gives none.
+        """
         came: dict[str, list[tuple[str, str]]] = {}
         if any(one["scan"] for one in files):
-            try:
-                with self.connection.open_session(session_id) as chunks:
-                    for entry, data in read_zip(chunks):
-                        found = hashlib.md5(usedforsecurity=False)
-                        for piece in data:
-                            found.update(piece)
-                        scan, path = _place(entry)
-                        came.setdefault(path, []).append((scan, found.hexdigest()))
-            except NotFoundError:
-                came = {}
+            limits = Limits.of(one["size_bytes"] for one in files if one["scan"])
+            with self.connection.open_session(session_id) as chunks:
+                for entry, data in read_zip(chunks, limits):
+                    found = hashlib.md5(usedforsecurity=False)
+                    for piece in data:
+                        found.update(piece)
+                    scan, path = _place(entry)
+                    came.setdefault(path, []).append((scan, found.hexdigest()))
         now = []
         for one in files:
             if one["scan"]:
@@ -227,7 +249,7 @@ class MoveCarrier(ItemCarrier):
         elif step.verb == "share":
             self.connection.share(path, self.to, step.label, reason)
         elif step.verb == "rename":
-            self.connection.rename(path, step.label)
+            self.connection.rename(path, step.label, reason)
         else:
             self.connection.move(path, self.to, reason)
 
@@ -274,7 +296,11 @@ class MoveCarrier(ItemCarrier):
         now = self._digested(change.item, listed)
         rows = same_listing(change, files, now)
         for row in rows:
-            if row["verdict"] == Verdict.EQUAL:
+            row["read_in"] = "archive"
+            if row["verdict"] == Verdict.EQUAL and not row["destination_md5"]:
+                because = "it came neither before the move nor after it, so nothing was compared"
+                row |= {"verdict": Verdict.NOT_PROVED, "because": because, "read_in": ""}
+            elif row["verdict"] == Verdict.EQUAL:
                 row["because"] = "every byte is equal, read after the move"
             elif row["because"] != "it is not listed any more":
                 row["because"] = "its bytes are not those of before the move"
@@ -297,12 +323,15 @@ class MoveCarrier(ItemCarrier):
         """Where the site ran the script again: whether it explains what changed in the headers."""
         with self.connection.open_session(change.item) as chunks:
             there = read_back(chunks, key=self.key, listed=listed)
-        expected = expectation(
-            site_script=None,
-            project_script=self.settings.project_script if self.settings.project_script_on else None,
-            project=self.to,
-            subject=change.destination_subject,
-            session=change.destination_session,
+        expected = scripts_of(
+            project=(self.settings.project_script_on, self.settings.project_script),
+            context={
+                "project": self.to,
+                "subject": change.destination_subject,
+                "session": change.destination_session,
+            },
+            version=self.settings.version,
+            waived=self.plan.policy.unforetold(change.subject, change.session),
         )
         judged, _ = judge(change, seen, there, expected, key=self.key, where="the archive")
         by_place = {(row["scan"], row["path"]): row for row in judged}

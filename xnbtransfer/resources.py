@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from .diff import is_dicom
 from .findings import Finding, finding
+from .holdings import by_hand
 from .keys import SessionKey
 from .options import TransferOptions
-from .plan_file import SENDS, LeftBehind, ResourcePlan, SessionPlan
+from .plan_file import SENDS, FieldPlan, LeftBehind, ResourcePlan, SessionPlan
+from .uncarried import why_not
 from .values import Inventory, tuples_of
 
 LEVELS = ("project", "subject", "session", "scan")
@@ -31,6 +33,7 @@ _OUTPUTS = {
     "LOG": "a pipeline's log",
     "QC": "a quality control",
 }
+_ALL_THERE = "the destination has all its files"
 _OWN = ("SNAPSHOTS",)  # XNAT makes these from the images
 
 
@@ -112,7 +115,8 @@ def plan_resources(
     held = set(held)
     formats = _formats(source)
     here, there = listed(source.files, source.others), listed(destination.files, destination.others)
-    rows, missed = [], set(options.resources)
+    rows, uncarried, missed = [], [], set(options.resources)
+    sent_scans = {key: {scan.scan for scan in row.sent_scans} for key, row in by_key.items()}
     for place in sorted(here):
         subject, session, scan, resource = place
         level = level_of(place)
@@ -137,6 +141,13 @@ def plan_resources(
         theirs = there.get((to_subject, to_session, scan, resource), {})
         if action == "send" and theirs:
             action, because = _against(files, theirs, options.existing)
+        if action != "leave":
+            made = scan if scan and scan not in sent_scans.get(SessionKey(subject, session), ()) else ""
+            if why := why_not(resource, files, is_there=bool(theirs), makes_scan=made):
+                action, because = "leave", why
+                what = f"{resource} of {'/'.join(filter(None, (subject, session, scan))) or 'the project'}: {why}."
+                about = {"subject": subject, "session": session, "scan": scan, "files": len(files)}
+                uncarried.append(finding("P16", what, project=source.project, **about))
         by = made_by(resource)
         if by and action != "leave":
             because += f"; known as an output of {by}"
@@ -154,11 +165,49 @@ def plan_resources(
                 size_bytes=sum(size for size, _ in files.values()),
                 action=action,
                 because=because,
+                open_point=action == "leave" and because != _ALL_THERE,
                 source_state=state_of(files),
                 destination_state=state_of(theirs),
             )
         )
-    return rows, list(_findings(source, rows, missed, options))
+    rows, crossed = _kept_apart(source, rows, here, options)
+    return rows, [*_findings(source, rows, missed, options), *crossed, *uncarried]
+
+
+def _kept_apart(
+    source: Inventory, rows: list[ResourcePlan], here: Mapping[Place, Mapping], options: TransferOptions
+) -> tuple[list[ResourcePlan], list[Finding]]:
+    """The rows, of which none is carried to an address of another one; with a finding for each that is left for that.
+
+    An import files the scans of one series as one scan (XNAT source, ``GradualDicomImporter``: the folder of a scan
+    is found by SeriesInstanceUID), so their resources meet there; so do those of subjects that the label map joins.
+    """
+    series = {}
+    if options.method != "files":
+        columns = ["subject", "session", "scan", "SeriesInstanceUID"]
+        series = {tuple(row[:3]): row[3] for row in tuples_of(source.scans, *columns) if row[3]}
+    taken: dict[tuple[str, ...], dict[str, ResourcePlan]] = {}
+    kept, found = [], []
+    for row in rows:
+        if row.action == "leave":
+            kept.append(row)
+            continue
+        place = (row.subject, row.session, row.scan, row.resource)
+        scan = series.get(place[:3], row.scan)
+        to = (row.level, row.destination_subject.casefold(), row.destination_session, scan, row.resource)
+        paths = taken.setdefault(to, {})
+        met = sorted(set(paths) & set(here[place]))
+        if met:
+            files = "a file of one name" if len(met) == 1 else f"{len(met)} files of the same names"
+            sentence = f"{paths[met[0]].where} and {row.where} would go to one place, with {files}."
+            found.append(finding("P15", sentence, project=source.project, subject=row.subject, session=row.session,
+                                 scan=row.scan, files=len(met)))  # fmt: skip
+            because = f"{paths[met[0]].where} goes to the same place, and only one of them can be kept there"
+            row = row.model_copy(update={"action": "leave", "because": because, "open_point": True})
+        else:
+            paths.update(dict.fromkeys(here[place], row))
+        kept.append(row)
+    return kept, found
 
 
 def _against(files, theirs, existing: str) -> tuple[str, str]:
@@ -169,7 +218,7 @@ def _against(files, theirs, existing: str) -> tuple[str, str]:
     ]
     missing = set(files) - set(theirs)
     if not missing and not changed:
-        return "leave", "the destination has all its files"
+        return "leave", _ALL_THERE
     if existing == "replace":
         return "replace", f"{len(missing)} files are added, {len(changed)} replaced; files only there stay"
     if existing == "merge" and missing:
@@ -187,40 +236,141 @@ def _formats(source: Inventory) -> dict[Place, str]:
     return found
 
 
-def left_behind(source: Inventory, carried: Iterable[ResourcePlan] = ()) -> Iterable[LeftBehind]:
-    """The resources of sessions and scans that are not carried, each with what to do about it."""
+def left_behind(
+    source: Inventory,
+    carried: Iterable[ResourcePlan] = (),
+    *,
+    sessions: Iterable[SessionPlan] = (),
+    fields: Iterable[FieldPlan] | None = None,
+    ratings: bool = True,
+) -> Iterable[LeftBehind]:
+    """All that the chosen sessions, their subjects and the project hold and that is not carried, and what to do.
+
+    Parameters
+    ----------
+    carried : iterable of ResourcePlan
+        The resources that were chosen.
+    sessions : iterable of SessionPlan
+        What people wrote of the scans that are sent is named, too, unless ``ratings`` go with them.
+    fields : iterable of FieldPlan, optional
+        The fields that were chosen.
+    """
     taken = {(one.subject, one.session, one.scan, one.resource) for one in carried if one.action != "leave"}
     for row in source.resources.itertuples(index=False):
         if row.scan and is_dicom(row.resource, row.format):
             continue
         if (row.subject, row.session, row.scan, row.resource) in taken:
             continue
-        by = made_by(row.resource)
-        advice = "not DICOM: name it in resources if it is needed there"
-        if by == "XNAT itself":
-            advice = "made by XNAT from the images: it is made anew there"
-        elif by:
-            advice = f"output of a pipeline ({by}): run the pipeline again at the destination"
-        yield LeftBehind(
-            subject=row.subject,
-            session=row.session,
-            scan=row.scan,
-            resource=row.resource,
-            files=row.files,
-            size_bytes=row.size_bytes,
-            advice=advice,
-        )
+        yield _left(row, row.resource, "resource", _advice(row.resource, "the images"), scan=row.scan)
+    yield from _beside(source, taken, fields or ())
+    for subject, session, scan, name in edited(source, sessions) if ratings else ():
+        about = {"subject": subject, "session": session, "scan": scan, "resource": f"scan/{name}", "kind": "field"}
+        advice = "an import does not carry it: enter it at the destination"
+        yield LeftBehind(**about, files=0, size_bytes=0, advice=advice)
+
+
+def edited(source: Inventory, sessions: Iterable[SessionPlan]) -> Iterable[tuple[str, str, str, str]]:
+    """Subject, session, scan and name of what somebody edited of the scans that are sent; no values."""
+    sent = {(row.subject, row.session, scan.scan) for row in sessions for scan in row.sent_scans}
+    columns = ("quality", "type", "note", "series_description")
+    for subject, session, scan, *values in tuples_of(source.scans, "subject", "session", "scan", *columns):
+        if (subject, session, scan) in sent:
+            about = {"scan": scan, **dict(zip(columns, values, strict=True))}
+            for _, name in by_hand([about], {}):
+                yield subject, session, scan, name.removeprefix("scan/")
+
+
+def _beside(source: Inventory, taken: Collection[Place], fields: Iterable[FieldPlan]) -> Iterable[LeftBehind]:
+    if source.beside is None:
+        return
+    settled = {(one.subject, one.session, one.name) for one in fields if not one.open_point}
+    for row in source.beside.itertuples(index=False):
+        if (row.subject, row.session, "", row.name) in taken and row.kind == "resource":
+            continue
+        if row.kind == "field" and (row.subject, row.session, row.name) in settled:
+            continue
+        advice = _ADVICE.get(row.kind) or _advice(row.name, "what it has")
+        yield _left(row, row.name, row.kind, advice.format(type=row.type))
+
+
+_ADVICE = {
+    "assessor": "an assessor of type {type}: no copy carries it; bring it there by hand if it is needed",
+    "reconstruction": "a reconstruction: no copy carries it; make it anew there, or bring it by hand",
+    "assessment": "data of the subject without images, of type {type}: no copy carries it; bring it there by hand",
+    "field": "name it in fields if it is needed there",
+    "other": "no copy carries it; enter it at the destination",
+    "unread": "what this holds beside images could not be read; look at it on the web page of the source",
+}
+
+
+def _left(row, name: str, kind: str, advice: str, scan: str = "") -> LeftBehind:
+    return LeftBehind(
+        subject=row.subject,
+        session=row.session,
+        scan=scan,
+        resource=name,
+        files=row.files,
+        size_bytes=row.size_bytes,
+        advice=advice,
+        kind=kind,
+    )
+
+
+def _advice(label: str, of: str) -> str:
+    by = made_by(label)
+    if by == "XNAT itself":
+        return f"made by XNAT from {of}: it is made anew there"
+    if by:
+        return f"output of a pipeline ({by}): run the pipeline again at the destination"
+    return "not DICOM: name it in resources if it is needed there"
+
+
+def beside_findings(source: Inventory, left: Sequence[LeftBehind]) -> Iterable[Finding]:
+    """What a plan leaves behind, in sentences: resources, what people wrote, assessors, and what nobody could see."""
+    where = {"project": source.project}
+    resources = [one for one in left if one.kind == "resource"]
+    if resources:
+        sentence = f"{len(resources)} resources that are not DICOM scans stay behind{_some(resources)}."
+        yield finding("P07", sentence, **where)
+    fields = [one for one in left if one.kind == "field" and not one.scan]
+    if fields:
+        names = sorted({one.resource for one in fields})
+        some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        items = len({(one.subject, one.session) for one in fields})
+        yield finding("P17", f"{len(fields)} fields of {items} subjects or sessions stay behind: {some}.", **where)
+    for kind, words in _STAYS.items():
+        if these := [one for one in left if one.kind == kind]:
+            yield finding("P18", f"{len(these)} {words} stay behind{_some(these)}.", **where)
+    if unread := [one for one in left if one.kind == "unread"]:
+        sentence = f"What {len(unread)} subjects or sessions hold beside images could not be read{_some(unread)}."
+        yield finding("P19", sentence, **where)
+    if source.beside is None:
+        sentence = "Nobody asked what sessions, their subjects and the project hold beside images and their resources."
+        yield finding("P19", sentence, severity="note", **where)
+
+
+_STAYS = {
+    "assessor": "assessors",
+    "reconstruction": "reconstructions",
+    "assessment": "data sets of subjects without images",
+    "other": "lists of further data",
+}
+
+
+def _some(left: Sequence[LeftBehind], most: int = 5) -> str:
+    """The first of them with their places, as the end of a sentence."""
+
+    def told(one: LeftBehind) -> str:
+        place = "/".join(filter(None, (one.subject, one.session))) or "the project"
+        name = {"unread": ""}.get(one.kind, f"{one.resource} of ")
+        return f"{name}{place}{f' scan {one.scan}' if one.scan else ''}"
+
+    return ": " + ", ".join(told(one) for one in left[:most]) + (", ..." if len(left) > most else "")
 
 
 def _findings(source: Inventory, rows: list[ResourcePlan], missed: set[str], options: TransferOptions):
     where = {"project": source.project}
     sent = [row for row in rows if row.action != "leave"]
-    if not options.resources and (other := sum(1 for _ in left_behind(source))):
-        yield finding(
-            "P07",
-            f"{other} resources that are not DICOM scans stay behind.",
-            **where,
-        )
     if sent:
         outputs = sorted({row.resource for row in sent if made_by(row.resource)})
         known = f" Known outputs of pipelines are among them: {', '.join(outputs)}." if outputs else ""

@@ -4,9 +4,11 @@ every file in the stream of the copy."""
 from __future__ import annotations
 
 import abc
+import contextlib
 import html
 import re
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +21,7 @@ from .keys import SessionKey
 from .methods import ImportDoor, Work
 from .plan_file import Plan, ScanPlan, SessionPlan
 from .reviewer import Reviewer, ScanReview, reviewer_of
+from .script_findings import UNTOLD
 from .streams import path_in_resource, whole
 from .values import Inventory, tuples_of
 from .xnat import Connection
@@ -26,6 +29,8 @@ from .zips import read_zip
 
 _AT_ONE_TIME = 16
 _HEADER_BYTES = 4 << 20
+_DUMP_TRIES = 3  # how often a header that is another's is asked for again, alone
+_STUDY, _SERIES = "0020000D", "0020000E"
 _Scans = list[tuple[SessionPlan, ScanPlan]]
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
 
@@ -144,12 +149,50 @@ def _problem(view: memoryview, values: Values) -> str:
     return ""
 
 
+class _Gate:
+    """Lets requests go side by side, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._beside, self._alone = 0, 0
+        self._lonely = threading.Lock()
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            self._beside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beside -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._alone += 1  # nobody new begins
+            self._changed.wait_for(lambda: not self._beside)
+        try:
+            with self._lonely:
+                yield
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._changed.notify_all()
+
+
 class _Sample(_Look):
     """One file of each scan of a plan."""
 
     def __init__(self, plan: Plan, source: Connection, here: Inventory, reviewer: Reviewer, scans: _Scans) -> None:
         super().__init__(plan, source, reviewer, scans)
         self.dumps: bool | None = None
+        self.untold = False  # what the scripts do cannot be told from a file either
+        self.gate = _Gate()
+        listed = tuples_of(here.scans, "subject", "session", "scan", "SeriesInstanceUID")
+        self.series = {tuple(place): uid for *place, uid in listed}
         self.paths: dict[tuple[str, str, str, str], tuple[str, int]] = {}
         columns = ["subject", "session", "scan", "resource", "path", "size_bytes"]
         for *place, path, size_bytes in tuples_of(here.files, *columns):
@@ -159,22 +202,49 @@ class _Sample(_Look):
                 self.paths[tuple(place)] = (path, size_bytes)
 
     def _look_at(self, row: SessionPlan, scan: ScanPlan) -> None:
-        values, problem = self._values(row, scan)
         part = self.reviewer.scan(row.subject, row.session, scan.scan)
-        part.file(values, problem=problem)
+        values, problem, dump = self._values(row, scan)
+        found = part.trouble(values, dump=True) if dump else None
+        if found and (found.rule or not self.untold):
+            # A dump does not show all that a script may ask for; the file does.
+            with contextlib.suppress(NotFoundError, ServerError, RefusedError, TransientError):
+                values, problem, dump = *self._from_file(row, scan), False
+                self.untold = self.untold or part.trouble(values) == UNTOLD
+        part.file(values, problem=problem, dump=dump)
         part.close()
 
-    def _values(self, row: SessionPlan, scan: ScanPlan) -> tuple[Values, str]:
+    def _values(self, row: SessionPlan, scan: ScanPlan) -> tuple[Values, str, bool]:
+        """A header of the scan, why it could not be read whole, and whether it is as the server dumped it."""
         if self.dumps is not False and scan.resource == "DICOM":
             try:
-                rows = self.source.header_dump(self.plan.source.project, row.session_id, scan.scan)
+                values = self._from_dump(row, scan)
             except (NotFoundError, ServerError, RefusedError):
-                rows = []
-            if rows:
+                values, self.dumps = None, bool(self.dumps)
+            if values is not None:
                 self.dumps = True
-                return values_of_dump(rows), ""
-            self.dumps = bool(self.dumps)
-        return self._from_file(row, scan)
+                return values, "", True
+        return *self._from_file(row, scan), False
+
+    def _from_dump(self, row: SessionPlan, scan: ScanPlan) -> Values | None:
+        """The header that the server dumps for this scan; None where what it gives cannot be known to be that.
+
+        XNAT may answer 200 with the header of another session, where several are asked for at one time (live 1.7.2 and
+        1.7.6: up to a quarter of the answers). So the UIDs of each are compared with those that the source lists for
+        the session and the scan, and what does not fit is asked for again, with nothing else on its way.
+        """
+        wanted = (row.StudyInstanceUID, self.series.get((row.subject, row.session, scan.scan), ""))
+        if not all(wanted):
+            return None
+        for turn in range(1 + _DUMP_TRIES):
+            with self.gate.alone() if turn else self.gate.beside():
+                rows = self.source.header_dump(self.plan.source.project, row.session_id, scan.scan)
+            values = values_of_dump(rows) if rows else {}
+            if tuple(_uid(values, path) for path in (_STUDY, _SERIES)) == wanted:
+                return values
+            if turn and not rows and not self.dumps:
+                self.dumps = False  # it has no dump of anything
+                return None
+        return None
 
     def _from_file(self, row: SessionPlan, scan: ScanPlan) -> tuple[Values, str]:
         path, size_bytes = self.paths.get((row.subject, row.session, scan.scan, scan.resource), ("", 0))
@@ -306,6 +376,11 @@ def _first(chunks: Iterable[bytes], limit: int) -> Iterable[bytes]:
         got += len(chunk)
         if got >= limit:
             return
+
+
+def _uid(values: Values, path: str) -> str:
+    _, value = values.get(path, (b"", b""))
+    return value.decode("ascii", "replace").strip(" \0")
 
 
 def values_of_dump(rows: Iterable[dict[str, str]]) -> Values:

@@ -9,17 +9,19 @@ import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-from .deid import Hit, Judge, element_words, image_hits, is_free_text
+from .deid import Hit, Judge, element_words, image_hits, is_free_text, once
 from .dicom import Values
+from .dicomedit.survey import survey
 from .findings import RULES, Finding, finding, in_order
+from .foretell import Scripts, parsed, scripts_of
 from .identities import Identifiers, is_dummy, routing_in
 from .keys import SessionKey
 from .plan_file import Plan
 from .policy import Policy
-from .script import expectation
+from .script_findings import BY_PLACE, Trouble, trouble
 
 # One row per place up to here; more of the same rule and element are told in one row.
 _PLACES = {"blocking": 20, "warning": 4, "note": 4}
@@ -49,6 +51,8 @@ class Ground:
         The elements that they set or remove, by keyword.
     receiver : bool
         The files go to a DICOM receiver, which follows routing text.
+    scripts : Scripts
+        Those of the destination that each file passes; what their words stand for differs by session.
     """
 
     source: str
@@ -58,6 +62,13 @@ class Ground:
     written: frozenset[str] = frozenset()
     rewritten: frozenset[str] = frozenset()
     receiver: bool = False
+    scripts: Scripts = field(default_factory=Scripts)
+
+    def scripts_for(self, key: SessionKey) -> Scripts:
+        """The scripts with the words of a session of the source."""
+        to = self.sessions.get(key, key)
+        context = {"project": self.destination, "subject": to.subject, "session": to.session}
+        return replace(self.scripts, context=context)
 
     @property
     def labels(self) -> frozenset[str]:
@@ -71,21 +82,33 @@ class Ground:
 def ground_of(plan: Plan) -> Ground:
     """What a plan says of its own transfer."""
     settings = plan.destination.settings
-    scripts = {
-        f"{side}_script": settings.get(f"{side}_script") if settings.get(f"{side}_script_on") else None
-        for side in ("site", "project")
-    }
-    expected = expectation(**scripts, project="", subject="", session="")
-    exact = (path for path in (*expected.values, *expected.removed) if re.fullmatch(r"[0-9A-F]{8}", path))
+    texts: dict[int, str] = {}
+    gone: set[int] = set()
+    for side in ("site", "project"):
+        text = settings.get(f"{side}_script") if settings.get(f"{side}_script_on") else None
+        said = survey(parsed(text)) if text else None
+        if said is None:
+            continue
+        more, less = said.surely()
+        touched = {mention.tag for mention in (*said.sets, *said.deletes)}
+        texts = {tag: value for tag, value in texts.items() if tag not in touched} | more
+        gone = (gone - touched) | less
+    exact = sorted(f"{tag:08X}" for tag in (*texts, *gone))
     return Ground(
         source=plan.source.project,
         destination=plan.destination.project,
         sessions={row.key: row.to for row in plan.sessions},
         policy=plan.policy,
-        written=frozenset(text.casefold() for text in expected.values.values() if text),
+        written=frozenset(text.casefold() for text in texts.values() if text),
         rewritten=frozenset(map(element_words, exact)),
         receiver=plan.options.get("method") == "receiver",
+        scripts=Scripts() if plan.options.get("method") == "files" else _scripts(settings),
     )
+
+
+def _scripts(settings: Mapping[str, Any]) -> Scripts:
+    sides = [(settings.get(f"{side}_script_on"), settings.get(f"{side}_script")) for side in ("site", "project")]
+    return scripts_of(site=sides[0], project=sides[1], context={}, version=str(settings.get("version") or ""))
 
 
 def reviewer_of(plan: Plan, *, whole: bool = True) -> Reviewer:
@@ -315,18 +338,23 @@ class ScanReview:
         self.facts: list[_Fact] = []
         self.texts: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, bytes], tuple[str, str]] = {}
+        self._scripts = reviewer.ground.scripts_for(SessionKey(subject, session))
         self._lock = threading.Lock()
         self.files = 0
 
-    def file(self, values: Values, *, path: str = "", problem: str = "") -> None:
+    def trouble(self, values: Values, *, dump: bool = False) -> Trouble | None:
+        """Why the destination's scripts do not come to their end over a header; ``dump``: as a server shows one."""
+        return trouble(self._scripts, values, dump=dump)
+
+    def file(self, values: Values, *, path: str = "", problem: str = "", dump: bool = False) -> None:
         """Look at one file: ``values`` as :func:`xnbtransfer.dicom.read_content` gives them.
 
         ``problem`` says why a file could not be read whole; what was read of it is looked at anyway.
         """
         with self._lock:
-            self._file(values, path, problem)
+            self._file(values, path, problem, dump)
 
-    def _file(self, values: Values, path: str, problem: str) -> None:
+    def _file(self, values: Values, path: str, problem: str, dump: bool) -> None:
         self.files += 1
         hits: list[Hit] = []
         if problem:
@@ -338,6 +366,8 @@ class ScanReview:
             hits += self._routing(values)
         if values and not problem:
             self.facts.append(_fact_of(values))
+            if (found := self.trouble(values, dump=dump)) and found.rule:
+                hits.append(Hit(found.rule, found.words, ""))
         if path:
             hits += self.reviewer.judge.name_hits(path)
         for rule, element, shape, _ in dict.fromkeys(hits):
@@ -398,6 +428,7 @@ class ScanReview:
     def _keep_texts(self, values: Values) -> None:
         known, texts = self._known, self.texts
         for path, (vr, raw) in values.items():
+            path = once(path)
             if raw and is_free_text(path, vr):
                 name = known.get((path, raw))
                 if name is None:
@@ -482,7 +513,7 @@ def together(findings: Iterable[Finding], project: str) -> list[Finding]:
             some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             sentence = f"{project}: {some}, in up to {files} files." if names else group[0].sentence
             found.append(group[0].model_copy(update={"element": "", "shape": "", "files": files, "sentence": sentence}))
-        elif len(group) > _PLACES[group[0].severity] and group[0].session:
+        elif len(group) > (1 if group[0].rule in BY_PLACE else _PLACES[group[0].severity]) and group[0].session:
             sessions = sorted({f"{one.subject}/{one.session}" for one in group})
             shapes = sorted({shape for one in group for shape in one.shape.split(" | ") if shape})
             files = sum(one.files for one in group)

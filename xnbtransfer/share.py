@@ -6,10 +6,10 @@ what is shared without one is not found by it, and later clashes with it are not
 
 from __future__ import annotations
 
-from ._items import item_path
 from .changes import Change, ChangePlan, Step, make_plan
 from .errors import ServerError
 from .findings import finding
+from .forms import item_path
 from .method_options import ShareOptions
 from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
 from .steps import files_of
@@ -36,6 +36,8 @@ def plan_share(connection: Connection, options: ShareOptions) -> ChangePlan:
             f"Everybody who may read {both.to} will see these sessions with all their scans, and what is changed or "
         )
         sentence += "deleted in the source is changed or deleted there, too."
+        if both.sides[1].settings.get("project_script_on") is not False:
+            sentence += f" What is shared is not copied: a script of {both.to} does not run over it."
         concerns.append(finding("M04", sentence, project=both.to))
     return make_plan("unshare" if options.undo else "share", *both.sides, options, changes, concerns)
 

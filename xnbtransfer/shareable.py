@@ -17,18 +17,20 @@ import pandas as pd
 
 from .errors import DiskFullError, RefusedError
 from .html import csv_text
+from .outputs import make_folder, write_whole
 from .record import SUMMARY, Record, make_bag, open_record
 from .values import tuples_of
 
 _TABLES = ("files", "sessions", "scans", "plan", "findings", "carried", "left-behind", "extra")
 _KEPT = (
-    "scan", "resource", "level", "modality", "action", "session_action", "state", "scans", "files", "size_bytes",
-    "equal", "explained", "different", "not_proved", "extra", "verdict", "source_md5", "content", "destination_scan",
-    "destination_size_bytes", "destination_md5", "changed", "conflict", "decided", "rule", "severity", "md5",
+    "scan", "kind", "resource", "level", "modality", "action", "session_action", "state", "scans", "files",
+    "size_bytes", "equal", "explained", "different", "not_proved", "extra", "verdict", "source_md5", "content",
+    "destination_scan", "destination_size_bytes", "destination_md5", "read_in", "way_out", "changed", "conflict",
+    "decided", "rule", "severity", "md5",
 )  # fmt: skip
 _ABOUT = (
     "format", "template", "made_at", "closed_at", "resumed", "exit_code", "result", "versions", "verdicts", "sessions",
-    "extra", "left_behind", "started_at", "finished_at", "seconds", "requests", "writes",
+    "extra", "left_behind", "started_at", "finished_at", "seconds", "requests", "writes", "read_in", "way_out",
 )  # fmt: skip
 _LABELS = ("subject", "session", "destination_subject", "destination_session", "to_subject", "to_session")
 
@@ -57,7 +59,7 @@ def share_record(record: str | Path | Record, to: str | Path) -> Path:
     part = to.with_name(f".{to.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
+        make_folder(part)
         labels = _write(found, part)
         _refuse_labels(part, labels)
         summary = json.loads((part / SUMMARY).read_text(encoding="utf-8"))
@@ -89,7 +91,9 @@ def _write(found: Record, folder: Path) -> set[str]:
         for column in _KEPT:
             if column in table:
                 shown[column] = table[column]
-        (folder / f"{name}.csv").write_text(csv_text(shown), encoding="utf-8")
+        if "kind" in table:  # the names of other things may hold a label
+            shown["resource"] = table["resource"].where(table["kind"] == "resource", "")
+        write_whole(folder / f"{name}.csv", csv_text(shown))
     about = {name: found.summary[name] for name in _ABOUT if name in found.summary}
     about |= {"record": f"shareable copy {secrets.token_hex(4)}", "blockers": len(found.summary.get("blockers", ()))}
     for side in ("source", "destination"):
@@ -98,7 +102,7 @@ def _write(found: Record, folder: Path) -> set[str]:
                 name: found.summary[side][name] for name in ("server", "project", "user", "read_at", "version")
             }
     about["plan"] = {"fingerprint": found.summary.get("plan", {}).get("fingerprint", "")}
-    (folder / SUMMARY).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(folder / SUMMARY, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return labels
 
 

@@ -7,16 +7,29 @@ answer was, and whether there was one, the state decides.
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from .changes import Change, ChangePlan, Step
+from .changes import Change, ChangePlan, Step, names_of, touched_by
 from .control import Control
-from .errors import DiskFullError, InputError, JournalError, RefusedError, ServerError, TransientError, XnbTransferError
+from .errors import (
+    DiskFullError,
+    HeldError,
+    InputError,
+    JournalError,
+    NotFoundError,
+    RefusedError,
+    XnbTransferError,
+)
+from .fresh import refuse_other_settings
 from .journal import Journal, read_journal
+from .lease import Lease
+from .once import is_open, send_and_look
 from .values import Event, Result, Verdict
 from .verify import outcome, result_of
 from .xnat import Connection
@@ -56,7 +69,10 @@ class Carrier:
 
     def repeatable(self, step: Step, lost: XnbTransferError) -> bool:
         """Whether a step that did not happen may be sent again in this run."""
-        return lost.retry or getattr(lost, "status", 0) >= 500
+        return is_open(lost)
+
+    def may_repeat(self, change: Change, step: Step, before: dict, lost: XnbTransferError) -> None:
+        """Raise, with the server's words, where sending a step again would do harm."""
 
     def prove(self, change: Change, before: dict) -> tuple[str, list[dict], list[dict]]:
         """State, rows of MANIFEST_COLUMNS and rows of FILE_COLUMNS that nothing accounts for, after the last step."""
@@ -106,7 +122,8 @@ def carry_out(
     Raises
     ------
     RefusedError
-        If the plan has blockers, or the confirmation is not the one that the plan asks for.
+        If the plan has blockers, the confirmation is not the one that the plan asks for, or scripts, filters or codes
+        of the project that data comes into are not those that the plan saw.
     InputError
         If a connection is not to a server of the plan, or the journal is of another plan.
     """
@@ -129,7 +146,38 @@ def carry_out(
     folder = Path(folder)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
         control = control or Control(folder)
-        return _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, control).go()
+        run = _Run(plan, carrier, tuple(dict.fromkeys(connections)), journal, on_event, control)
+        run.leases = leases_of(plan, connections, journal, run.say)
+        try:
+            return run.go()
+        finally:
+            run.release()
+
+
+def leases_of(
+    plan: ChangePlan, connections: Sequence[Connection], journal: Journal, tell: Callable[[str], None]
+) -> dict[str, Lease]:
+    """The leases of a run by project, not asked for yet; an earlier run over the same journal leaves its own to it."""
+    server = (plan.source if plan.kind == "finish-move" else plan.destination).server.rstrip("/")
+    connection = next(one for one in connections if one.server.rstrip("/") == server)
+    found = {}
+    for project, names in plan.touched.items():
+        earlier = journal.last("lease", project=project) or {}
+        found[project] = Lease(
+            connection,
+            project,
+            names,
+            kind=plan.options.get("lease", "none") if plan.also_written else "none",
+            reason=str(plan.options.get("reason", "")),
+            keep=partial(_keep, journal, project),
+            label=earlier.get("label", ""),
+            tell=tell,
+        )
+    return found
+
+
+def _keep(journal: Journal, project: str, label: str) -> None:
+    journal.write("lease", project=project, label=label)
 
 
 def look_again(plan: ChangePlan, carrier: Carrier, journal: str | Path, connections: Sequence[Connection]) -> Result:
@@ -168,6 +216,14 @@ class _Run:
         self.problems: list[str] = []
         self.transient = False
         self.broken = 0
+        self.leases: dict[str, Lease] = {}
+
+    def release(self) -> None:
+        for lease in self.leases.values():
+            lease.release()
+
+    def say(self, text: str) -> None:
+        self._tell("message", "lease", text=text)
 
     def go(self) -> Result:
         started = time.time()
@@ -175,6 +231,7 @@ class _Run:
         writes = sum(one.writes for one in self.connections)
         past = self._history()
         failed_subjects: set[str] = set()
+        self._look_at_settings(past)
         for change in self.plan.sessions:
             if not change.steps:
                 self._close(change, "skipped", because=change.because)
@@ -188,16 +245,29 @@ class _Run:
                 self._close(change, "failed", because="the run did not get as far as this")
             elif not self._one(change, past.setdefault(change.item, _Past())) and change.kind == "subject":
                 failed_subjects.add(change.item)
+        self.release()
         return result_of(
             self.outcomes,
             self.rows,
             self.extra,
             started,
+            messages=tuple(text for lease in self.leases.values() for text in lease.messages),
             requests=sum(one.requests for one in self.connections) - requests,
             writes=sum(one.writes for one in self.connections) - writes,
             problems=tuple(self.problems),
             transient=self.transient,
         )
+
+    def _look_at_settings(self, past: dict[str, _Past]) -> None:
+        """Refuse where data would come into the project otherwise than the plan saw, before anything more is done."""
+        open_ = [change for change in self.plan.sessions if change.steps and not self._state(past, change)]
+        verbs = {step.verb for change in open_ for step in change.steps}
+        if not isinstance(self.journal, Journal):
+            return
+        if "archive" in verbs:
+            refuse_other_settings(self.plan.source, self.connections[-1])
+        elif self.plan.kind == "move" and "move" in verbs:
+            refuse_other_settings(self.plan.destination, self.connections[-1])
 
     def _state(self, past: dict[str, _Past], change: Change) -> str:
         """What an earlier run left an item as; "" where it did not get as far."""
@@ -206,14 +276,20 @@ class _Run:
     def _history(self) -> dict[str, _Past]:
         found: dict[str, _Past] = {}
         for entry in self.journal.entries():
+            if "item" not in entry:
+                continue
             past = found.setdefault(entry["item"], _Past())
             kind = entry["kind"]
             if kind == "before":
                 past.before = entry["kept"]
             elif kind == "doing":
                 past.doing = True
+            elif kind == "answered" and past.before is not None:
+                past.before["answered"] = entry["verb"]
             elif kind == "done":
                 past.done += 1
+                if past.before is not None and entry.get("accession"):
+                    past.before["accession"] = entry["accession"]
             elif kind == "proved":
                 past.state, past.rows, past.extra = entry["state"], entry["rows"], entry["extra"]
                 past.because = entry["because"]
@@ -249,6 +325,10 @@ class _Run:
     def _carry(self, change: Change, past: _Past) -> None:
         carrier = self.carrier
         before = past.before
+        if self.leases:
+            for project in touched_by(self.plan, change):
+                for name in names_of(change):
+                    self.leases[project].hold(*name)
         if not past.doing:
             carrier.look(change)
         if before is None or not past.doing or (carrier.always_fresh and not self._over(change, before)):
@@ -285,25 +365,28 @@ class _Run:
 
     def _do(self, change: Change, step: Step, before: dict) -> None:
         """One step. A lost or failed answer is answered by reading the state, never by sending blindly again."""
-        lost: XnbTransferError | None = None
-        for attempt in range(_TRIES):
-            self._note(change, "doing", verb=step.verb, attempt=attempt)
-            lost = None
+        attempts, said, begun = itertools.count(), "", 0.0
+
+        def send() -> None:
+            nonlocal begun
+            self._note(change, "doing", verb=step.verb, attempt=next(attempts))
             begun = time.monotonic()
-            try:
-                self.carrier.act(change, step, before)
-            except XnbTransferError as problem:
-                lost = problem
+            self.carrier.act(change, step, before)
+            before["answered"] = step.verb
+            self._note(change, "answered", verb=step.verb)
+
+        def look(lost: XnbTransferError | None) -> bool | None:
+            nonlocal said
+            said = "" if lost is None else str(lost)
             if self._settled(change, step, before, lost, begun):
-                self._note(change, "done", verb=step.verb, said="" if lost is None else str(lost))
-                return
-            if lost is None:
-                raise ServerError(f"The server took the request to {step} {change.name}, and it did not happen.")
-            if not self.carrier.repeatable(step, lost):
-                raise lost
-            wish = getattr(lost, "retry_after_s", None)
-            time.sleep(min(wish if wish is not None else random.uniform(0.1, 0.4) * 2**attempt, 300.0))
-        raise lost or TransientError(f"{step} of {change.name} did not happen.")
+                return True
+            if lost is not None and self.carrier.repeatable(step, lost):
+                self.carrier.may_repeat(change, step, before, lost)
+            return None
+
+        what = f"The request to {step} {change.name}"
+        send_and_look(send, look, what, repeats=lambda lost: self.carrier.repeatable(step, lost))
+        self._note(change, "done", verb=step.verb, said=said, accession=before.get("accession", ""))
 
     def _settled(self, change, step, before, lost, begun: float) -> bool:
         pause = 0.05
@@ -323,7 +406,7 @@ class _Run:
         self._tell("message", state, text=", ".join(filter(None, (f"{change.name}: {state}", words, because))))
 
     def _failed(self, change: Change, problem: XnbTransferError, past: _Past) -> None:
-        self.broken = self.broken + 1 if problem.retry else 0
+        self.broken = self.broken + 1 if problem.retry and not isinstance(problem, HeldError) else 0
         self.transient = self.transient or problem.retry
         self.problems.append(f"{change.name}: {problem}")
         if not isinstance(self.journal, _ReadOnly):
@@ -366,8 +449,16 @@ def manifest_row(change: Change, one: dict) -> dict:
 
 
 def files_of(connection: Connection, session_id: str) -> list[dict]:
-    """All files of a session as the server lists them: those of its scans, and those of its own resources."""
+    """All files of a session as the server lists them: those of its scans, and those of its own resources.
+
+    Raises
+    ------
+    NotFoundError
+        The session is not found: up to 1.7 its lists are empty then (recorded, "W4 sessions without scans").
+    """
     rows = [*connection.files([session_id]), *connection.session_resources([session_id])]
+    if not rows and connection.session_item(session_id) is None:
+        raise NotFoundError(f"{connection.server} does not find the session {session_id}.", "Run again.")
     names = ("scan", "resource", "path", "size_bytes", "md5", "format", "uri")
     found = [{name: row[name] for name in names} for row in rows]
     return sorted(found, key=lambda one: (one["scan"], one["resource"], one["path"]))

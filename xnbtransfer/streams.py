@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
-from urllib.parse import unquote
 
 from .dicom import Content, Values, read_content
 from .errors import DicomError, DiskFullError
-from .zips import ZipMember, read_zip, write_zip, zip_length
+from .foretell import header_of
+from .zips import Limits, ZipMember, read_zip, write_zip, zip_length
 
 IN_MEMORY_BYTES = 4 << 20
 _BLOCK = 1 << 20
@@ -46,6 +46,8 @@ class Seen:
     content: Content | None = None
     problem: str = ""
     name: str = ""  # the unique name it is sent under
+    way_out: str = ""  # what would have shown damage on the way out of the source; see MANIFEST_COLUMNS
+    header: bytes = b""  # without its pixels, packed, where a script has to be carried out over it
 
     def record(self) -> dict:
         """What the journal keeps of it: no value of any header but the instance UID."""
@@ -87,6 +89,12 @@ class Spool:
         with _room(self._folder):
             self._file.flush()
         return write_zip(self.members, self._read)
+
+    def as_zip(self, members: list[ZipMember]) -> tuple[int, Iterator[bytes]]:
+        """The length in bytes of a zip of some of the files, and the zip."""
+        with _room(self._folder):
+            self._file.flush()
+        return zip_length(members), write_zip(members, self._read)
 
     @property
     def folder(self) -> str:
@@ -179,26 +187,38 @@ def whole(chunks: Iterable[bytes]) -> Iterator[memoryview]:
                 view.release()
 
 
-def path_in_resource(name: str, listed: Mapping[str, object] | None = None) -> str:
+def path_in_resource(name: str) -> str:
     """The path of a file below its resource, from the name of its entry in one of XNAT's zips.
 
     XNAT source, ``ZipRepresentation``: ``<label>/scans/<id>-<type>/resources/<resource>/files/<path>``; other
-    layouts drop segments. Where the server listed the files, the listed path wins.
+    layouts drop segments. It is the name as it is stored, as in lists, and never decoded (recorded).
     """
     _, found, path = name.partition("/files/")
     if not found:
         path = name.rsplit("/", 1)[-1]
-    if listed is not None and path not in listed and unquote(path) in listed:
-        return unquote(path)
     return path
 
 
-def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes, look: Look | None = None) -> Seen:
+def see(
+    data: memoryview,
+    *,
+    scan: str,
+    resource: str,
+    path: str,
+    key: bytes,
+    look: Look | None = None,
+    known: Mapping[str, Seen] | None = None,
+    keep: bool = False,
+) -> Seen:
     """Digest and read one file. A file that is not whole DICOM is seen with its ``problem``, never an exception.
 
-    ``look`` is given the values of its header in passing, and keeps none of them.
+    ``look`` is given the values of its header in passing, and keeps none of them; ``keep`` keeps the header. ``known``
+    are files by MD5 that were read with the same key before: what has the same bytes has the same content.
     """
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    same = known.get(md5) if known and look is None else None
+    if same is not None and same.size_bytes == len(data) and (same.header or not keep):
+        return replace(same, scan=scan, resource=resource, path=path)
     content, problem = None, ""
     values: Values | None = None if look is None else {}
     if len(data) == 0:
@@ -210,8 +230,16 @@ def see(data: memoryview, *, scan: str, resource: str, path: str, key: bytes, lo
             problem = error.message
     if look is not None and values is not None:
         look.file(values, path=path, problem=problem)
+    header = header_of(data) if keep and content is not None else b""
     return Seen(
-        scan=scan, resource=resource, path=path, size_bytes=len(data), md5=md5, content=content, problem=problem
+        scan=scan,
+        resource=resource,
+        path=path,
+        size_bytes=len(data),
+        md5=md5,
+        content=content,
+        problem=problem,
+        header=header,
     )
 
 
@@ -234,6 +262,9 @@ def see_each(
     *,
     key: bytes,
     look: Look | None = None,
+    known: Mapping[str, Seen] | None = None,
+    limits: Limits | None = None,
+    keep: bool = False,
 ) -> Iterator[tuple[memoryview, Seen]]:
     """The files of a zip in their order, each digested while the next ones arrive.
 
@@ -253,13 +284,15 @@ def see_each(
             yield view, future.result()
 
     try:
-        for entry, data in read_zip(chunks):
+        for entry, data in read_zip(chunks, limits):
             at = place(entry)
             if at is None:
                 continue
             stack = contextlib.ExitStack()
             view = stack.enter_context(whole(data))
-            ask = functools.partial(see, view, scan=at[0], resource=at[1], path=at[2], key=key, look=look)
+            ask = functools.partial(
+                see, view, scan=at[0], resource=at[1], path=at[2], key=key, look=look, known=known, keep=keep
+            )
             if len(view) <= _SMALL_BYTES and not ahead:
                 with stack:
                     yield view, ask()
@@ -282,11 +315,12 @@ def read_scan(
     scan: str,
     resource: str,
     prefix: str,
-    listed: Mapping[str, object],
+    listed: Mapping[str, tuple[int, str]],
     study_uid: str,
     key: bytes,
     spool: Spool | None,
     look: Look | None = None,
+    keep: bool = False,
 ) -> list[Seen]:
     """Read the zip of one scan resource, check each file, and spool what an import can carry.
 
@@ -298,13 +332,15 @@ def read_scan(
         Begins the name of every spooled file, so that no two zips sent side by side share a name (equal names
         collided on a live server).
     listed : mapping
-        Path below the resource to whatever the source lists for it.
+        Path below the resource to size in bytes and MD5 as the source lists them; much more is not read.
     study_uid : str
         The study that the session belongs to; "" takes that of the first file.
     spool : Spool or None
         None reads only.
     look : Look, optional
         Is given each header in passing.
+    keep : bool
+        Whether each file keeps its header, because a script will be carried out over it.
 
     Returns
     -------
@@ -318,12 +354,13 @@ def read_scan(
     """
     found: list[Seen] = []
     instances: dict[str, str] = {}
+    limits = Limits.of(size for size, _ in listed.values())
     numbers = {path: number for number, path in enumerate(sorted(listed))}
 
     def place(entry: str) -> tuple[str, str, str]:
-        return scan, resource, path_in_resource(entry, listed)
+        return scan, resource, path_in_resource(entry)
 
-    for view, one in see_each(chunks, place, key=key, look=look):
+    for view, one in see_each(chunks, place, key=key, look=look, keep=keep, limits=limits):
         problem = one.problem
         if one.content is not None:
             uid = one.content.sop_instance_uid

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .errors import InputError
 
 RECEIVING = ("RECEIVING", "RECEIVING_INTERRUPT")
+UNLISTED = "the server does not list"  # how a log begins that says why nothing is known of a row
 IDLE = ("READY", "CONFLICT", "ERROR", *RECEIVING)
 _STILL_ARRIVING_MINUTES = 15  # XNAT builds a row five minutes after its last file and looks once a minute
 _STUCK_MINUTES = 60
@@ -75,10 +76,12 @@ def tell_apart(
     Returns
     -------
     Told
-        ``kind`` is ready, conflict, locked, receiving, left by its sender, working, error or stuck.
+        ``kind`` is ready, conflict, locked, receiving, left by its sender, working, error, stuck or unreadable.
     """
     old = idle_minutes or 0
     status = status.upper()
+    if log.startswith(UNLISTED):
+        return Told("unreadable", log, "try again; if it stays so, delete it or report it to the administrator")
     if status in RECEIVING:
         if old < _STILL_ARRIVING_MINUTES:
             return Told("receiving", "", "wait: files may still arrive")
@@ -103,6 +106,31 @@ def tell_apart(
     if old >= _STUCK_MINUTES:
         return Told("stuck", f"it has been {status} for {old} minutes", "report it to the administrator")
     return Told("working", "", f"wait: the server is at it ({status})")
+
+
+def is_busy(status: str) -> bool:
+    """Whether XNAT itself is at a row, or has locked it: such a status begins with an underscore, or is of a queue."""
+    return status.upper() not in IDLE
+
+
+class Since(NamedTuple):
+    """How long a row has been as it is, in words, and whether that is too long to wait for."""
+
+    words: str
+    stuck: bool
+
+
+def busy_since(changed: str, now: datetime.datetime | None = None) -> Since:
+    """How long XNAT has been at a row, by the time of its last change, which names no time zone.
+
+    Read as UTC and as the time of this machine; the shorter of both counts, so that nothing is called stuck too early.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    ages = [idle_minutes(changed, now), idle_minutes(changed, now, "UTC")]
+    known = [age for age in ages if age is not None]
+    if not known:
+        return Since("for a time that it does not tell", False)
+    return Since(f"for {min(known)} minutes (since {changed})", min(known) >= _STUCK_MINUTES)
 
 
 def idle_minutes(changed: str, now: datetime.datetime, timezone: str = "") -> int | None:

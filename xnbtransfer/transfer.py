@@ -14,31 +14,38 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from .carrying import Beside, carry_beside
+from .carrying import Beside, carry_beside, name_of
 from .claims import claim, clear_claims
 from .control import Control, State, window_open
-from .ended import Ended, add_finished, add_works, all_right
+from .diff import of_a_desktop
+from .ended import Ended, add_existing, add_finished, add_silent, add_works, all_right
 from .errors import (
     DiskFullError,
+    HeldError,
     InputError,
     JournalError,
     RefusedError,
+    TransientError,
     XnbTransferError,
 )
 from .files_door import FilesDoor
-from .fresh import changed_since
+from .fresh import changed_since, unsure
 from .history import SessionHistory, read_history
 from .journal import Journal
 from .keys import SessionKey
 from .lanes import Lanes, Step
-from .methods import ImportDoor, Work, prefix_of
+from .lease import Lease, Name
+from .methods import ImportDoor, SpoiltError, Work, prefix_of
 from .mounted import MountedSource, mounted_root
+from .one_place import refuse_one_place
 from .order import Order
 from .plan import SENDS, Plan, ScanPlan, SessionPlan
-from .proof import Proof
+from .plan_file import THERE_ALREADY, open_points, unsent_state
+from .proof import Proof, no_longer_listed
 from .receiver_door import ReceiverDoor
 from .review import RunReview
 from .streams import Pace, Seen, Spool
@@ -46,11 +53,14 @@ from .values import Event, Result, Verdict, tuples_of
 from .verify import (
     ARCHIVED,
     IN_PREARCHIVE,
+    expected_changes,
+    missing_rows,
     not_proved,
     read_source_scan,
     result_of,
     share_elements,
     study_of,
+    unlisted_rows,
 )
 from .xnat import Connection
 
@@ -92,7 +102,8 @@ def run(
     Raises
     ------
     RefusedError
-        If the plan has blockers, or every session changed since it was made; where some did, those alone fail.
+        If the plan has blockers, source and destination are one project under two names, or every session changed since
+        it was made; where some did, those alone fail.
     InputError
         If a connection is not to the server of the plan, or the journal is of another plan.
     DiskFullError
@@ -108,6 +119,7 @@ def run(
                 f"The plan is for {side.project} on {side.server}, and the connection is to {connection.server}.",
                 "Connect to the servers of the plan, or plan again.",
             )
+    refuse_one_place(source, destination, plan.source.project, plan.destination.project)
     folder = Path(folder)
     with Journal.open(folder / JOURNAL, plan.fingerprint) as journal:
         control = control or Control(folder)
@@ -149,11 +161,18 @@ class _Run:
             sends=partial(self._guarded, self._send),
             ends=partial(self._guarded, self._end),
         )
-        self.proof = Proof(plan, destination, self.door, self.key, self.pace)
+        self.proof = Proof(plan, source, destination, self.door, self.key, self.pace)
+        self.lease = lease_of(plan, destination, journal, lambda text: self._tell("message", "lease", text=text))
 
     # -- the whole run ------------------------------------------------------------------------------------------
 
     def go(self) -> Result:
+        try:
+            return self._go()
+        finally:
+            self.lease.release()
+
+    def _go(self) -> Result:
         before = (self.source.requests + self.destination.requests, self.source.writes + self.destination.writes)
         past = read_history(self.journal.entries())
         todo, done = [], []
@@ -176,8 +195,13 @@ class _Run:
         finally:
             for work in now:
                 _release(work)
+        before_beside = self.destination.writes
         beside = self._beside(works) if self.fatal is None else Beside()
-        result = self._result(works, done, before, beside)
+        if self.destination.writes != before_beside:
+            self._list_again(works)
+        self.lease.release()
+        existing = self._prove_existing() if self.fatal is None else []
+        result = self._result(works, done, before, beside, existing)
         self._tell("run", "finished", files=len(result.files), size_bytes=self.sent_bytes)
         if self.fatal is not None:
             raise self.fatal
@@ -203,10 +227,49 @@ class _Run:
                 tell=lambda name, one, files, size, text: self._tell(
                     "resource", name, where=one.where, files=files, size_bytes=size, text=text
                 ),
+                hold=self.lease.hold,
             )
         except XnbTransferError as problem:
             self.fatal = self.fatal or problem
             return Beside()
+
+    def _prove_existing(self) -> list[Work]:
+        """The sessions that the destination has already, read back if the plan says so; nothing is written."""
+        there = [one for one in self.plan.sessions if unsent_state(one) == THERE_ALREADY and one.action not in SENDS]
+        if not (there and self.options.prove_existing):
+            return []
+        with ThreadPoolExecutor(self.options.workers, thread_name_prefix="xnbtransfer") as pool:
+            return list(pool.map(self._read_existing, there))
+
+    def _read_existing(self, session: SessionPlan) -> Work:
+        work = Work(session, SessionHistory(), {}, [], state=THERE_ALREADY, because=session.because)
+        scans = [(scan.scan, scan.resource, scan.files, scan.size_bytes) for scan in session.scans]
+        try:
+            if self._stopping():
+                raise TransientError(f"{session.key} was not read back before the run ended.", "Run again.")
+            work.rows, work.extra = self.proof.there_already(session)
+            work.because += "; read back now on both sides"
+            self._tell("session", "proved", session, files=len(work.rows), text="there already, read back")
+        except XnbTransferError as problem:
+            work.failed, because = problem, f"it was not read back: {problem}"
+            lost = missing_rows(session, scans, because)
+            work.rows = [row | {"verdict": Verdict.NOT_PROVED} for row in lost]
+            self._tell("session", "failed", session, text=str(problem))
+        return work
+
+    def _list_again(self, works: list[Work]) -> None:
+        """What resources and fields were written to is listed once more: a write may change what was proved."""
+        archived = {
+            work.accession or work.past.accession: work for work in works if work.state == ARCHIVED and work.rows
+        }
+        listed: dict[str, list[dict]] = {}
+        for row in self.destination.files([name for name in archived if name]):
+            listed.setdefault(row["session_id"], []).append(row)
+        for name, work in archived.items():
+            rows = no_longer_listed(work.rows, listed.get(name, ()))
+            if rows != work.rows:
+                work.rows = rows
+                self._proved(work, ARCHIVED)
 
     def _finished(self, past: SessionHistory) -> bool:
         if past.rows is None or past.failed or past.damaged:
@@ -239,6 +302,10 @@ class _Run:
             if work.session.key in changed:
                 what = changed[work.session.key]
                 self._failed(work, RefusedError(f"{what} is no longer as the plan saw it.", "Plan again."))
+        going = [work for work in works if work.failed is None]
+        doubts = unsure(self.plan, [work.session for work in going], here, self.source)
+        for work in going:
+            work.unsure = unlisted_rows(work.session, doubts.get(work.session.key, ()))
 
     # -- which step when ----------------------------------------------------------------------------------------
 
@@ -298,7 +365,8 @@ class _Run:
             self._failed(work, problem)
             if isinstance(problem, DiskFullError | JournalError):
                 self.fatal = self.fatal or problem
-            self._count_failure()
+            if not isinstance(problem, HeldError):  # who has one session says nothing of the next
+                self._count_failure()
         except Exception as problem:  # a fault of ours in one session must not take the others with it
             self._failed(work, XnbTransferError(f"Unexpected {type(problem).__name__} in {work.session.key}."))
             self.fatal = self.fatal or problem
@@ -324,6 +392,7 @@ class _Run:
 
     def _open(self, work: Work) -> None:
         """Right before the first write of a session: take it for this run, and look at the destination once more."""
+        self.lease.hold("session", work.session.destination_session)
         if work.opened:
             return
         session, past = work.session, work.past
@@ -331,17 +400,23 @@ class _Run:
         work.claim = claim(to.server, to.project, session.destination_session)
         if past.begun:
             # A row that somebody deleted since is not waited for: what was in it is sent again.
-            there = past.uri and self.destination.prearchive_row(past.uri)
-            work.uri = past.uri if there else self.door.own_row(session)
-            work.there = frozenset(self.door.names_at(work.uri)) if work.uri else frozenset()
+            row = self.destination.prearchive_row(past.uri) if past.uri else None
+            work.uri = past.uri if row else self.door.own_row(session)
+            if row and row["status"] == "ERROR":  # what was archived in vain may have lost its files by that
+                work.spoilt = f"{session.to} is in error in the prearchive."
+                self._withdraw(work)
+            work.there = self.door.held(work)
         else:
-            if time.monotonic() - self.looked > _FRESH_S:
+            # what was read before the lease stood may be older than what another run has done
+            if time.monotonic() - self.looked > _FRESH_S or self.looked < self.lease.taken:
                 self.door.look(session)
             self._note(work, "begun")
         work.opened = True
 
     def _read(self, work: Work, scan: ScanPlan) -> None:
         """Read one scan to temporary disk, or only look at it where it has arrived in an earlier run."""
+        if work.spoilt:
+            return
         at = (scan.scan, scan.resource)
         damaged = at in work.past.damaged
         arrived = at in work.past.sent and not damaged and self._holds(work, work.past.sent[at])
@@ -367,6 +442,9 @@ class _Run:
             pace=self.pace,
             make_spool=make_spool,
             make_look=lambda: self.review.look(session, scan) if self.review else None,
+            twice=self.options.source_twice,
+            keep=bool(expected_changes(self.plan, session, archived=True).steps),
+            beside=work.listed,
         )
         seen = share_elements(seen)
         with self.lock:
@@ -393,9 +471,17 @@ class _Run:
                 spool.close()
                 spool = self._read_scan(work, scan, lambda: Spool(self.spool_folder))
             seen = work.seen[at]
-            names = {one.name for one in seen if one.name}
-            if names and (at in work.past.damaged or not names <= work.there):
-                self.door.send(work, scan, spool, [one for one in seen if not one.problem])
+            if work.spoilt:
+                return
+            good = [one for one in seen if not one.problem]
+            try:
+                if work.there:
+                    self.door.check(work, [one.record() for one in good], work.there)
+                if good and (at in work.past.damaged or not {one.name for one in good} <= set(work.there)):
+                    self.door.send(work, scan, spool, good)
+            except SpoiltError as problem:
+                work.spoilt = str(problem)
+                return
             count, sent = len(spool.members), sum(member.size_bytes for member in spool.members)
         files = [one.record() for one in seen]
         self._note(work, "sent", settle=False, scan=scan.scan, resource=scan.resource, uri=work.uri, files=files)
@@ -431,7 +517,7 @@ class _Run:
         if self.options.method == "receiver":
             return bool(work.uri)  # a receiver names files anew: what is missing in its row is seen by the proof
         names = {record["name"] for record in records if record["name"]}
-        return bool(work.uri) and names <= work.there
+        return bool(work.uri) and names <= set(work.there)
 
     def _end(self, work: Work) -> None:
         try:
@@ -440,6 +526,8 @@ class _Run:
             _release(work)
 
     def _end_session(self, work: Work) -> None:
+        if work.spoilt and work.failed is None and not self._stopping():
+            self._anew(work)
         if work.failed is None and not work.pending and self._all_read(work):
             self._prove(work)
             self.broken = 0
@@ -449,6 +537,46 @@ class _Run:
         if work.failed is None and self._stopping():
             work.because = "stopped before it was complete; run again to go on"
 
+    def _withdraw(self, work: Work) -> None:
+        """Withdraw a row that was spoilt, so that all of the session is sent once more.
+
+        Raises
+        ------
+        RefusedError
+            If it cannot be withdrawn, or was spoilt again.
+        """
+        session, why = work.session, work.spoilt
+        if work.anew or not self.door.withdraw(work):
+            because = "It was sent anew, and is so again." if work.anew else "Not all of that row is this run's own."
+            raise RefusedError(f"{why} {because}", self._by_hand(session))
+        self._tell("session", "repairing", session, text=f"{why} The row was withdrawn; all of it is sent anew.")
+        self._note(work, "withdrawn", scan="", resource="")
+        self._note(work, "begun")
+        work.spoilt, work.anew = "", True
+        work.uri, work.there, work.rows, work.extra = "", {}, [], []
+        work.past = SessionHistory(begun=True)
+
+    def _by_hand(self, session: SessionPlan) -> str:
+        return (
+            f"Look at it, then: xnbtransfer prearchive {self.plan.destination.project} --action delete --sessions "
+            f"{session.destination_session}, and run again: all of it is sent anew."
+        )
+
+    def _anew(self, work: Work) -> None:
+        """Withdraw a row that was spoilt, and send all of the session once more, one scan after another."""
+        self._withdraw(work)
+        while work.spools:
+            work.spools.popitem()[1].close()
+        work.pending = list(work.session.sent_scans)
+        for scan in work.session.sent_scans:
+            if self._stopping():
+                return
+            self._read(work, scan)
+            if scan in work.spools:
+                self._send(work, scan)
+        if work.spoilt:
+            self._withdraw(work)
+
     def _all_read(self, work: Work) -> bool:
         return {(scan.scan, scan.resource) for scan in work.session.sent_scans} <= set(work.seen)
 
@@ -457,6 +585,8 @@ class _Run:
 
     def _prove(self, work: Work) -> None:
         session, sent = work.session, self._sent(work)
+        if work.opened:
+            self.lease.hold("session", session.destination_session)
         if not any(not one.problem for one in sent):
             work.rows = not_proved(session, sent, "")
             work.state = "failed"
@@ -469,10 +599,28 @@ class _Run:
             bad = self._bad_scans(session, work.rows, sent)
             if bad:
                 self._repair(work, bad)
-                work.rows, work.extra = self.proof.in_prearchive(work, self._sent(work))
+                if not work.spoilt:
+                    work.rows, work.extra = self.proof.in_prearchive(work, self._sent(work))
                 sent = self._sent(work)
+            if self.options.method == "import" and not work.anew and (work.spoilt or work.extra):
+                work.spoilt = work.spoilt or f"The prearchive row of {session.to} holds files that were not sent."
+                try:
+                    self._anew(work)
+                except RefusedError as problem:
+                    if work.anew:
+                        raise
+                    work.because = str(problem)
+                    self._proved(work, IN_PREARCHIVE)
+                    return
+                if work.pending:
+                    return
+                sent = self._sent(work)
+                work.rows, work.extra = self.proof.in_prearchive(work, sent)
             self._tell("session", "compared", session, files=len(work.rows))
-            good = all(row["verdict"] != Verdict.DIFFERENT for row in work.rows) and not work.extra
+            left_out = [row for row in work.rows if self._left_out(row)]
+            good = not work.extra and all(
+                row["verdict"] != Verdict.DIFFERENT or row in left_out for row in work.rows
+            )
             if not (self.options.archive and good):
                 work.because = "" if good or not self.options.archive else "not archived: not every file is right"
                 self._proved(work, IN_PREARCHIVE)
@@ -484,10 +632,24 @@ class _Run:
                 raise
             self._tell("session", "archived", session)
         work.rows, work.extra = self.proof.in_archive(work, sent, listed)
+        because = "left out: it is no DICOM file, and the rule C12 is waived for it"
+        work.rows = [
+            row | {"verdict": Verdict.NOT_PROVED, "because": because} if self._left_out(row) else row
+            for row in work.rows
+        ]
         self._proved(work, ARCHIVED)
 
+    def _left_out(self, row: dict) -> bool:
+        """Whether a file was not sent since it is no DICOM, and somebody has said with a reason that this may be."""
+        found = (one for one in self.plan.findings if one.rule == "C12" and one.waived)
+        waived = {(one.subject, one.session, one.scan) for one in found}
+        why = row["because"]
+        no_dicom = why.startswith("not sent") and ("not a DICOM" in why or of_a_desktop(row["path"]))
+        return no_dicom and (row["subject"], row["session"], row["scan"]) in waived
+
     def _proved(self, work: Work, state: str) -> None:
-        work.state = state
+        work.state, work.read = state, {}
+        work.rows = [row for row in work.rows if row not in work.unsure] + work.unsure
         if self.review is not None:
             self.review.ended(work)
         rows = [row | {"verdict": str(row["verdict"])} for row in work.rows]
@@ -529,10 +691,20 @@ class _Run:
         except Exception:  # noqa: BLE001 - a listener never stops a run
             return
 
-    def _result(self, works: list[Work], done: list[SessionPlan], before: tuple[int, int], beside: Beside) -> Result:
+    def _result(
+        self,
+        works: list[Work],
+        done: list[SessionPlan],
+        before: tuple[int, int],
+        beside: Beside,
+        existing: list[Work],
+    ) -> Result:
         ended = Ended(transient=beside.transient)
         add_finished(ended, self.plan, done, self.path, self.destination, self.source)
         add_works(ended, works)
+        add_existing(ended, existing)
+        if self.fatal is None:
+            add_silent(ended, self.plan, self.source)
         return result_of(
             beside.told(ended.ordered(self.plan)),
             [*ended.rows, *beside.rows],
@@ -540,10 +712,12 @@ class _Run:
             self.started,
             requests=self.source.requests + self.destination.requests - before[0],
             writes=self.source.writes + self.destination.writes - before[1],
-            messages=(*self._messages(), *beside.messages),
+            messages=(*self._messages(), *beside.messages, *self.lease.messages),
             problems=(*ended.problems, *beside.problems),
             transient=ended.transient,
             timeline=tuple(self.timeline),
+            open_points=tuple(open_points(self.plan)),
+            strict=self.options.strict,
             findings=self.review.findings(self.journal.entries(), {one.key for one in done}) if self.review else None,
         )
 
@@ -552,6 +726,25 @@ class _Run:
         if not files:
             return ()
         return (f"{files} files of {scans} scan resources were read from XNAT_DATA in place of a download.",)
+
+
+def lease_of(plan: Plan, destination: Connection, journal: Journal, tell: Callable[[str], None]) -> Lease:
+    """The lease of a run of this plan, not asked for yet; an earlier run over the same journal leaves its own to it."""
+    names: set[Name] = {("session", one.destination_session) for one in plan.sessions if one.action in SENDS}
+    for row in (*plan.resources, *(plan.field_rows or ())):
+        if row.action != "leave":
+            names.add(name_of(row))
+    earlier = journal.last("lease") or {}
+    return Lease(
+        destination,
+        plan.destination.project,
+        names,
+        kind=plan.lease,
+        reason=plan.transfer_options.reason,
+        keep=lambda label: journal.write("lease", label=label),
+        label=earlier.get("label", ""),
+        tell=tell,
+    )
 
 
 def _release(work: Work) -> None:

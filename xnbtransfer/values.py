@@ -120,6 +120,7 @@ class Settings:
     series_filters: tuple[str, ...] = ()  # JSON of each series import filter that is on, the site's and the project's
     create_subjects: bool | None = None  # False: upload clients are to create no subjects
     bulk_upload: bool | None = None
+    failed: tuple[str, ...] = ()  # what the server failed to tell again and again, in words
 
     def as_dict(self) -> dict:
         """Names and values as JSON has them."""
@@ -127,14 +128,36 @@ class Settings:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
+FIELD_COLUMNS = {
+    "subject": str,
+    "session": str,  # "" for a field of the subject
+    "path": str,  # "*" for an item whose fields could not be read
+    "state": str,  # a salted digest of path and value
+}
+
+
+BESIDE_COLUMNS = {
+    "subject": str,  # "" for what the project holds
+    "session": str,  # "" for what the subject holds
+    "kind": str,  # resource, assessor, reconstruction, assessment, field, other; unread where nobody could look
+    "name": str,
+    "type": str,  # the xsiType of assessors and assessments
+    "files": int,  # as the server counts them
+    "size_bytes": int,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
     """One project as frames, with where and when it was read.
 
     ``sessions``, ``scans``, ``resources``, ``files`` and ``prearchive`` have the columns of this module.
-    ``notes`` are sentences about what could not be read. ``elsewhere`` lists sessions of any project that have one of
+    ``notes`` are sentences about what could not be read, ``unlisted`` the accessions of sessions that the list of
+    scans names and the list of sessions does not. ``elsewhere`` lists sessions of any project that have one of
     the studies that were asked for (ELSEWHERE_COLUMNS), ``others`` files of resources of the project and of subjects
-    (FILE_COLUMNS, with "" for session and subject); None where nobody asked.
+    (FILE_COLUMNS, with "" for session and subject), ``fields`` the fields of sessions and subjects without their values
+    (FIELD_COLUMNS, made with ``field_salt``), ``beside`` what sessions, their subjects and the project hold beside
+    images and what the other frames list (BESIDE_COLUMNS); None where nobody asked.
     """
 
     server: str
@@ -149,8 +172,12 @@ class Inventory:
     prearchive: pd.DataFrame
     requests: int = 0
     notes: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
     elsewhere: pd.DataFrame | None = None
     others: pd.DataFrame | None = None
+    fields: pd.DataFrame | None = None
+    field_salt: str = ""
+    beside: pd.DataFrame | None = None
 
 
 class Verdict(enum.StrEnum):
@@ -192,6 +219,10 @@ MANIFEST_COLUMNS = {
     "destination_path": str,
     "destination_size_bytes": int,
     "destination_md5": str,
+    "read_in": str,  # where at the destination its bytes were read last: archive, prearchive, "" where they were not
+    # what would have shown damage on the way out of the source: listed MD5, catalogue's MD5, read twice, read twice
+    # as the listed MD5 is older than the file (old_lists.OLD_LIST), nothing
+    "way_out": str,
     "changed": str,  # element paths whose values differ, separated by spaces; values never
     "verdict": str,
     "because": str,
@@ -249,6 +280,8 @@ class Result:
     transient: bool = False
     timeline: tuple[tuple[float, int], ...] = field(default=())  # (seconds since the start, bytes sent so far)
     findings: pd.DataFrame | None = None  # FINDING_COLUMNS: what a review of every file found; None where none was made
+    open_points: tuple[str, ...] = ()  # what was selected, is not at the destination, and was left by nobody on purpose
+    strict: bool = False  # whether what is there already, and was not read, counts as not proved
 
     @property
     def counts(self) -> dict[str, int]:
@@ -271,6 +304,9 @@ class Result:
             return ExitCode.REFUSED
         if failed or counts[Verdict.DIFFERENT]:
             return ExitCode.DIFFERENCES
-        if counts[Verdict.NOT_PROVED]:
+        unread = states.eq("there already") & self.sessions["verdict"].eq("")
+        if counts[Verdict.NOT_PROVED] or (self.strict and bool(unread.any())):
             return ExitCode.CANNOT_BE_PROVED
+        if self.open_points:
+            return ExitCode.NEEDS_A_PERSON
         return ExitCode.PROVED

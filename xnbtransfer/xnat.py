@@ -1,64 +1,47 @@
 """All HTTP to an XNAT: a Connection on top of an xnatpy session.
 
 Listings are bulk queries, so that the number of requests does not grow with the number of sessions.
-Labels are text, compared exactly and quoted here only. Facts about the server come from XNAT 1.8's source
-and from recordings of a live 1.6.4; where the two differ, both answers are understood.
+Labels are text, compared exactly. Each request is of a form of ``forms``, which names the evidence; where versions of
+XNAT differ, both answers are understood.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
-from ._http import Http, SizedBody, quoted
+from . import forms
+from ._http import Http, steady_s
 from ._items import Items
-from ._login import address, credentials, end_session, keep_alive_quietly, open_session
+from ._login import address, credentials, end_session, keep_alive_quietly, open_session, provider
 from ._rows import (
     accession,
     cell,
     chunked,
-    event,
     file_row,
     filled,
-    integer,
-    is_json,
-    number,
-    path_in_resource,
-    prearchive_path,
-    prearchive_row,
+    json_of,
+    modality_of,
     scan_row,
-    scan_segment,
-    session_path,
-    truth,
     without_data,
 )
+from ._scans import ScanColumns, refused
+from ._settings import USUAL_TYPE as USUAL_TYPE
+from ._settings import Told
 from ._store import Store
-from .errors import NotDataError, NotFoundError, RefusedError, ServerError
-from .values import Settings
+from ._waiting import Waiting
+from .errors import EmptyAnswerError, NotDataError, NotFoundError, RefusedError, ServerError
 
 _THREADS = 8
 _UID_REQUESTS = 5  # lists of UIDs that are asked for one by one
-_IMAGE_SESSION = "xnat:imageSessionData"
-_SESSION_COLUMNS = "label,project,subject_label,date,modality,UID,session_project"
-_SCAN_COLUMNS = (
-    "project,label,subject_label,xnat:imagescandata/id,xnat:imagescandata/uid,xnat:imagescandata/type,"
-    "xnat:imagescandata/quality,xnat:imagescandata/frames,xnat:imagescandata/note,"
-    "xnat:imagescandata/series_description,xnat:imagescandata/file/label"
-)
-_SCAN_FILES = ",".join(f"xnat:imagescandata/file/{name}" for name in ("file_count", "file_size", "format"))
-# What is asked of all scans of a project, the most first: a server refuses the whole list for one column it lacks.
-_SCAN_ASKED = (
-    f"{_SCAN_COLUMNS},{_SCAN_FILES},xnat:imagescandata/modality",
-    f"{_SCAN_COLUMNS},{_SCAN_FILES}",
-    _SCAN_COLUMNS,
-)
-_CONTENTS = {"contents": "true", "accept-not-found": "true"}
-_ARCHIVE_TIMEOUT_S = 900.0  # XNAT itself waits up to 600 s for its archiver
+EMPTY_TRIES = 3  # how often a list is asked for whose answer is 200 with nothing
+EMPTY_PAUSE_S = 0.5
+_SESSION_COLUMNS = ",".join(forms.SESSION_COLUMNS)
 
 
 def connect(
@@ -77,7 +60,7 @@ def connect(
     Each of server, user and password is the argument, else ``XNAT_<SIDE>_HOST|USER|PASS``, else
     ``XNAT_HOST|USER|PASS``; user and password else come from ``.netrc`` (``NETRC`` is honoured), else from a keyring
     (if the package of that name is installed), else from a prompt if somebody is there. A user name that is an alias
-    token is understood.
+    token is understood. Of several login providers ``XNAT_<SIDE>_PROVIDER``, else ``XNAT_PROVIDER``, names one.
 
     Parameters
     ----------
@@ -101,7 +84,7 @@ def connect(
     """
     where = address(side, server)
     name, secret = credentials(side, where, user, password, prompt)
-    return _logged_in(where, name, secret, (timeout_s, read_timeout_s), pool)
+    return _logged_in(where, name, secret, provider(side), (timeout_s, read_timeout_s), pool)
 
 
 class Pair(NamedTuple):
@@ -124,7 +107,7 @@ def connect_sides(source_server: str = "", destination_server: str = "") -> Pair
     asked = []
     for side, server in (("source", source_server), ("destination", destination_server)):
         where = address(side, server)
-        asked.append((where, *credentials(side, where, "", "", True)))
+        asked.append((where, *credentials(side, where, "", "", True), provider(side)))
     with ThreadPoolExecutor(2) as threads:
         logins = [threads.submit(_logged_in, *one) for one in asked]
     for one, other in (logins, logins[::-1]):
@@ -134,13 +117,18 @@ def connect_sides(source_server: str = "", destination_server: str = "") -> Pair
 
 
 def _logged_in(
-    server: str, user: str, password: str, timeout: tuple[float, float] = (60.0, 600.0), pool: int = 16
+    server: str,
+    user: str,
+    password: str,
+    login_provider: str = "",
+    timeout: tuple[float, float] = (60.0, 600.0),
+    pool: int = 16,
 ) -> Connection:
-    session, effective, renew = open_session(server, user, password, timeout, pool)
+    session, effective, renew = open_session(server, user, password, login_provider, timeout, pool)
     return Connection(session, effective, renew, timeout)
 
 
-class Connection(Items, Store):
+class Connection(Items, Store, Waiting, Told):
     """A login at one XNAT. Thread-safe; a context manager that closes the login; never pickled.
 
     Attributes
@@ -158,9 +146,11 @@ class Connection(Items, Store):
         self._http = Http(session.interface, server, renew, timeout)
         self.server = server
         self.user = str(session.logged_in_user)
+        self._http.user = self.user
         self._version: str | None = None
-        self._scan_asked = 0
-        keep_alive_quietly(session, lambda: session.interface.get(f"{server}/data/JSESSION", timeout=10))
+        self._scans = ScanColumns()
+        self._tells_subjects = True  # whether a list of sessions may name whose their subjects are
+        keep_alive_quietly(session, lambda: self._http.read(forms.WHO()))
 
     def __repr__(self) -> str:
         return f"<Connection {self.user} at {self.server}>"
@@ -186,80 +176,24 @@ class Connection(Items, Store):
     def writes(self) -> int:
         return self._http.writes
 
-    def version(self) -> str:
-        """XNAT's version, "" where it does not tell. Asked once."""
-        if self._version is None:
-            found = self._told("/xapi/siteConfig/buildInfo", {"format": "json"})
-            version = found.json().get("version", "") if found is not None and is_json(found) else ""
-            if not version:
-                found = self._told("/data/version")
-                version = found.text.strip() if found is not None else ""
-            self._version = str(version)
-        return self._version
+    def server_time(self) -> float | None:
+        """Seconds since 1970 by the server's own clock, from the Date of its last answer; None where it tells none.
 
-    def settings(self, project: str, *, gives: bool = False) -> Settings:
-        """What decides how a project takes data; None where the server does not tell.
-
-        Parameters
-        ----------
-        gives : bool
-            Whether data is only taken from the project: what decides how it takes data is not asked then.
-
-        Raises
-        ------
-        NotFoundError
-            The project is not visible for this user.
+        An origin server with a clock sends a Date (RFC 9110, 6.6.1); to the second.
         """
-        place = f"/data/projects/{quoted(project)}"
-        anon = f"/xapi/anonymize/projects/{quoted(project)}"
-        asks: dict[str, Callable] = {
-            "version": self.version,
-            "checksums": lambda: truth(self._told("/xapi/siteConfig/checksums")),
-            "can_read": lambda: self.can(project, "read"),
-        }
-        takes: dict[str, Callable] = {
-            # those of several requests first
-            "site": lambda: self._script(
-                "/xapi/anonymize/site/enabled", "/xapi/anonymize/site", "/data/config/anon/script"
-            ),
-            "project": lambda: self._script(f"{anon}/enabled", anon, f"{place}/config/anon/projects/{quoted(project)}"),
-            "filters": lambda: self._series_filters(place),
-            "prearchive_code": lambda: number(self._told(f"{place}/prearchive_code")),
-            "quarantine_code": lambda: number(self._told(f"{place}/quarantine_code")),
-            "create_subjects": lambda: truth(self._told(f"{place}/config/applet/allow-create-subject", _CONTENTS)),
-            "bulk_upload": lambda: truth(self._told(f"{place}/config/applet/allow-bulk-upload", _CONTENTS)),
-            **{f"can_{act}": lambda act=act: self.can(project, act) for act in ("create", "edit", "delete")},
-        }
-        asks = asks if gives else takes | asks
-        with ThreadPoolExecutor(_THREADS) as threads:
-            there = threads.submit(self._http.read, place, {"format": "json"})
-            found = {name: threads.submit(ask) for name, ask in asks.items()}
-        try:
-            there.result()
-        except NotFoundError:
-            raise NotFoundError(f"{self.user} sees no project {project} at {self.server}.") from None
-        told = {name: future.result() for name, future in found.items()}
-        site_on, site_script = told.pop("site", (None, None))
-        project_on, project_script = told.pop("project", (None, None))
-        filter_on, filters = told.pop("filters", (None, ()))
-        return Settings(
-            **told,
-            series_filter_on=filter_on,
-            series_filters=filters,
-            site_script_on=site_on,
-            site_script=site_script,
-            project_script_on=project_on,
-            project_script=project_script,
-        )
+        if self._http.told_time is None:
+            return None
+        said, then = self._http.told_time
+        return said + steady_s() - then
 
     def projects(self) -> list[str]:
         """IDs of the projects that this user may read, sorted."""
-        rows = self._table("/data/projects", {"accessible": "true"})
+        rows = self._table(forms.PROJECTS())
         return sorted({cell(row, "ID") or cell(row, "id") for row in rows} - {""})
 
     def subjects(self, project: str) -> list[dict]:
         """Subjects owned and shared in: subject, subject_id, project (the owner), shared."""
-        rows = self._table(f"/data/projects/{quoted(project)}/subjects", {"columns": "ID,label,project"})
+        rows = self._table(forms.SUBJECTS(project=project))
         return [
             {
                 "subject": cell(row, "label"),
@@ -271,74 +205,133 @@ class Connection(Items, Store):
         ]
 
     def sessions(self, project: str) -> list[dict]:
-        """Image sessions owned and shared in, by the labels they have in this project. One request, or two.
+        """Image sessions owned and shared in, by the labels they and their subjects have in this project.
 
-        Asking for session-level columns makes some servers show the label of the owner, so the labels come
-        from a list without them where a session may be of another project.
+        One request; a second where a session is shared in, and one more where a subject is that has sessions of its own
+        here: asking for session-level columns makes some servers show the labels of the owner.
         """
-        path = f"/data/projects/{quoted(project)}/experiments"
-        detailed = {
-            accession(row): row for row in self._table(path, {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS})
-        }
+        rows = self._sessions_listed(project)
+        return self._by_labels_here(project, {accession(row): row for row in rows})
+
+    def _sessions_listed(self, project: str, query: Mapping[str, str] | None = None) -> list[dict]:
+        """Image sessions of a project with whose their subjects are, where this server serves that; else without."""
+        self._http.first = forms.PROJECT(project=project)
+        if self._tells_subjects:
+            try:
+                request = forms.SESSIONS(query, project=project)
+                return self._table(request, patient=False, tries=1)
+            except ServerError as problem:
+                if not refused(problem):
+                    raise
+        rows = self._table(forms.SESSIONS({**(query or {}), "columns": _SESSION_COLUMNS}, project=project))
+        self._tells_subjects = False
+        return rows
+
+    def _by_labels_here(self, project: str, detailed: dict[str, dict]) -> list[dict]:
         if all(cell(row, "session_project") == project for row in detailed.values()):
-            return [self._session_row(row, project, row) for row in detailed.values()]
-        named = self._table(path, {"columns": "ID,label,project,subject_label,xsiType,date"})
+            found = [self._session_row(row, project, row) for row in detailed.values()]
+            return self._with_subjects_here(project, found, detailed, {})
+        named = {accession(row): row for row in self._table(forms.NAMES(project=project))}
         found = [
-            self._session_row({**detailed[accession(row)], **filled(row)}, project, detailed[accession(row)])
-            for row in named
-            if accession(row) in detailed
+            self._session_row({**detailed[name], **filled(row)}, project, detailed[name])
+            for name, row in named.items()
+            if name in detailed
         ]
         if detailed and not any(cell(row, "session_project") for row in detailed.values()):
-            owned = {accession(row) for row in self._table("/data/experiments", {"project": project, "columns": "ID"})}
+            owned = {accession(row) for row in self._table(forms.OWNED({"project": project}))}
             for row in found:
                 row["shared"] = row["shared"] or row["session_id"] not in owned
+        return self._with_subjects_here(project, found, detailed, named)
+
+    def _with_subjects_here(
+        self, project: str, found: list[dict], detailed: Mapping[str, dict], named: Mapping[str, dict]
+    ) -> list[dict]:
+        """The sessions with the labels that their subjects have in this project.
+
+        Lists of sessions name a subject of another project as its owner does, those of the project's own sessions, too
+        (recorded from 1.8.11: client-forms 147 to 149), and a list without session-level columns names the subject of
+        a session that is shared in as it is called here, from 1.7 on: there it gives this project in place of the
+        owner. Where neither settles it, one request more, and one for each subject that is shared in where the server
+        does not say which subject a session is of.
+        """
+
+        def settled(row: dict) -> bool:
+            detail = detailed[row["session_id"]]
+            owned = cell(detail, "session_project") == project
+            renamed = cell(named.get(row["session_id"], {}), "project") == project
+            return cell(detail, "subject_project") == project or (not owned and renamed)
+
+        doubtful = [row for row in found if not settled(row)]
+        if not doubtful:
+            return found
+        subjects = {one["subject_id"]: one for one in self.subjects(project) if one["shared"] and one["subject_id"]}
+        if all(cell(detailed[row["session_id"]], "subject_ID") for row in doubtful):
+            here = {row["session_id"]: cell(detailed[row["session_id"]], "subject_ID") for row in doubtful}
+        else:
+            here = {name: one for one in subjects for name in self._below(project, one)}
+        for row in doubtful:
+            subject = subjects.get(here.get(row["session_id"], ""))
+            row["subject"] = subject["subject"] if subject else row["subject"]
         return found
 
-    def scans(self, project: str) -> list[dict]:
-        """One row per scan and resource of all image sessions of a project. One request, the first time up to three.
+    def _below(self, project: str, subject_id: str) -> list[str]:
+        """The accessions of what is listed below a subject that a project has been shown."""
+        below = forms.EXPERIMENTS_BELOW(item=forms.subject_path(project, subject_id))
+        try:
+            return [accession(row) for row in self._table(below)]
+        except NotFoundError:
+            raise ServerError(
+                f"{self._http.host} lists the subject {subject_id} of {project}, and does not find it.", "Run again."
+            ) from None
 
-        ``files`` and ``size_bytes`` are None, and ``modality`` is "", where the server does not serve them in such a
-        list. Labels of shared sessions may be those of the owner: join by ``session_id``.
+    def scans(self, project: str) -> list[dict]:
+        """One row per scan and resource of all image sessions of a project. One request, the first time up to four.
+
+        ``files`` and ``size_bytes`` are None, and ``format``, ``xsi_type`` and ``modality`` "", where the server does
+        not serve them in such a list: ``given_up`` says which. Labels of shared sessions may be those of the owner:
+        join by ``session_id``.
         """
-        path = f"/data/projects/{quoted(project)}/experiments"
-        rows = None
-        while rows is None:
-            last = self._scan_asked == len(_SCAN_ASKED) - 1
-            query = {"xsiType": _IMAGE_SESSION, "columns": _SCAN_ASKED[self._scan_asked]}
-            try:
-                rows = self._table(path, query, patient=last)
-            except NotDataError:
-                raise
-            except ServerError:
-                if last:
-                    raise
-                self._scan_asked += 1
-        return [row for row in map(scan_row, rows) if row["scan"]]
+
+        def ask(columns: Sequence[str], last: bool) -> list[dict]:
+            request = forms.SCANS({"columns": ",".join(columns)}, project=project)
+            return self._table(request, patient=last, tries=EMPTY_TRIES if last else 1)
+
+        return [row for row in map(scan_row, self._scans.ask(ask)) if row["scan"]]
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """What this server does not list of scans, in words; known once ``scans`` was asked."""
+        return self._scans.given_up
 
     def files(self, session_ids: Sequence[str]) -> list[dict]:
         """Files of all scans of some sessions. One request per some dozens of sessions.
 
-        A session that does not exist or may not be read is left out by the server without a word: count per
+        Of several a session that does not exist or may not be read is left out by the server without a word: count per
         session. ``path`` is relative to the resource, ``md5`` is "" where the server lists none.
+
+        Raises
+        ------
+        NotFoundError
+            One session was asked for, and is not found.
         """
-        return self._files(session_ids, "scans/ALL/files")
+        return self._files(session_ids, forms.SCAN_FILES_OF)
 
     def files_of(self, address: str) -> list[dict]:
-        """Files of all scans of the session at an address that the server gave; empty where it is not there."""
-        try:
-            rows = self._table(f"/data{quote(without_data(address))}/scans/ALL/files")
-        except NotFoundError:
-            return []
-        return [file_row(row, "") for row in rows]
+        """Files of all scans of the session at an address that the server gave.
+
+        Where the session has no scan, XNAT lists the files of its subject under this address (recorded, "W14").
+
+        Raises
+        ------
+        NotFoundError
+            Nothing is found there: that is no session without files.
+        """
+        rows = self._table(forms.ADDRESSED_FILES(owned=f"/data{quote(without_data(address))}"))
+        return [file_row(row, "") for row in rows if "/experiments/" in cell(row, "URI")]
 
     def session_resources(self, session_ids: Sequence[str]) -> list[dict]:
         """Files of the sessions' own resources, as ``files`` but with scan ""."""
-        return [row for row in self._files(session_ids, "files") if not row["scan"]]
-
-    def prearchive(self, project: str) -> list[dict]:
-        """Rows of the project's prearchive."""
-        rows = self._table(f"/data/prearchive/projects/{quoted(project)}")
-        return [prearchive_row(row, project) for row in rows]
+        return [row for row in self._files(session_ids, forms.FILES_OF) if not row["scan"]]
 
     def sessions_with_uid(self, uid: str) -> list[dict]:
         """Image sessions with this StudyInstanceUID, in any project this user can see."""
@@ -350,41 +343,66 @@ class Connection(Items, Store):
         A few requests at most: above some two hundred UIDs all visible sessions are listed once instead.
         """
         wanted = set(uids) - {""}
-        query = {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS}
         chunks = [",".join(chunk) for chunk in chunked(sorted(wanted))]
-        asks = [{**query, "UID": chunk} for chunk in chunks] if len(chunks) <= _UID_REQUESTS else [query]
-        rows = [row for ask in asks for row in self._table("/data/experiments", ask)]
+        asks = [{"UID": chunk} for chunk in chunks] if len(chunks) <= _UID_REQUESTS else [{}]
+        rows = [row for ask in asks for row in self._table(forms.STUDIES(ask))]
         return [self._session_row(row, "", row) for row in rows if cell(row, "UID") in wanted]
 
-    def sessions_with_label(self, project: str, label: str) -> list[dict]:
-        """Image sessions of exactly this label in a project."""
-        query = {"xsiType": _IMAGE_SESSION, "columns": _SESSION_COLUMNS}
-        if not set(label) & set(",*%"):
-            query["label"] = label
-        rows = self._table(f"/data/projects/{quoted(project)}/experiments", query)
-        return [self._session_row(row, project, row) for row in rows if cell(row, "label") == label]
+    def own_sessions(self, project: str, label: str) -> list[dict]:
+        """Image sessions of exactly this label that the project itself owns; subjects by the labels of their owners.
 
-    def can(self, project: str, action: str, xsi_type: str = "xnat:mrSessionData") -> bool | None:
-        """Whether this user may read, create, edit or delete such data; None where the server does not tell."""
-        try:
-            rows = self._table("/data/projects", {"permissions": action, "dataType": xsi_type})
-        except RefusedError:
-            return False  # the answer to a user without any project
-        except (NotFoundError, ServerError):
-            return None
-        if any("id" not in row for row in rows):
-            return None
-        return project in {row["id"] for row in rows}
+        The list names each session by its owner's label, those that are shared in among them, and filters by that
+        (recorded from a live 1.8.11), so the rows of other owners are dropped.
+        """
+        query = _by_label(label) | {"columns": _SESSION_COLUMNS}
+        rows = self._table(forms.SESSIONS(query, project=project))
+        return [self._session_row(row, project, row) for row in self._owned(rows, project, label)]
+
+    def _owned(self, rows: Iterable[dict], project: str, label: str) -> list[dict]:
+        return [row for row in rows if cell(row, "label") == label and self._owner(row) == project]
+
+    def _owner(self, row: dict) -> str:
+        """The project that owns a listed session; the session itself tells it where the list does not."""
+        if told := cell(row, "session_project"):
+            return told
+        item = self.session_item(accession(row))
+        if item is None:
+            raise ServerError(
+                f"{self._http.host} lists the session {accession(row)}, and does not find it.", "Run again.", status=404
+            )
+        return item["project"]
+
+    def sessions_with_label(self, project: str, label: str) -> list[dict]:
+        """Image sessions that have exactly this label in a project, owned or shared in.
+
+        Asked by its address below the project, which knows the labels of shares, too (XNAT source,
+        ``XnatExperimentdata.GetExptByProjectIdentifier``); no filter of a list does.
+        """
+        there = self.session_at(project, label)
+        if there is None:
+            return []
+        if there["project"] != project:
+            return [row for row in self.sessions(project) if row["session"] == label]
+        rows = self._owned(self._sessions_listed(project, _by_label(label)), project, label)
+        found = [self._session_row(row, project, row) for row in rows]
+        return self._with_subjects_here(project, found, {accession(row): row for row in rows}, {})
 
     def open_scan(self, session_id: str, scan: str, resource: str):
         """A zip of one resource of a scan, as a context manager that yields its pieces."""
-        path = f"{session_path(session_id)}/scans/{scan_segment(scan)}/resources/{quoted(resource)}/files"
-        return self._http.stream(path, {"format": "zip"})
+        return self._http.stream(self._scan_zip(session_id, scan, resource))
 
     def open_scan_file(self, session_id: str, scan: str, resource: str, path: str):
         """One file of a scan, as a context manager that yields its pieces; leaving it early reads no further."""
-        where = f"{session_path(session_id)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files/{quote(path)}"
-        return self._http.stream(where, zipped=False)
+        item = forms.archived_path(session_id, scan)
+        number = self._catalog(item, resource) or resource
+        if self._in_zip_only(item, number, path):
+            return self._out_of_zip(self._scan_zip(session_id, scan, resource), f"/files/{path}")
+        request = forms.SCAN_FILE(session=session_id, scan=scan, resource=number, file=path)
+        return self._http.stream(request, zipped=False)
+
+    def _scan_zip(self, session_id: str, scan: str, resource: str) -> forms.Request:
+        number = self._catalog(forms.archived_path(session_id, scan), resource) or resource
+        return forms.SCAN_ZIP(session=session_id, scan=scan, resource=number)
 
     def header_dump(self, project: str, session_id: str, scan: str) -> list[dict]:
         """The header of one file of a scan as the server reads it: tag1, tag2, vr, value.
@@ -398,228 +416,110 @@ class Connection(Items, Store):
             Where the server has no such service, or no such scan.
         """
         source = f"/archive/projects/{project}/experiments/{session_id}/scans/{scan}"
-        rows = self._table("/data/services/dicomdump", {"src": source}, patient=False)
+        rows = self._table(forms.HEADER({"src": source}), patient=False)
         return [{name: cell(row, name) for name in ("tag1", "tag2", "vr", "value")} for row in rows]
 
     def open_session(self, session_id: str):
         """A zip of all scans of a session, as a context manager that yields its pieces."""
-        return self._http.stream(f"{session_path(session_id)}/scans/ALL/files", {"format": "zip"})
-
-    def open_prearchive(self, uri: str):
-        """A zip of a whole prearchive folder, as a context manager that yields its pieces."""
-        return self._http.stream(prearchive_path(uri), {"format": "zip"})
-
-    def open_prearchive_file(self, uri: str, scan: str, resource: str, path: str):
-        """One file of the prearchive, as a context manager that yields its pieces."""
-        where = f"{prearchive_path(uri)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files/{quote(path)}"
-        return self._http.stream(where, zipped=False)
+        return self._http.stream(forms.SESSION_ZIP(session=session_id))
 
     def open_file(self, uri: str):
         """One file by the ``uri`` of a file list, as a context manager that yields its pieces."""
         prefix = urlsplit(self.server).path.rstrip("/")
         if prefix and uri.startswith(f"{prefix}/"):
             uri = uri[len(prefix) :]
-        return self._http.stream(quote(uri, safe="/%:@!$&'()*+,;=~"), zipped=False)
+        where, _, path = uri.partition("/files/")
+        item, _, resource = where.rpartition("/resources/")
+        if item and self._in_zip_only(item, unquote(resource), unquote(path)):
+            return self._out_of_zip(forms.LISTED_ZIP(uri=f"{where}/files"), f"/files/{unquote(path)}")
+        return self._http.stream(forms.LISTED_FILE(uri=uri), zipped=False)
 
-    def import_zip(
-        self,
-        *,
-        project: str,
-        subject: str,
-        session: str,
-        size_bytes: int,
-        body: Callable[[], Iterable[bytes]],
-        reason: str = "",
-    ) -> list[str]:
-        """Send a zip of DICOM files into the prearchive, once, and leave the row open for more.
-
-        Returns
-        -------
-        list of str
-            ``/prearchive/projects/P/TIME/FOLDER``; empty where the server stored nothing.
+    def answer(self, request: forms.Request) -> requests.Response:
+        """The answer to one read as it comes, asked once; for a check of the server.
 
         Raises
         ------
-        TransientError, SessionExpiredError, ServerError, RefusedError
-            As ``write`` of ``_http``: after the first and third read the prearchive before sending again.
+        XnbTransferError
+            Whatever refuses or fails.
         """
-        query = {
-            "import-handler": "DICOM-zip",
-            "PROJECT_ID": project,
-            "SUBJECT_ID": subject,
-            "EXPT_LABEL": session,
-            "inbody": "true",
-            "prevent_auto_commit": "true",
-            "SOURCE": "uploader",
-            **event(reason),
-        }
-        answer = self._http.write(
-            "POST",
-            "/data/services/import",
-            query,
-            data=SizedBody(body(), size_bytes) if size_bytes else b"",
-            headers={"Content-Type": "application/zip", "Accept": "text/uri-list, text/plain, */*"},
-        )
-        return [without_data(line) for line in answer.text.splitlines() if line.strip()]
+        return self._http.read(request, patient=False)
 
-    def build(self, uri: str) -> None:
-        """Let the server build the session of a prearchive row; afterwards it is READY."""
-        self._http.write("POST", prearchive_path(uri), {"action": "build"}, read_timeout_s=_ARCHIVE_TIMEOUT_S)
-
-    def validate_archive(self, uri: str) -> list[dict]:
-        """What archiving this row would run into: code, type (WARN, CONFLICT, FAIL) and message. Changes nothing."""
-        answer = self._http.read(
-            "/data/services/validate-archive", {"src": without_data(uri), "format": "json"}, method="POST"
-        )
-        return [{name: cell(row, name) for name in ("code", "type", "message")} for row in self._rows(answer)]
-
-    def archive(
-        self, uri: str, *, overwrite: str | None = None, reason: str = "", labels: tuple[str, str] | None = None
-    ) -> str:
-        """Archive a prearchive row, once; return the address of the session as the server gives it.
-
-        ``labels`` are the subject and the session that it becomes; without them those of the row.
-
-        Raises
-        ------
-        ServerError
-            409 or 500 with the server's words: a conflict, or a failure while archiving.
-        TransientError
-            No answer: look whether the row is gone and the session is there.
-        """
-        query = {"src": without_data(uri), "auto-archive": "false", **event(reason)}
-        if overwrite is not None:
-            query["overwrite"] = overwrite
-        if labels is not None:
-            query |= {"project": without_data(uri).split("/")[3], "subject": labels[0], "session": labels[1]}
-        answer = self._http.write("POST", "/data/services/archive", query, read_timeout_s=_ARCHIVE_TIMEOUT_S)
-        lines = [line.strip() for line in answer.text.splitlines() if line.strip().startswith("/")]
-        return lines[0] if lines else answer.headers.get("Location", "")
-
-    def prearchive_row(self, uri: str) -> dict | None:
-        """The row of the prearchive, or None when it is gone."""
-        try:
-            rows = self._table(prearchive_path(uri))
-        except NotFoundError:
-            return None
-        project = without_data(uri).split("/")[3]
-        return prearchive_row(rows[0], project) if rows else None
-
-    def prearchive_resources(self, uri: str) -> list[dict]:
-        """Scans of a prearchive row: scan, resource, files, size_bytes. Empty while the row is not built."""
-        path = prearchive_path(uri)
-        try:
-            rows = self._table(f"{path}/resources", patient=False)
-            return [
-                {
-                    "scan": cell(row, "cat_id"),
-                    "resource": cell(row, "label"),
-                    "files": integer(cell(row, "file_count")) or 0,
-                    "size_bytes": integer(cell(row, "file_size")) or 0,
-                }
-                for row in rows
-                if cell(row, "category") in ("scans", "")
-            ]
-        except (NotFoundError, ServerError):
-            pass
-        try:
-            scans = self._table(f"{path}/scans", patient=False)
-        except NotFoundError:
-            return []
-        found = []
-        for scan in (cell(row, "ID") for row in scans):
-            try:
-                rows = self._table(f"{path}/scans/{quoted(scan)}/resources", patient=False)
-            except (NotFoundError, ServerError):
-                rows = [{"label": "DICOM"}]
-            for label in (cell(row, "label") for row in rows):
-                files = self.prearchive_files(uri, scan, label)
-                size = sum(row["size_bytes"] for row in files)
-                found.append({"scan": scan, "resource": label, "files": len(files), "size_bytes": size})
-        return found
-
-    def prearchive_files(self, uri: str, scan: str, resource: str = "DICOM") -> list[dict]:
-        """Files of a scan in the prearchive: path, size_bytes, uri. Empty while the row is not built."""
-        path = f"{prearchive_path(uri)}/scans/{quoted(scan)}/resources/{quoted(resource)}/files"
-        try:
-            rows = self._table(path)
-        except NotFoundError:
-            return []
-        return [
-            {
-                "path": path_in_resource(cell(row, "URI"))[1] or cell(row, "Name"),
-                "size_bytes": integer(cell(row, "Size")) or 0,
-                "uri": cell(row, "URI"),
-            }
-            for row in rows
-        ]
-
-    def _told(self, path: str, query: dict | None = None) -> requests.Response | None:
+    def _told(self, request: forms.Request) -> requests.Response | None:
         """The answer to a question the server may leave open, or None."""
         try:
-            answer = self._http.read(path, query, patient=False)
+            return self._http.read(request, patient=False)
         except (NotFoundError, RefusedError, ServerError):
             return None
-        return answer
 
-    def _script(self, switch: str, text: str, config: str) -> tuple[bool | None, str | None]:
-        """Whether a script is on, and its text if it is."""
-        on = truth(self._told(switch))
-        if on is not None:
-            answer = self._told(text) if on else None
-            return on, answer.text if answer is not None else None
-        try:
-            rows = self._table(config, patient=False)
-        except (NotFoundError, RefusedError, ServerError):
-            return None, None
-        if not rows:
-            return False, None
-        on = cell(rows[0], "status") != "disabled"
-        return on, cell(rows[0], "contents") if on else None
-
-    def _series_filters(self, place: str) -> tuple[bool | None, tuple[str, ...]]:
-        """Whether a series import filter is on, and the JSON of each that is (XNAT source, DicomFilterService)."""
-        found: list[str] = []
-        names = ("enableSitewideSeriesImportFilter", "sitewideSeriesImportFilterMode", "sitewideSeriesImportFilter")
-        answer = self._told(f"/xapi/siteConfig/values/{','.join(names)}")
-        site = answer.json() if answer is not None and is_json(answer) else {}
-        on = str(site.get(names[0], "")).lower() if isinstance(site, dict) else ""
-        if on == "true":
-            found.append(json.dumps({"mode": site.get(names[1], ""), "list": site.get(names[2], "")}))
-        answer = self._told(f"{place}/config/seriesImportFilter/config", _CONTENTS)
-        if answer is not None and answer.text.strip():
-            found.append(answer.text)
-        return (True if found else False if answer is not None or on else None), tuple(found)
-
-    def _files(self, session_ids: Sequence[str], what: str) -> list[dict]:
+    def _files(self, session_ids: Sequence[str], form: forms.Form) -> list[dict]:
         chunks = list(chunked(session_ids))
 
         def listed(chunk: list[str]) -> list[dict]:
             try:
-                rows = self._table(f"/data/experiments/{','.join(map(quoted, chunk))}/{what}")
-            except NotFoundError:
-                return []
+                rows = self._table(form(sessions=",".join(chunk)))
+            except (NotFoundError, ServerError) as problem:
+                if getattr(problem, "status", 404) not in (404, 500):
+                    raise
+                having = [one for one in chunk if self._has_files(one, form, alone=len(session_ids) == 1)]
+                if having == chunk:
+                    raise
+                return listed(having) if having else []
             alone = chunk[0] if len(chunk) == 1 else ""
-            return [file_row(row, alone) for row in rows]
+            return [file_row(row, alone) for row in rows if "/experiments/" in cell(row, "URI")]
 
         if len(chunks) < 2:
             return [row for chunk in chunks for row in listed(chunk)]
         with ThreadPoolExecutor(_THREADS) as threads:
             return [row for rows in threads.map(listed, chunks) for row in rows]
 
-    def _table(self, path: str, query: dict | None = None, *, patient: bool = True) -> list[dict]:
-        return self._rows(self._http.read(path, {"format": "json", **(query or {})}, patient=patient))
+    def _has_files(self, session_id: str, form: forms.Form, *, alone: bool) -> bool:
+        """Whether a session has what such a list is of: one whose sessions all have none is 500 from 1.8, and 404 is
+        believed as little.
 
-    def _rows(self, answer: requests.Response) -> list[dict]:
-        if answer.status_code == 204:
-            return []
+        XNAT source, ``FileList`` line 526, with neither a parent nor a project; recorded, "W4 sessions without scans".
+        """
         try:
-            rows = answer.json()["ResultSet"]["Result"]
+            if form is not forms.FILES_OF:
+                return bool(self.scan_list(session_id))
+            there = self.session_item(session_id) is not None
+        except (NotFoundError, ServerError) as problem:
+            if getattr(problem, "status", 404) not in (404, 500) or self.session_item(session_id) is not None:
+                raise
+            there = False
+        if alone and not there:
+            raise NotFoundError(f"{self._http.host} does not find the session {session_id}.")
+        return there
+
+    def _table(self, request: forms.Request, *, patient: bool = True, tries: int = EMPTY_TRIES) -> list[dict]:
+        """The rows of a list. 200 with no byte is how XNAT says that it failed, and is asked for again.
+
+        XNAT source, ``ProjSubExptList`` lines 420-427: every exception ends so. No list was ever answered with 204.
+
+        Raises
+        ------
+        EmptyAnswerError
+            It came ``tries`` times.
+        """
+        for turn in range(tries):
+            if turn:
+                time.sleep(EMPTY_PAUSE_S * turn)
+            answer = self._http.read(request, patient=patient)
+            if answer.content:
+                return self._rows(answer, request)
+        columns = request.query.get("columns", "").split(",") if request.query.get("columns") else []
+        asked = f" with the columns {', '.join(one.rpartition('/')[2] for one in columns)}" if columns else ""
+        raise EmptyAnswerError(
+            f"{self._http.host} answered the list {request.path}{asked} with {answer.status_code} and nothing in it.",
+            status=200,
+        )
+
+    def _rows(self, answer: requests.Response, request: forms.Request) -> list[dict]:
+        try:
+            rows = json_of(answer)["ResultSet"]["Result"]
         except (ValueError, KeyError, TypeError):
             rows = None
         if not isinstance(rows, list):
-            path = urlsplit(answer.url).path
-            raise NotDataError(f"{self._http.host} answered {path} with something that is no list.", status=200)
+            raise NotDataError(f"{self._http.host} answered {request.path} with something that is no list.", status=200)
         return rows
 
     def _session_row(self, row: dict, project: str, detail: dict) -> dict:
@@ -630,8 +530,12 @@ class Connection(Items, Store):
             "session": cell(row, "label"),
             "project": owner,
             "xsi_type": cell(row, "xsiType"),
-            "modality": cell(detail, "modality"),
+            "modality": cell(detail, "modality") or modality_of(cell(row, "xsiType") or cell(detail, "xsiType")),
             "date": cell(row, "date"),
             "StudyInstanceUID": cell(detail, "UID"),
             "shared": bool(project) and owner != project,
         }
+
+
+def _by_label(label: str) -> dict[str, str]:
+    return {} if set(label) & set(",*%") else {"label": label}

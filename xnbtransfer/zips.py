@@ -22,6 +22,7 @@ _LOCATOR64 = struct.Struct("<4sLQL")
 _UTF8 = 0x0800
 _MOST = 0xFFFFFFFF
 _TELL = "Tell its administrator."
+_SLACK = 1 << 20
 _DOS_DATE = 0x0021  # 1980-01-01: the time of a file is no business of a copy
 
 
@@ -41,6 +42,18 @@ class Limits:
     members: int = 200_000
     member_bytes: int = 8 << 30
     total_bytes: int = 200 << 30
+
+    @classmethod
+    def of(cls, sizes_bytes: Iterable[int]) -> Limits:
+        """What a zip of files of these listed sizes may hold: twice as much, and a little; 0 is a size that is unknown.
+
+        A list may be behind by some bytes, which is told by file elsewhere; here it is what does not end.
+        """
+        sizes = list(sizes_bytes)
+        if not sizes or not all(sizes):
+            return cls()
+        members = 2 * len(sizes) + 1000
+        return cls(members=members, member_bytes=2 * max(sizes) + _SLACK, total_bytes=2 * sum(sizes) + _SLACK)
 
 
 def zip_length(members: Sequence[ZipMember]) -> int:
@@ -245,9 +258,10 @@ class _Counted:
             raise _translated(problem) from None
         self.size += len(chunk)
         if self.size > self._limit:
-            raise ServerError(f"A file in a zip from the server is larger than {self._limit} bytes.", _TELL)
+            sentence = f"A file in a zip from the server is larger than {self._limit} bytes, beyond what is listed."
+            raise ServerError(sentence, _TELL)
         if self.size > self._left:
-            raise ServerError("A zip from the server holds more bytes than it may.", _TELL)
+            raise ServerError("A zip from the server holds more bytes than what is listed.", _TELL)
         return chunk
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, RefusedError
 from ..html import Html, paragraph
+from ..outputs import write_whole
 from ..pictures import Picture
 from ..record import NOTEBOOK, close_record, seal
 
@@ -70,8 +71,7 @@ def write_story(chapters: list[list[Html | Picture]], to: Path) -> Path:
             words = "The steps were taken here; what was confirmed is written below."
             cell.outputs = [output(paragraph(words))]
     nbformat.validate(notebook)
-    to.write_text(nbformat.writes(notebook, version=4) + "\n", encoding="utf-8")
-    return to
+    return write_whole(to, nbformat.writes(notebook, version=4) + "\n")
 
 
 def output(part: Html | Picture) -> Any:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..beside import read_beside
 from ..conflicts import MATRIX, Decision
+from ..csv_files import as_cell
 from ..decisions import Decisions
 from ..diff import Diff, Status, diff
 from ..errors import InputError
 from ..keys import SessionKey
 from ..label_rules import map_by_rule
 from ..labels import COLUMNS, LabelMap, check_labels, crosswalk, folded, read_label_map
-from ..progress import read_met, read_selected, with_others
+from ..outputs import write_whole
+from ..progress import read_met, read_selected, with_fields, with_others
 from ..values import Inventory, tuples_of
 from .checks import label_notes
 from .selection import Selection
@@ -44,7 +49,9 @@ class Matching(Selection):
             return
         with self.working("compare", "reading both projects"):
             options = self.transfer_options()
-            self.here = read_selected(self.connections["source"], options.source_project, options, gives=True)
+            source = self.connections["source"]
+            here = read_selected(source, options.source_project, options, gives=True)
+            self.here = dataclasses.replace(here, beside=read_beside(source, here))
             self._meet()
 
     def _meet(self) -> None:
@@ -55,6 +62,9 @@ class Matching(Selection):
         if self.option("resources"):
             source = self.connections["source"]
             self.here, self.there = with_others(source, destination, self.here, self.there, labels)
+        if self.option("fields"):
+            source = self.connections["source"]
+            self.here, self.there = with_fields(source, destination, self.here, self.there, labels)
         self._met_under = dict(self.labels)
         self._compare()
 
@@ -210,11 +220,11 @@ class Matching(Selection):
 
     def write_labels(self, path: str | Path) -> Path:
         """Write the labels as a CSV file, to be edited and read again."""
-        with open(path, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(COLUMNS)
-            writer.writerows((*key, *self.label_map()(key)) for key in self.selected)
-        return Path(path)
+        told = io.StringIO()
+        writer = csv.writer(told)
+        writer.writerow(COLUMNS)
+        writer.writerows(map(as_cell, (*key, *self.label_map()(key))) for key in self.selected)
+        return write_whole(path, told.getvalue(), newline="")
 
     def _relabelled(self, new: dict[SessionKey, SessionKey]) -> None:
         new = {key: to for key, to in new.items() if key != to}

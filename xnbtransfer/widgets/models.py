@@ -19,8 +19,19 @@ from ..decisions import Decisions
 from ..errors import InputError, RefusedError, XnbTransferError
 from ..findings import Finding
 from ..html import duration
+from ..outputs import with_home
 from ..plan import Plan, plan
-from ..record import JOURNAL, PLAN, SUMMARY, UNFINISHED, Workspace, open_workspace, read_about
+from ..record import (
+    JOURNAL,
+    PLAN,
+    SUMMARY,
+    UNFINISHED,
+    Workspace,
+    may_read,
+    open_workspace,
+    read_about,
+    record_folders,
+)
 from ..review import review
 from ..values import Result
 from ..verify import verify
@@ -117,8 +128,13 @@ class GuidedTransfer(Matching):
         self.made = reviewed
 
     def _decided(self) -> Plan:
-        decisions = Decisions(self.decisions)
-        return plan(self.here, self.there, self.transfer_options(), labels=self.label_map(), decisions=decisions)
+        options, labels = self.transfer_options(), self.label_map()
+        made = plan(self.here, self.there, options, labels=labels, decisions=Decisions(self.decisions))
+        # Comparing showed what would be left out and why; who confirmed that page has decided so.
+        seen = {row.key: ("skip", "") for row in made.sessions if row.unsettled and row.action == "skip"}
+        if not seen:
+            return made
+        return plan(self.here, self.there, options, labels=labels, decisions=Decisions(seen | self.decisions))
 
     def _blockers_review(self) -> list[str]:
         return list(self.made.blockers) if self.made is not None else ["There is no plan yet."]
@@ -214,9 +230,11 @@ class GuidedTransfer(Matching):
 
     def unfinished(self) -> pd.DataFrame:
         """Guided transfers below the record root whose run began and did not come to a record, newest first."""
-        root = Path(self.option("record_root")).expanduser()
+        root = with_home(self.option("record_root"))
         rows = []
-        for folder in sorted(root.glob(f"*_{TEMPLATE}_*{UNFINISHED}"), reverse=True) if root.is_dir() else ():
+        for folder in filter(may_read, record_folders(root)):
+            if f"_{TEMPLATE}_" not in folder.name or not folder.name.endswith(UNFINISHED):
+                continue
             about = read_about(folder)
             journal = folder / JOURNAL
             if not (folder / PLAN).exists() or not journal.exists() or (folder / "given-up.json").exists():
@@ -245,7 +263,7 @@ class GuidedTransfer(Matching):
         """
         if self.begun:
             raise RefusedError("A run has begun here already.", "Open the notebook once more for the other one.")
-        folder = Path(self.option("record_root")).expanduser() / f"{name}{UNFINISHED}"
+        folder = with_home(self.option("record_root")) / f"{name}{UNFINISHED}"
         made = Plan.load(folder / PLAN)
         for side, was in (("source", made.source), ("destination", made.destination)):
             if side not in self.connections or self.connections[side].server != was.server:

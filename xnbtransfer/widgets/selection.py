@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, NotFoundError, XnbTransferError
+from ..doctor import Check, examine
+from ..errors import InputError, NotFoundError, RefusedError, XnbTransferError
 from ..inventory import read_inventory
 from ..keys import SessionKey
 from ..options import TransferOptions
@@ -35,6 +36,7 @@ class Selection(Steps):
         super().__init__()
         self._typed: set[str] = set()
         self.connections: dict[str, Connection] = {}
+        self.examined: dict[str, list[Check]] = {}  # by side, how its server answers what a transfer will ask
         self.projects: dict[str, list[str]] = {side: [] for side in SIDES}
         self.chosen_projects: dict[str, str] = dict.fromkeys(SIDES, "")
         self.options: dict[str, Any] = {"record_root": record_root or default_record_root()}
@@ -53,6 +55,7 @@ class Selection(Steps):
         self._must_be_side(side)
         self.withdraw("connect")
         with self.working("connect", f"logging in at the {side}"):
+            self.examined.pop(side, None)
             old = self.connections.pop(side, None)
             if old is not None:
                 old.close()
@@ -60,6 +63,22 @@ class Selection(Steps):
             if password:
                 self._typed.add(password)
             self.projects[side] = []
+
+    def examine(self) -> None:
+        """Ask each server once for everything that a transfer will read there, as ``xnbtransfer doctor`` does.
+
+        Of a project that is chosen by then, else of the site alone. Nothing is written, and nothing withdrawn.
+
+        Raises
+        ------
+        RefusedError
+            If nobody is logged in yet.
+        """
+        if not self.connections:
+            raise RefusedError("Nobody is logged in yet, so no server can be looked at.", "Log in first.")
+        with self.working("connect", "looking at how the servers answer"):
+            for side, connection in self.connections.items():
+                self.examined[side] = examine(connection, self.chosen_projects[side])
 
     def connect_from_environment(self) -> None:
         """Log in wherever the environment or ``.netrc`` has all it takes, as on XNAT's JupyterHub."""

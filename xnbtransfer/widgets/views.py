@@ -9,6 +9,7 @@ import ipywidgets as ipw
 import pandas as pd
 
 from .. import html
+from ..doctor import table_of
 from ..values import tuples_of
 from .forms import Login
 from .page import WIDE, Page, button, details, labels_of
@@ -25,7 +26,7 @@ EXISTING = [
 
 
 class ConnectPage(Page):
-    """Who is logged in where, what was cut off earlier, and the form."""
+    """Who is logged in where, the form, how the servers answer, and what was cut off earlier."""
 
     name = "connect"
 
@@ -35,9 +36,13 @@ class ConnectPage(Page):
         self.other = button("Log in as somebody else")
         self.form.on_login(lambda sides: self.guide.work(self._connect, sides))
         self.other.on_click(lambda _: self._toggle())
+        self.look = button("Look at how the servers answer")
+        self.look.tooltip = "Asks once for everything that a transfer will read, and writes nothing"
+        self.look.on_click(lambda _: self.guide.work(self.model.examine))
+        self.looked = ipw.HTML()
         self.earlier = ipw.VBox()
         self._open = False
-        return [self.who, self.form, self.other, self.earlier]
+        return [self.who, self.form, self.other, self.look, self.looked, self.earlier]
 
     def _toggle(self) -> None:
         self._open = not self._open
@@ -60,6 +65,13 @@ class ConnectPage(Page):
         self.form.layout.display = None if self._open or not both else "none"
         self.form._locked = bool(self.model.busy) or self.model.begun
         self.other.layout.display = "none" if not both or self.model.begun else None
+        self.look.layout.display = None if connected and not self.model.begun else "none"
+        self.look.disabled = bool(self.model.busy)
+        self.looked.value = "".join(
+            f"<h3>{side.capitalize()}</h3>{table_of(self.model.examined[side], connected[side].version()).markup}"
+            for side in SIDES
+            if side in connected and self.model.examined.get(side)
+        )
         self._offer(both)
 
     def _offer(self, both: bool) -> None:

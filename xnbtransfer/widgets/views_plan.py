@@ -23,6 +23,7 @@ REVIEW = [
 ]
 PROOF = [
     ("read every file back (all)", "all"),
+    ("read back before archiving only (prearchive)", "prearchive"),
     ("read three files a scan back (sample:3)", "sample:3"),
     ("compare lists only (listing)", "listing"),
 ]
@@ -214,6 +215,6 @@ class PlanPage(Page):
         columns = ["subject", "session", *there, "action", "files", "size_bytes", "because"]
         self.table = SessionTable(rows, columns=columns, selectable=False, label="The plan")
         self.place.children = [self.table]
-        columns = ["subject", "session", "scan", "resource", "files", "size_bytes", "advice"]
+        columns = ["subject", "session", "scan", "kind", "resource", "files", "size_bytes", "advice"]
         left = html.left_behind(made)
         self.left.value = html.table(left, f"Left behind, that is not carried: {len(left)}", columns, limit=20).markup
