@@ -9,6 +9,12 @@ import requests
 
 from xnbtransfer.server import RunningServer
 
+# what a test asks through the session of our client is not asked by it
+_BY_A_TEST = {"User-Agent": "python-requests"}
+AS_TEXT = {"Content-Type": "text/plain"} | _BY_A_TEST
+AS_JSON = {"Content-Type": "application/json"} | _BY_A_TEST
+"""Types that the newer half of XNAT's addresses wants to be told, bodies without anything included."""
+
 
 class Person(requests.Session):
     """A role logged in at a server; paths are relative to its address."""

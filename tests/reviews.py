@@ -38,6 +38,7 @@ class Ward:
         for scan, files in scans.items():
             at = f"{place}/experiments/{session}/scans/{scan}"
             more = {"xsiType": f"xnat:{kind}ScanData", f"xnat:{kind}ScanData/series_description": f"series {scan}"}
+            more[f"xnat:{kind}ScanData/UID"] = f"{study or self.study(session)}.{scan}"
             self.who.put(at, params=more).raise_for_status()
             self.who.put(f"{at}/resources/DICOM", params={"format": "DICOM"}).raise_for_status()
             for number, file in enumerate(files, 1):

@@ -8,6 +8,7 @@ from xnbtransfer.choice import select_sessions
 from xnbtransfer.inventory import read_inventory
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import Plan, plan
+from xnbtransfer.plan_file import LEASE
 from xnbtransfer.transfer import run
 from xnbtransfer.xnat import Connection, connect
 
@@ -23,8 +24,17 @@ def as_(server, role: str = "member") -> Connection:
     return connect(server=server.url, user=user, password=password, prompt=False)
 
 
+# Somebody has decided about the two sessions of the demonstration that meet a conflict, where a test chooses nothing.
+DECIDED = str(Path(__file__).parent / "demo_decisions.csv")
+_CHOOSES = {"sessions", "subjects", "selection", "modalities", "existing", "on_conflict", "decisions", "date_from"}
+
+
 def options(**values) -> TransferOptions:
-    return TransferOptions.from_mapping({"source_project": SOURCE, "destination_project": DESTINATION, **values})
+    values = {"source_project": SOURCE, "destination_project": DESTINATION, **values}
+    demo = (values["source_project"], values["destination_project"]) == (SOURCE, DESTINATION)
+    if demo and not _CHOOSES & set(values):
+        values["decisions"] = DECIDED
+    return TransferOptions.from_mapping(values)
 
 
 def make_plan(source: Connection, destination: Connection, chosen: TransferOptions, labels=None) -> Plan:
@@ -47,10 +57,14 @@ def again(server, made: Plan, folder: Path, role: str = "member"):
 
 
 def writes(server) -> list[dict]:
-    """The mutating requests that the server logged, log-in and log-out left out."""
+    """The mutating requests that the server logged; log-in, log-out and leases left out (those: ``leases``)."""
     return [
         entry
         for entry in server.log()
-        if entry["method"] in WRITES
-        and not entry["path"].startswith(_NO_WRITES)
+        if entry["method"] in WRITES and not entry["path"].startswith(_NO_WRITES) and LEASE not in entry["path"]
     ]
+
+
+def leases(server) -> list[dict]:
+    """The mutating requests to leases: what a run writes beside the data, and names in its plan."""
+    return [entry for entry in server.log() if entry["method"] in WRITES and LEASE in entry["path"]]

@@ -18,7 +18,7 @@ def table(rows: list[dict]) -> bytes:
 
 
 class StandIn:
-    """``answers[path]`` is a list of (status, headers, body); the last one is repeated. Bodies may be callables."""
+    """``answers[path]`` is a list of (status, headers, body), the last one repeated, or a function of the query."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[tuple[int, dict, bytes]]] = {}
@@ -87,7 +87,10 @@ def _handler(stand_in: StandIn):
                 return self.answer(200, {}, b"ok")
             with stand_in.lock:
                 scripted = stand_in.answers.get(parts.path, [(404, {}, b"<html><h3>Nothing here</h3></html>")])
-                status, headers, body = scripted.pop(0) if len(scripted) > 1 else scripted[0]
+                if callable(scripted):
+                    status, headers, body = scripted(parse_qs(parts.query))
+                else:
+                    status, headers, body = scripted.pop(0) if len(scripted) > 1 else scripted[0]
             return self.answer(status, headers, body)
 
         do_GET = do_PUT = do_POST = do_DELETE = serve

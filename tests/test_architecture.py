@@ -17,23 +17,31 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xnbtransfer"
 LAYERS = {
     "words": [
+        "printable",
         "errors",
         "keys",
         "values",
         "csv_files",
         "yaml_files",
         "options",
+        "outputs",
         "labels",
         "label_rules",
         "findings",
         "method_options",
+        "forms",
     ],
     "pure": [
-        "script",
+        "holdings",
+        "dicomedit",
+        "elements",
+        "walk",
         "confidentiality",
         "policy",
         "identities",
         "dicom",
+        "pixels",
+        "foretell",
         "deid",
         "zips",
         "streams",
@@ -44,7 +52,11 @@ LAYERS = {
         "routing",
         "series_filters",
         "plan_file",
+        "uncarried",
         "resources",
+        "chosen_fields",
+        "addresses",
+        "script_findings",
         "reviewer",
         "checks",
         "plan",
@@ -55,13 +67,38 @@ LAYERS = {
         "change_tables",
         "stuck",
     ],
-    "edges": ["_http", "_login", "_rows", "_items", "_store", "xnat", "journal", "control", "claims"],
+    "edges": [
+        "once",
+        "_origin",
+        "_bounds",
+        "_http",
+        "_address",
+        "_login",
+        "_rows",
+        "_scans",
+        "_settings",
+        "_items",
+        "_store",
+        "_waiting",
+        "xnat",
+        "journal",
+        "control",
+        "state_folder",
+        "claims",
+        "lease",
+    ],
     "conductors": [
+        "archived",
+        "one_place",
+        "arrival",
         "inventory",
+        "beside",
         "review",
+        "doctor",
         "lanes",
         "order",
         "ended",
+        "old_lists",
         "verify",
         "methods",
         "fresh",
@@ -100,6 +137,7 @@ LAYERS = {
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 CLIENT = sorted(path for path in PACKAGE.glob("*.py"))
+DICOMEDIT = sorted(PACKAGE.glob("dicomedit/*.py"))
 WIDGETS = sorted(PACKAGE.glob("widgets/*.py"))
 VIEWS = {"__init__", "app", "forms", "page", "records", "still", "table"}
 VIEWS |= {"views", "views_move", "views_plan", "views_run"}
@@ -148,6 +186,14 @@ def test_no_room_imports_itself_through_others():
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_the_evaluator_of_scripts_knows_no_other_room_and_no_file_but_its_table():
+    for path in DICOMEDIT:
+        names = {name for name, _ in imports(path)}
+        assert not {name for name in names if re.match(r"xnbtransfer\.(?!dicomedit\b)", name)}, path.name
+        assert not {name.split(".")[0] for name in names} & {"os", "socket", "subprocess", "requests", "pydicom"}
+        assert "pathlib.Path" not in names or path.stem == "dictionary"
+
+
 def test_the_server_shares_no_code_with_the_client():
     for path in SERVER:
         strangers = {name for name, _ in imports(path) if re.match(r"xnbtransfer(\.(?!server\b)|$)", name)}
@@ -162,7 +208,78 @@ def test_the_client_reaches_the_server_late_and_in_one_place():
 
 def test_only_the_edge_speaks_http():
     speakers = {path.stem for path in CLIENT for name, _ in imports(path) if name.split(".")[0] in ("requests", "xnat")}
-    assert speakers <= {"_http", "_login", "_rows", "_items", "xnat"}
+    assert speakers <= {"_origin", "_bounds", "_http", "_address", "_login", "_rows", "_settings", "xnat"}
+
+
+SIDES = {"_http", "connection", "destination", "source", "there", "association", "entity"}
+STORES = {"send_c_store", "associate"}  # what a receiver is sent
+AGAIN = {"range", "count", "repeat", "cycle"}
+
+
+def writes_of_the_edges() -> set[str]:
+    """The methods of a connection that change a server, those that call another such one among them."""
+    found = {"write"}
+    for _ in range(3):
+        for path in CLIENT:
+            if path.stem in LAYERS["edges"]:
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                    if isinstance(node, ast.FunctionDef) and touches(node, found, {"_http", "self"}):
+                        found.add(node.name)
+    return found
+
+
+def touches(node: ast.AST, names: set[str], owners: set[str]) -> bool:
+    """Whether a piece of code names a method of one of these owners, called or handed on."""
+    return any(
+        isinstance(one, ast.Attribute)
+        and one.attr in names
+        and (getattr(one.value, "attr", "") in owners or getattr(one.value, "id", "") in owners)
+        for one in ast.walk(node)
+    )
+
+
+def repeats(loop: ast.For | ast.While, touched) -> bool:
+    """Whether a loop does the same again: it counts, waits for a state, or goes on after a failure of what it did."""
+    if isinstance(loop, ast.While):
+        return touched(loop)
+    counts = isinstance(loop.iter, ast.Call) and ast.unparse(loop.iter.func).rpartition(".")[2] in AGAIN
+    tried = [one for one in ast.walk(loop) if isinstance(one, ast.Try) and any(map(touched, one.body))]
+    goes_on = any(not any(isinstance(one, ast.Raise) for one in ast.walk(how)) for t in tried for how in t.handlers)
+    return touched(loop) and (counts or goes_on)
+
+
+def loops_that_write(path: Path, writes: set[str]) -> list[str]:
+    """The functions of a room that send a write in a loop that repeats it, by way of others of the room, too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
+    own: set[str] = set()
+
+    def touched(node: ast.AST) -> bool:
+        return touches(node, writes | STORES, SIDES) or touches(node, own, {"self"})
+
+    for _ in range(5):  # what goes through the room of repetition is no write of its own
+        own |= {one.name for one in functions if touched(one) and "send_and_look" not in ast.unparse(one)}
+    loops = [(one.name, loop) for one in functions for loop in ast.walk(one) if isinstance(loop, ast.For | ast.While)]
+    return sorted({name for name, loop in loops if repeats(loop, touched)})
+
+
+def test_a_write_is_repeated_in_one_room():
+    """Whatever is sent again is sent by ``once.py``, which reads the state in between; C-STORE, too."""
+    writes = writes_of_the_edges()
+    assert {"archive", "import_zip", "put_zip", "put_file", "make_scan", "share", "delete", "build"} <= writes
+    assert not writes & {"read", "stream", "files", "sessions", "session_item"}
+    rooms = [path for path in CLIENT if path.stem not in {"once", "_http", "_login"}]
+    assert {path.stem: found for path in rooms if (found := loops_that_write(path, writes))} == {}
+
+
+def test_a_loop_around_a_write_is_seen(tmp_path):
+    for number, loop in enumerate(("while True:", "for attempt in range(4):", "for attempt in itertools.count():")):
+        room = tmp_path / f"room{number}.py"
+        door = "class Door:\n def once(self):\n  self.destination.archive(1)"
+        room.write_text(f"{door}\n def go(self):\n  {loop}\n   self.once()")
+        assert loops_that_write(room, {"archive"}) == ["go"]
+    room.write_text("def go(connection):\n for one in two:\n  connection.archive(one)")
+    assert loops_that_write(room, {"archive"}) == []
 
 
 def test_importing_the_package_does_nothing_else():
@@ -171,7 +288,9 @@ def test_importing_the_package_does_nothing_else():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [*CLIENT, *WIDGETS, *SERVER], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [*CLIENT, *WIDGETS, *DICOMEDIT, *SERVER], ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_everything_public_is_said(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{path.name} has no docstring"

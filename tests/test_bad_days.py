@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from people import AS_TEXT
 from roads import DESTINATION, SOURCE, again, as_, copy, make_plan, options, writes
 
 from xnbtransfer import _http
@@ -78,13 +79,18 @@ def test_labels_are_mapped_and_keep_their_zeros(demo, tmp_path):
 
 
 def test_a_script_that_does_something_else_is_not_believed(demo, tmp_path):
-    """The script is changed after the plan was made: what it does now is not what the plan knows."""
+    """The script is changed after the run has read it again: what it does now is not what the plan knows."""
+
+    def on_event(event) -> None:
+        if (event.kind, event.name) == ("run", "started"):
+            with as_(demo, "admin") as admin:
+                script = 'version "6.1"\n(0010,0010) := subject\n(0010,0020) := session\n(0018,1030) := "other"\n'
+                http = admin._session.interface
+                http.put(demo.url + "/xapi/anonymize/site", data=script, headers=AS_TEXT).raise_for_status()
+
     with as_(demo) as source, as_(demo) as destination:
         made = make_plan(source, destination, options(sessions=["001_MR2"]))
-        with as_(demo, "admin") as admin:
-            script = 'version "6.1"\n(0010,0010) := subject\n(0010,0020) := session\n(0018,1030) := "other"\n'
-            admin._session.interface.put(demo.url + "/xapi/anonymize/site", data=script).raise_for_status()
-        result = run(made, source, destination, folder=tmp_path)
+        result = run(made, source, destination, folder=tmp_path, on_event=on_event)
     assert result.exit_code == ExitCode.DIFFERENCES
     assert result.files["because"].str.contains("no script explains it: ProtocolName").any()
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+from modes import a_loose_umask, open_to_others
 from places import make_place
 from roads import DESTINATION, SOURCE
 from test_notebook import logins
@@ -39,7 +40,9 @@ def test_each_transfer_has_its_record_and_one_that_fails_keeps_no_other_back(dem
         defaults=BOTH,
     )
     root = tmp_path / "records"
-    rows, code = run_campaign(read_campaign(path), root, env=logins(demo))
+    with a_loose_umask():
+        rows, code = run_campaign(read_campaign(path), root, env=logins(demo))
+    assert not open_to_others(root)
     assert [(row["name"], row["exit_code"]) for row in rows] == [("nowhere", 2), ("five", 0)]
     assert code is ExitCode.BAD_INPUT and "NOWHERE" in rows[0]["because"]
     sealed = list_records(root).query("state == 'sealed'")
@@ -83,7 +86,7 @@ def test_run_again_a_campaign_carries_only_what_came_since(demo, tmp_path, monke
     second, code = run_campaign(entries, root, incremental=True)
     assert code is ExitCode.PROVED and [bool(row["record"]) for row in second] == [True, False]
     sent = open_record(root / second[0]["record"]).table("sessions")
-    assert dict(zip(sent["session"], sent["state"], strict=True)) == {"NEW1": "skipped", "NEW2": "archived"}
+    assert dict(zip(sent["session"], sent["state"], strict=True)) == {"NEW1": "there already", "NEW2": "archived"}
     assert second[0]["files"] == 10
     assert len(list_records(root)) == 3 and len(read_index(root)) == 4
 

@@ -8,6 +8,7 @@ import json
 import zipfile
 
 import pytest
+from people import AS_JSON
 from planted import written
 from reviews import Ward, told
 from roads import as_
@@ -22,6 +23,17 @@ def ward(person) -> Ward:
     found = Ward(person)
     found.store("001", "001_MR1", {"1": found.series("001", "001_MR1"), "2": found.series("001", "001_MR1", 2)})
     return found
+
+
+@pytest.fixture(scope="module")
+def side(person):
+    """Both sides of a small copy, its options and labels."""
+    ward = Ward(person)
+    ward.store("001", "001_MR1", {"1": ward.series("001", "001_MR1", count=1)})
+    options = ward.options(review="none")
+    with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
+        here, there, labels = read_sides(source, destination, options)
+    return here, there, options, labels
 
 
 def sentence(made, rule: str) -> str:
@@ -54,7 +66,7 @@ def test_what_the_scripts_rewrite_is_named(ward):
     script = 'version "6.1"\n(0010,0010) := subject\n-(0008,0080)\n(0020,000D) := hashUID[(0020,000D)]\n'
     where = f"/xapi/anonymize/projects/{ward.destination}"
     assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
-    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}).status_code == 200
+    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).status_code == 200
     made = ward.plan(review="none")
     told_ = sentence(made, "S02")
     assert "sets PatientName" in told_ and "removes InstitutionName" in told_ and "hashes StudyInstanceUID" in told_
@@ -65,7 +77,7 @@ def test_what_the_script_writes_is_harmless_and_what_it_replaces_is_said(ward):
     where = f"/xapi/anonymize/projects/{ward.destination}"
     script = '(0010,4000) := "FIXED TEXT"\n-(0008,0080)\n'
     assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
-    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}).status_code == 200
+    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).status_code == 200
     values = {"PatientComments": "FIXED TEXT", "InstitutionName": "Some Place", "ImageComments": "fixed text"}
     ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1", count=1, **values)})
     made = ward.plan()
@@ -204,3 +216,19 @@ def test_empty_and_equal_files_are_told_from_the_listing(ward):
     made = plan(here, there, options, labels=labels)
     assert "C14" in told(made, "note")
     assert "C13" in told(made, "warning")
+
+
+@pytest.mark.parametrize("site", [False, None, True])
+@pytest.mark.parametrize("project", [False, None, True])
+@pytest.mark.parametrize("failed", [False, True])
+def test_no_script_runs_only_where_both_are_told_to_be_off(side, site, project, failed):
+    """What is not told, or what the server fails to tell, is no missing script (S12, S15)."""
+    here, there, options, labels = side
+    words = [word for word, on in (("site script", site), ("project script", project)) if on is None]
+    values = {"site_script_on": site, "project_script_on": project, "failed": tuple(words) if failed else ()}
+    values |= {"site_script": "" if site else None, "project_script": "" if project else None}
+    settings = dataclasses.replace(there.settings, **values)
+    found = told(plan(here, dataclasses.replace(there, settings=settings), options, labels=labels))
+    assert ("S03" in found) == (site is False and project is False)
+    assert ("S15" in found) == (failed and bool(words))
+    assert ("S12" in found) == (not failed and bool(words))

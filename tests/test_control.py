@@ -14,7 +14,7 @@ from roads import again, as_, copy, make_plan, options, writes
 from xnbtransfer.claims import claim
 from xnbtransfer.cli import invoke
 from xnbtransfer.control import PAUSE, STOP, Control, State, window_open
-from xnbtransfer.errors import ExitCode, OptionsError, RefusedError
+from xnbtransfer.errors import ExitCode, HeldError, OptionsError
 from xnbtransfer.server import running
 from xnbtransfer.streams import Pace
 from xnbtransfer.transfer import JOURNAL, run
@@ -200,8 +200,8 @@ def test_two_runs_are_never_in_one_session(demo, tmp_path):
     made, result = copy(demo, tmp_path, archive=True)
     rows = result.sessions.set_index("session")
     assert "Another run" in rows.loc["001_MR1", "because"] and rows.loc["001_MR1", "state"] == "failed"
-    assert set(rows.drop("001_MR1")["state"]) <= {"archived", "skipped"}
-    with pytest.raises(RefusedError, match="Another run"):
+    assert set(rows.drop("001_MR1")["state"]) <= {"archived", "skipped", "there already"}
+    with pytest.raises(HeldError, match="Another run"):
         claim(demo.url + "/", "DEMO_DESTINATION", "001_MR1")
     held.release()
     assert proved(again(demo, made, tmp_path))

@@ -407,3 +407,67 @@ def test_no_header_can_stop_a_review(values, charset, known):
     part.close()
     assert isinstance(reviewer.findings(), tuple) and reviewer.files == 1
     reviewer.distinct_values()
+
+
+@pytest.mark.parametrize(
+    ("listed", "text"),
+    [
+        ("7723145", "patient 7723145"),
+        ("7723145", "TEST 7723145"),
+        ("123-45-6789", "Patient: 123-45-6789"),
+        ("123-45-6789", "id 123456789 here"),
+        ("7723145", "NA7723145"),
+        ("007723145", "MRN 00-77-23-145"),
+        ("12345", "id 0012345 scanned"),
+        ("Anna Schmidtmeier", "Schmidtmeier, Anna"),
+        ("Müllerhuber", "MUELLERHUBER"),
+        ("Muellerhuber", "Müllerhuber"),
+        ("Sørensen", "Sorensen"),
+        ("Soerensen", "Sørensen"),
+        ("Wałęsa", "Walesa"),
+        ("Ångström", "Aangstroem"),
+        ("山田", "山田 again"),
+        ("山田", "撮影山田太郎"),
+    ],
+)
+def test_a_known_one_is_found_as_people_write_it(listed, text):
+    assert Identifiers([listed]).entries_in(text) == {1}
+
+
+@pytest.mark.parametrize(
+    ("listed", "text"),
+    [
+        ("999999", "factor 1.2999999"),
+        ("12345", "1234567"),
+        ("12345", "112345"),
+        ("Anna Schmidtmeier", "Anna and Schmidtmeier"),
+        ("Müller", "Miller"),
+        ("1234", "SE1234"),
+    ],
+)
+def test_what_is_somebody_else_is_not_found(listed, text):
+    assert not Identifiers([listed]).entries_in(text)
+
+
+def test_a_dummy_word_hides_no_number_that_is_known():
+    ds = clean(ImageComments="TEST 7723145", AccessionNumber="NA7723145")
+    found = found_in(written(ds), Judge(identifiers=Identifiers(["7723145"])))
+    assert {hit.element for hit in found if hit.rule == "D07"} == {"ImageComments", "AccessionNumber"}
+
+
+def test_japanese_in_seven_bits_is_read():
+    ds = clean()
+    ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    ds.ImageComments, ds.PatientName = "scan 山田太郎 again", "山田^太郎"
+    found = found_in(written(ds), Judge(identifiers=Identifiers(["山田太郎"])))
+    assert {(hit.rule, hit.element) for hit in found} >= {("D07", "ImageComments"), ("D01", "PatientName")}
+
+
+def test_an_identity_behind_a_clean_element_of_the_same_tag_is_found():
+    data = written(clean())
+    first = data.index(b"\x10\x00\x10\x00PN")
+    length = int.from_bytes(data[first + 6 : first + 8], "little")
+    end = first + 8 + length
+    twice = data[:end] + b"\x10\x00\x10\x00PN\x12\x00Quistelhausen^Ada " + data[end:]
+    assert "D01" in rules(found_in(twice))
+    assert "D01" not in rules(found_in(data))

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import bagit
 import pytest
+from modes import a_loose_umask, open_to_others
 from places import SMALL, copied, make_place, three_sessions
 from places import carried as carry
 
 from xnbtransfer import server as embedded
 from xnbtransfer.changes import ChangePlan
-from xnbtransfer.errors import ExitCode, InputError, RefusedError
+from xnbtransfer.errors import ExitCode, InputError, NotFoundError, RefusedError
 from xnbtransfer.finish import copy_record, plan_finish
 from xnbtransfer.method_options import FinishOptions
 from xnbtransfer.notebook import run_template
@@ -149,6 +150,13 @@ def test_a_member_is_told_before_anything_is_read(single, tmp_path):
     assert "may not delete" in made.blockers[0]
 
 
+def test_the_right_to_delete_is_asked_for_the_types_at_hand(single, tmp_path):
+    record, before = copied(single, tmp_path), len(single.server.log())
+    made = planned(single, record)
+    asked = [line["query"] for line in single.server.log()[before:] if "permissions=delete" in line["query"]]
+    assert not made.blockers and any("xnat:ctSessionData" in query for query in asked), "A1 is a CT session"
+
+
 def test_the_backup_is_a_bag_with_every_byte(single, tmp_path):
     single.request(
         "PUT",
@@ -156,13 +164,16 @@ def test_the_backup_is_a_bag_with_every_byte(single, tmp_path):
         data=b"a note",
     )
     record = copied(single, tmp_path)
-    made = planned(single, record, sessions=["A1"], backup=str(tmp_path / "bags"), abandon=["NOTES"])
+    single.request("PUT", f"/data/projects/{single.project}/subjects/A/experiments/A1?note=seen")
+    abandon = ["NOTES", "session/note"]
+    made = planned(single, record, sessions=["A1"], backup=str(tmp_path / "bags"), abandon=abandon)
     result = carried(single, made, tmp_path / "run")
     assert result.exit_code == ExitCode.PROVED, result.problems
     (bag,) = (tmp_path / "bags").iterdir()
     assert bagit.Bag(str(bag)).is_valid()
-    assert {"scans.zip", "resources.zip", "files.csv"} <= {one.name for one in (bag / "data").iterdir()}
+    assert {"session.xml", "scans.zip", "resources.zip", "files.csv"} <= {one.name for one in (bag / "data").iterdir()}
     assert (bag / "data" / "files.csv").read_text().count("DICOM") == 10
+    assert "<xnat:note>seen</xnat:note>" in (bag / "data" / "session.xml").read_text()
 
 
 def test_an_empty_subject_goes_only_if_asked_and_only_if_empty(place, tmp_path):
@@ -334,9 +345,9 @@ EXPERIMENT = "/subjects/[^/]+/experiments/"
 @pytest.mark.parametrize(
     ("fault", "code", "most"),
     [
-        ("no-answer-after", ExitCode.PROVED, 1),
-        ("500-after", ExitCode.PROVED, 1),
-        ("504-after", ExitCode.PROVED, 1),
+        ("no-answer-after", ExitCode.CANNOT_BE_PROVED, 1),
+        ("500-after", ExitCode.CANNOT_BE_PROVED, 1),
+        ("504-after", ExitCode.CANNOT_BE_PROVED, 1),
         ("503", ExitCode.PROVED, 2),
         ("expire-sessions", ExitCode.PROVED, 2),
         ("403", ExitCode.DIFFERENCES, 1),
@@ -348,7 +359,7 @@ def test_a_lost_answer_to_a_deletion_is_looked_up(single, tmp_path, fault, code,
     result = carried(single, made, tmp_path / "run", between=lambda: single.server.faults([rule]))
     assert result.exit_code == code, result.problems
     assert len(deletions(single)) <= most
-    assert ("A1" in single.sessions()) == (code != ExitCode.PROVED)
+    assert ("A1" in single.sessions()) == (code == ExitCode.DIFFERENCES)
 
 
 def test_a_last_look_that_fails_is_taken_again(single, tmp_path):
@@ -371,9 +382,9 @@ def test_lost_rights_are_not_taken_for_a_deletion(single, tmp_path):
     def lose() -> None:
         single.sql("DELETE FROM members WHERE project=? AND login=?", single.project, login)
 
-    result = carried(single, made, tmp_path / "run", between=lose)
-    assert result.exit_code != ExitCode.PROVED
-    assert "deleted" not in set(result.sessions["state"])
+    with pytest.raises(NotFoundError, match="sees no project"):
+        carried(single, made, tmp_path / "run", between=lose)
+    assert deletions(single) == []
 
 
 RUN = """
@@ -423,10 +434,14 @@ def test_the_template_leaves_a_record_that_names_the_first(place, tmp_path):
     user, password = place.server.accounts["owner"]
     env = {"XNAT_HOST": place.server.url, "XNAT_USER": user, "XNAT_PASS": password}
     values = {"record": str(record), "record_root": str(tmp_path / "records"), "reason": "moved"}
+    values["backup"] = str(tmp_path / "bags")
     confirm = planned(place, record).confirm
     options = FinishOptions.from_mapping({**values, "confirm": confirm})
-    done = open_record(run_template("finish-move", options, env=env))
+    with a_loose_umask():
+        done = open_record(run_template("finish-move", options, env=env))
     assert done.summary["exit_code"] == 0
+    assert len(list((tmp_path / "bags").iterdir())) == 3
+    assert not open_to_others(tmp_path / "records") and not open_to_others(tmp_path / "bags")
     assert done.summary["takes_up"]["record"] == record.name
     assert done.summary["sessions"] == {"deleted": 3}
     page = done.page.read_text(encoding="utf-8")

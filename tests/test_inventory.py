@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from standin import PASSWORD, USER, standing_in, table
+from standin import table
 
+from xnbtransfer import forms, xnat
 from xnbtransfer.choice import select_sessions
-from xnbtransfer.errors import InputError, NotFoundError, ServerError
+from xnbtransfer.errors import EmptyAnswerError, InputError, NotFoundError, ServerError
 from xnbtransfer.inventory import read_inventory, read_inventory_files, write_inventory
 from xnbtransfer.options import TransferOptions
+from xnbtransfer.server import running
 from xnbtransfer.values import (
     FILE_COLUMNS,
     PREARCHIVE_COLUMNS,
@@ -27,18 +29,6 @@ from xnbtransfer.values import (
 from xnbtransfer.xnat import connect
 
 FRAMES = ("sessions", "scans", "resources", "files", "prearchive")
-
-
-@pytest.fixture
-def standin():
-    with standing_in() as server:
-        yield server
-
-
-@pytest.fixture
-def connection(standin):
-    with connect(server=standin.url, user=USER, password=PASSWORD, prompt=False) as found:
-        yield found
 
 
 def made(sessions: list[dict], **more) -> Inventory:
@@ -73,10 +63,20 @@ SESSIONS = [
 PATH = "/data/projects/P/experiments"
 
 
-def script(standin, files: list[dict], counted: bool = True, modality: bool = True) -> None:
+OPTIONAL = {
+    forms.SCAN_FILES: "2",
+    forms.SCAN_BYTES: "20",
+    forms.SCAN_MODALITY: "MR",
+    forms.SCAN_FORMAT: "DICOM",
+    forms.SCAN_TYPE: "xnat:mrScanData",
+}
+EMPTY = (200, {}, b"")
+
+
+def script(standin, files: list[dict], refused=(), refusal=EMPTY) -> None:
     """A project of three sessions, the third one shared in; sessions 1 and 2 have a scan of two files each.
 
-    The server refuses a list of scans that is asked for ``modality`` or, if not ``counted``, for counts of files, too.
+    The server refuses a list of scans that is asked for one of the columns ``refused``.
     """
     named = [{**row, "URI": f"/data/experiments/{row['ID']}", "date": "2024-01-02"} for row in SESSIONS]
     owners = ("P", "P", "OTHER")
@@ -87,19 +87,25 @@ def script(standin, files: list[dict], counted: bool = True, modality: bool = Tr
     scans = [
         {"URI": row["URI"], "label": "label at home", "xnat:imagescandata/id": "1", "xnat:imagescandata/type": "T1"}
         | {"xnat:imagescandata/file/label": "DICOM"}
-        | ({"xnat:imagescandata/file/file_count": "2", "xnat:imagescandata/file/file_size": "20"} if counted else {})
-        | ({"xnat:imagescandata/modality": "MR"} if counted and modality else {})
         for row in named[:2]
     ]
-    refused = 0 if counted and modality else 1 if counted else 2
-    lists = [(200, {}, table(detailed)), (200, {}, table(named))]
-    lists += [(500, {}, b"")] * refused + [(200, {}, table(scans))]
-    standin.answers[PATH] = lists
+
+    def answer(query: dict) -> tuple[int, dict, bytes]:
+        columns = query["columns"][0].split(",")
+        if not any("mage" in one for one in columns):
+            return 200, {}, table(detailed if "xsiType" in query else named)
+        if set(columns) & set(refused):
+            return refusal
+        more = {name: value for name, value in OPTIONAL.items() if name in columns}
+        return 200, {}, table([row | {name.lower(): value for name, value in more.items()} for row in scans])
+
+    standin.answers[PATH] = answer
     for ids in ("X_E1,X_E2,X_E3", "X_E2"):
         standin.answers[f"/data/experiments/{ids}/scans/ALL/files"] = [(200, {}, table(files))]
         standin.answers[f"/data/experiments/{ids}/files"] = [(200, {}, table([]))]
     standin.answers["/data/prearchive/projects/P"] = [(403, {}, b"")]
     standin.answers["/data/projects/P"] = [(200, {}, b'{"items": []}')]
+    standin.answers["/data/projects/P/subjects"] = [(200, {}, table([]))]
 
 
 def listed(session: str, name: str) -> dict:
@@ -134,39 +140,136 @@ def test_a_session_that_is_listed_in_part_is_noted(connection, standin):
     assert len(notes) == 1 and "0001/001" in notes[0] and "fewer" in notes[0]
 
 
-def asked_of_scans(standin) -> list[set[str]]:
-    """The columns of each request for the scans of the project, in order."""
-    asked = [query.get("columns", [""])[0] for _, path, query, _ in standin.log if path == PATH]
-    return [{name.rpartition("imagescandata/")[2] for name in one.split(",")} for one in asked if "imagescan" in one]
+def asked_of_scans(standin) -> int:
+    """How often the scans of the project were asked for."""
+    return sum("mage" in query.get("columns", [""])[0] for _, path, query, _ in standin.log if path == PATH)
 
 
-@pytest.mark.parametrize(("counted", "modality", "requests"), [(True, True, 1), (True, False, 2), (False, False, 3)])
-def test_a_column_that_a_server_refuses_costs_no_other(connection, standin, counted, modality, requests):
-    script(standin, [], counted, modality)
-    del standin.answers[PATH][:2]  # the lists of sessions
+KEYS = {
+    forms.SCAN_FILES: ("files", None),
+    forms.SCAN_BYTES: ("size_bytes", None),
+    forms.SCAN_MODALITY: ("modality", ""),
+    forms.SCAN_FORMAT: ("format", ""),
+    forms.SCAN_TYPE: ("xsi_type", ""),
+}
+
+
+@pytest.mark.parametrize("refusal", [EMPTY, (500, {}, b"")], ids=["200 with nothing", "500"])
+@pytest.mark.parametrize("refused", [(), *((one,) for one in OPTIONAL), (forms.SCAN_FORMAT, forms.SCAN_TYPE)])
+def test_a_column_that_a_server_refuses_costs_no_other(connection, standin, refused, refusal):
+    script(standin, [], refused, refusal)
     found = connection.scans("P")
-    asked = asked_of_scans(standin)
-    assert [("modality" in one, "file/file_count" in one) for one in asked] == [
-        (True, True), (False, True), (False, False)
-    ][:requests]  # fmt: skip
-    assert {(row["files"], row["size_bytes"]) for row in found} == {(2, 20) if counted else (None, None)}
-    assert {row["modality"] for row in found} == {"MR" if counted and modality else ""}
-    connection.scans("P")
-    assert len(asked_of_scans(standin)) == requests + 1, "what it refuses is asked once in a connection"
+    assert asked_of_scans(standin) <= 1 + bool(refused) * 3
+    if not set(refused) & {forms.SCAN_FILES, forms.SCAN_BYTES}:  # these would take a request more
+        for column, (key, nothing) in KEYS.items():
+            if column == forms.SCAN_MODALITY and forms.SCAN_TYPE not in refused:
+                continue  # the type of a scan tells it, too
+            assert {row[key] == nothing for row in found} == {column in refused}, column
+        assert len(connection.given_up) == len(refused)
+    before = asked_of_scans(standin)
+    assert connection.scans("P") == found
+    assert asked_of_scans(standin) == before + 1, "what it refuses is asked once in a connection"
+
+
+def test_what_a_server_does_not_list_is_said(connection, standin):
+    script(standin, [], [forms.SCAN_FORMAT])
+    notes = read_inventory(connection, "P", prearchive=False, files=False).notes
+    assert [note for note in notes if "does not list file formats" in note]
+
+
+def test_a_list_that_failed_once_is_asked_again_and_gives_nothing_up(connection, standin):
+    script(standin, [])
+    served, turns = standin.answers[PATH], []
+    standin.answers[PATH] = lambda query: EMPTY if turns.append(1) or len(turns) < 2 else served(query)
+    found = connection.scans("P")
+    assert connection.given_up == () and {row["format"] for row in found} == {"DICOM"}
+
+
+def test_a_list_that_is_always_empty_names_the_columns_and_no_login(connection, standin, monkeypatch):
+    monkeypatch.setattr(xnat, "EMPTY_PAUSE_S", 0)
+    standin.answers[PATH] = [EMPTY]
+    for ask in (connection.scans, connection.sessions):
+        with pytest.raises(EmptyAnswerError, match="with the columns .*label") as caught:
+            ask("P")
+        assert "no question of your login" in str(caught.value)
+    assert standin.logins == 1
 
 
 def test_a_server_that_refuses_every_list_of_scans_is_no_empty_project(connection, standin):
     standin.answers[PATH] = [(500, {}, b"")]
     with pytest.raises(ServerError):
         connection.scans("P")
+    assert standin.sent(PATH) <= 5
 
 
-def test_a_server_without_counts_in_its_scan_list_is_asked_once_more(connection, standin):
-    script(standin, [listed("X_E1", "a.dcm")], counted=False)
-    found = read_inventory(connection, "P", prearchive=False)
-    assert standin.sent(PATH) == 5
-    assert list(found.scans["type"]) == ["T1", "T1"]
-    assert len(found.notes) == 1 and "NA/1e5" in found.notes[0]
+# -- labels of subjects that are shared in -----------------------------------------------------------------------
+
+
+def of_subjects(standin, served: bool = True, renamed: bool = True) -> None:
+    """A project with a session of its own subject, one of a subject that is shared in, and one that is shared in.
+
+    ``served`` is whether the server lists whose their subjects are, ``renamed`` whether it names what is shared in as
+    it is called here, as 1.8.11 does.
+    """
+    about = {"modality": "MR", "date": "2024-01-02"}
+    rows = [
+        {"label": "A1", "subject_label": "A", "project": "P", "session_project": "P"},
+        {"label": "P007_MR1", "subject_label": "MRN77231", "project": "P", "session_project": "P"},
+        {"label": "at home", "subject_label": "S04", "project": "OTHER", "session_project": "OTHER"},
+    ]
+    rows = [row | about | {"URI": f"/data/experiments/X_E{number}"} for number, row in enumerate(rows, 1)]
+    subjects = [("X_S1", "P"), ("X_S2", "OWNER"), ("X_S3", "OTHER")]
+    whose = [{"subject_ID": name, "subject_project": owner} for name, owner in subjects]
+    here = {"project": "P", "label": "SH1", "subject_label": "SH"}
+    named = [*rows[:2], rows[2] | (here if renamed else {"label": "SH1"})]
+
+    def answer(query: dict) -> tuple[int, dict, bytes]:
+        if "xsiType" not in query:
+            return 200, {}, table(named)
+        if "subject_project" not in query["columns"][0]:
+            return 200, {}, table(rows)
+        return (200, {}, table([row | more for row, more in zip(rows, whose, strict=True)])) if served else EMPTY
+
+    labels = ("A", "P007", "SH")
+    standin.answers[PATH] = answer
+    standin.answers["/data/projects/P/subjects"] = lambda query: (
+        200,
+        {},
+        table(
+            [
+                {"URI": f"/data/subjects/{name}", "label": label, "project": owner}
+                for (name, owner), label in zip(subjects, labels, strict=True)
+            ]
+        ),
+    )
+    for name, row in (("X_S2", rows[1]), ("X_S3", rows[2])):
+        standin.answers[f"/data/projects/P/subjects/{name}/experiments"] = [(200, {}, table([row]))]
+
+
+@pytest.mark.parametrize("renamed", [True, False], ids=["as 1.8.11", "as 1.6.4"])
+@pytest.mark.parametrize("served", [True, False], ids=["whose subjects are is listed", "it is refused"])
+def test_a_subject_that_is_shared_in_has_its_label_of_here(connection, standin, served, renamed):
+    of_subjects(standin, served, renamed)
+    before = connection.requests
+    found = {row["session"]: row["subject"] for row in connection.sessions("P")}
+    assert found == {"A1": "A", "P007_MR1": "P007", "SH1": "SH"}
+    asked = connection.requests - before
+    assert asked == 3 if served else asked <= 3 + 3, "sessions, their labels here, and the subjects"
+
+
+def test_a_subject_that_is_listed_and_not_found_is_an_error(connection, standin):
+    of_subjects(standin, served=False)
+    del standin.answers["/data/projects/P/subjects/X_S2/experiments"]
+    with pytest.raises(ServerError, match="lists the subject X_S2 of P, and does not find it"):
+        connection.sessions("P")
+
+
+def test_whose_subjects_are_is_asked_in_vain_once_in_a_connection(connection, standin):
+    of_subjects(standin, served=False)
+    first = connection.sessions("P")
+    before = sum(path == PATH for _, path, _, _ in standin.log)
+    assert connection.sessions("P") == first
+    assert sum(path == PATH for _, path, _, _ in standin.log) == before + 2
 
 
 def test_select_limits_the_file_lists_only(connection, standin):
@@ -315,3 +418,15 @@ def test_requests_do_not_grow_with_the_sessions(demo_xnat):
         one = read_inventory(connection, "DEMO_SOURCE", select=lambda row: False)
         all_ = read_inventory(connection, "DEMO_SOURCE")
     assert all_.requests - one.requests <= 2  # one list of scan files, one of session files
+
+
+@pytest.mark.parametrize("personality", ["1.6", "1.7.2", "1.7", "1.8", "1.9"])
+def test_an_inventory_without_shares_asks_for_sessions_once_and_for_no_subject(personality):
+    """As many requests as before labels of shared subjects were looked at: lists, and what settings are asked for."""
+    with running(demo=True, personality=personality) as server, as_(server) as connection:
+        found = read_inventory(connection, "DEMO_SOURCE", settings=False)
+        asked = [line["path"] for line in server.log() if line["user"] == connection.user]
+    assert len(found.sessions) > 5
+    assert asked.count("/data/projects/DEMO_SOURCE/experiments") == 2, "sessions and scans"
+    assert not [path for path in asked if "subjects" in path]
+    assert found.requests == 5, "sessions, scans, files of scans, other files, prearchive"

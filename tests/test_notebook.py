@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from roads import DESTINATION, SOURCE, as_, writes
+from roads import DECIDED, DESTINATION, SOURCE, as_, writes
 
 from xnbtransfer import server as embedded
 from xnbtransfer.cli import invoke
@@ -56,7 +56,8 @@ def pictures_of(path: Path) -> list[str]:
 
 def test_the_whole_road_of_records(demo, tmp_path):
     env, root = logins(demo), str(tmp_path)
-    options = TransferOptions.from_mapping({**BOTH, "archive": True, "record_root": root, "reason": "a test"})
+    decided = {"decisions": DECIDED, "reason": "a test"}
+    options = TransferOptions.from_mapping({**BOTH, "archive": True, "record_root": root, **decided})
     path = run_template("transfer", options, env=env)
     found = open_record(path)
     assert found.summary["exit_code"] == 0
@@ -147,8 +148,8 @@ def test_a_world_that_changed_gives_the_run_up_and_the_next_begins_anew(demo, tm
         run_template("transfer", options, env=logins(demo))
     assert list(list_records(tmp_path)["state"]) == ["given up"]
     found = open_record(run_template("transfer", options, env=logins(demo)))
-    assert found.summary["exit_code"] == 0
-    assert found.summary["sessions"] == {"skipped": 1}
+    assert found.summary["exit_code"] == 7, "it waits in the prearchive"
+    assert found.summary["sessions"] == {"needs a person": 1}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,7 @@ def test_a_killed_template_goes_on_where_it_was(demo, tmp_path):
     env, root = logins(demo), tmp_path / "records"
     command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--archive", "--workers", "1"]
     command += ["--source-project", SOURCE, "--destination-project", DESTINATION, "--record-root", str(root), "--json"]
+    command += ["--decisions", DECIDED]
     first = subprocess.Popen(command, env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.DEVNULL)
     until = time.time() + 60
     while time.time() < until and not any('"archiving"' in text_of(one) for one in root.glob("*/journal.jsonl")):
@@ -242,7 +244,7 @@ def test_a_killed_template_goes_on_where_it_was(demo, tmp_path):
 def test_an_interrupt_ends_in_order_and_is_resumed(demo, tmp_path):
     env, root = {**os.environ, **logins(demo)}, tmp_path / "records"
     command = [sys.executable, "-m", "xnbtransfer.cli", "transfer", "--workers", "1", "--record-root", str(root)]
-    command += ["--source-project", SOURCE, "--destination-project", DESTINATION]
+    command += ["--source-project", SOURCE, "--destination-project", DESTINATION, "--decisions", DECIDED]
     demo.faults([{"fault": "latency", "path": "/data/services/import", "delay_s": 0.5}])
     first = subprocess.Popen(
         command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -270,8 +272,8 @@ def test_nbval_runs_every_template_on_its_defaults(demo, tmp_path):
 
     shutil.copytree(find_template("transfer").parent, tmp_path / "templates")
     records = tmp_path / "templates" / "xnbtransfer-records"
-    chosen = TransferOptions.from_mapping({**BOTH, "sessions": ("006_CT1",), "record_root": str(records)})
-    run_template("transfer", chosen, env=logins(demo, "owner"))
+    chosen = {**BOTH, "sessions": ("006_CT1",), "archive": True, "record_root": str(records)}
+    run_template("transfer", TransferOptions.from_mapping(chosen), env=logins(demo, "owner"))
     before = len(writes(demo))
     command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", "-W", "ignore", "."]
     done = subprocess.run(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import zipfile
-from urllib.parse import quote
 
 import pytest
 from archive_kit import Kit
 from roads import as_
 
 from xnbtransfer import server as embedded
-from xnbtransfer._store import subject_path
 from xnbtransfer.errors import NotFoundError
+from xnbtransfer.forms import subject_path
 from xnbtransfer.parcels import Parcel, carry, listing, prove
 from xnbtransfer.values import Verdict
 
@@ -45,9 +45,13 @@ def places(server, request):
     here, there = subject_path(kit.source, "S1"), subject_path(kit.destination, "S1")
     for path in (here, there):
         assert kit.who.put(path).status_code == 201
-    for name, data in NAMES.items():
-        answer = kit.who.post(f"{here}/resources/R/files/{quote(name)}", files={"file": (name, data)})
-        assert answer.status_code == 200, answer.text
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:  # a name with a percent sign comes in by a zip alone
+        for name, data in NAMES.items():
+            archive.writestr(name, data)
+    files = {"file": ("files.zip", whole.getvalue())}
+    answer = kit.who.post(f"{here}/resources/R/files", params={"extract": "true"}, files=files)
+    assert answer.status_code == 200, answer.text
     server.faults([])
     yield kit, here, there
     server.faults([])
@@ -162,7 +166,8 @@ def test_no_md5_and_no_read_back_is_not_proved(server, places):
         bare = {path: (size, "") for path, (size, _) in listed(connection, here).items()}
         parcel = Parcel(source=here, destination=there, resource="R", listed=bare)
         found, _ = carry(parcel, connection, connection, read_back=False)
-        assert {one.verdict for one in found} == {Verdict.EQUAL}, "the source was read, and the destination lists MD5s"
+        assert {one.verdict for one in found} == {Verdict.NOT_PROVED}
+        assert {one.because for one in found} == {"its listed MD5 is that of the source; its bytes were not read"}
         assert set(listing(connection, there, "R")) == set(NAMES)
 
 
@@ -170,3 +175,26 @@ def test_a_destination_that_is_not_there(server, places):
     kit, here, there = places
     with pytest.raises(NotFoundError, match="404"):
         bring(server, here, subject_path(kit.destination, "NOBODY"))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_has_no_listed_md5_is_read_twice_if_that_is_asked(server, places, twice):
+    _, here, there = places
+    server.faults([{"fault": "digests-empty", "method": "GET", "path": here, "times": None}])  # of the catalogue, too
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.faults, [])
+        source, destination = (stack.enter_context(as_(server, "owner")) for _ in range(2))
+        bare = {path: (size, "") for path, (size, _) in listed(source, here).items()}
+        parcel = Parcel(source=here, destination=there, resource="R", listed=bare, twice=twice)
+        found, _ = carry(parcel, source, destination)
+    assert {one.verdict for one in found} == {Verdict.EQUAL}
+    assert {one.way_out for one in found} == {"read twice" if twice else "nothing"}
+    assert {one.read_in for one in found} == {"archive"}
+
+
+def test_a_list_alone_proves_no_file_of_a_resource(server, places):
+    _, here, there = places
+    with as_(server, "owner") as source, as_(server, "owner") as destination:
+        parcel = Parcel(source=here, destination=there, resource="R", listed=listed(source, here))
+        found, _ = carry(parcel, source, destination, read_back=False)
+    assert {one.verdict for one in found} == {Verdict.NOT_PROVED} and {one.read_in for one in found} == {""}

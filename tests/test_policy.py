@@ -202,3 +202,12 @@ def test_the_policy_on_the_page_can_be_read(tmp_path):
 def test_a_finding_takes_no_other_fields():
     with pytest.raises(ValueError):
         Finding(rule="D01", severity="note", sentence="x", value="Mustermann")
+
+
+def test_a_waiver_of_what_cannot_be_foretold_names_one_element(tmp_path):
+    text = "format: 1\nprojects: {B: {waivers: [{rule: S21, scope: {%s}, reason: drawn anew}]}}"
+    found = read_policy(policy_file(tmp_path, text % "element: StudyInstanceUID, session: 'A*'"), "B")
+    assert found.unforetold("1", "A1") == {"StudyInstanceUID": "drawn anew"} and not found.unforetold("1", "B1")
+    for scope in ("everywhere: true", "session: A", "element: '*UID'"):
+        with pytest.raises(InputError, match="name one element"):
+            read_policy(policy_file(tmp_path, text % scope), "B")

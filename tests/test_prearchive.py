@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 
 import pytest
 from places import carried, make_place
@@ -12,6 +14,7 @@ from xnbtransfer import actions
 from xnbtransfer import server as embedded
 from xnbtransfer.changes import Change, ChangePlan
 from xnbtransfer.errors import ExitCode, InputError, OptionsError, RefusedError
+from xnbtransfer.forms import archived_path
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
 from xnbtransfer.method_options import PrearchiveOptions
@@ -133,7 +136,7 @@ def test_a_conflict_is_told_in_words(place, tmp_path):
     [
         ({"action": "move"}, "to_project"),
         ({"archive": True}, "archive has no meaning here"),
-        ({"action": "archive", "proof": "sample:3"}, "not all or listing"),
+        ({"action": "archive", "proof": "sample:3"}, "not all, prearchive or listing"),
         ({"statuses": "READY"}, "give a list"),
         ({"action": "burn"}, "action"),
     ],
@@ -158,6 +161,7 @@ def test_archiving_is_proved_file_by_file_and_not_done_twice(place, tmp_path):
     assert place.writes() == []
 
 
+@pytest.mark.needs("1.7.2", because="1.6 has DicomEdit 4 alone, which knows no version statement and does nothing")
 def test_a_script_of_the_project_changes_headers_and_is_recognised(place, tmp_path):
     place.sql(
         "UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?",
@@ -261,6 +265,71 @@ def test_scans_of_the_same_study_are_merged_only_if_asked(place, tmp_path):
     with place.connect() as connection:
         (found,) = connection.sessions_with_label(place.project, "M1")
         assert {row["scan"] for row in connection.files([found["session_id"]])} == {"1", "2"}
+
+
+@pytest.mark.parametrize("existing", ["merge", "replace"])
+def test_a_session_that_came_after_the_plan_is_not_archived_over(place, tmp_path, existing):
+    """The plan saw nothing under the label, so its row decides nothing about what came there, whatever was asked."""
+    place.wait("T1", like="007_MR1")
+    with place.connect() as connection:
+        labels = LabelMap({SessionKey("T", "W1"): SessionKey("T", "X1")})
+        made = decided(place, connection, labels, action="archive", existing=existing)
+        assert [step.overwrite for one in made.sessions for step in one.steps] == ["", ""]
+        place.hold("X1", "T", "006_CT1")
+        (before,) = connection.sessions_with_label(place.project, "X1")
+        held = connection.files([before["session_id"]])
+        result = carry_out(made, actions.carrier_of(made, connection, connection), (connection,), folder=tmp_path)
+        assert connection.files([before["session_id"]]) == held
+    assert dict(zip(result.sessions["session"], result.sessions["state"], strict=True))["T1"] == "archived"
+    (said,) = result.problems
+    assert said.startswith("T/W1: ") and "is no longer as the plan saw it. Plan again." in said
+    assert result.exit_code == ExitCode.DIFFERENCES
+
+
+@pytest.mark.parametrize("change", ["added", "gone", "other bytes"])
+def test_what_is_archived_over_is_what_the_row_names(place, tmp_path, change):
+    place.hold("M1", "T", "007_MR1")
+    with place.connect() as connection:
+        connection.build(place.receive("M1", "T", "007_MR1", scan="2"))
+        made = decided(place, connection, action="archive", existing="replace", sessions=["M1"])
+        (row,) = made.sessions
+        assert row.destination_state and [str(step) for step in row.steps] == [
+            f"archive to {place.project} as M1 over what is there"
+        ]
+        (there,) = connection.sessions_with_label(place.project, "M1")
+        held = connection.files([there["session_id"]])
+        file = next(one for one in held if one["scan"] == "1")
+        at = f"{archived_path(there['session_id'], '1')}/resources/DICOM/files/"
+        if change == "gone":
+            place.request("DELETE", at + file["path"])
+        else:
+            name = "new.dcm" if change == "added" else file["path"]
+            place.request("PUT", at + name, params={"overwrite": "true"}, files={"file": (name, b"others" * 9)})
+        result = carry_out(made, actions.carrier_of(made, connection, connection), (connection,), folder=tmp_path)
+        assert "is no longer as the plan saw it. Plan again." in result.problems[0], result.problems
+        assert place.rows()["M1"] == "READY" and result.exit_code == ExitCode.DIFFERENCES
+
+
+def test_a_plan_of_an_earlier_version_decides_nothing_about_what_is_there(place, tmp_path):
+    """It names neither what was there nor what becomes of it; its file is whole all the same."""
+    place.hold("M1", "T", "007_MR1")
+    with place.connect() as connection:
+        connection.build(place.receive("M1", "T", "007_MR1", scan="2"))
+        made = decided(place, connection, action="archive", existing="replace")
+        old = json.loads(made.save(tmp_path / "plan.json").read_text())
+        for row in old["sessions"]:
+            row.pop("destination_state", None)
+            for step in row["steps"]:
+                step.pop("overwrite", None)
+        del old["fingerprint"]
+        body = json.dumps(old, sort_keys=True, ensure_ascii=True).encode()
+        old["fingerprint"] = hashlib.sha256(body).hexdigest()
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        made = ChangePlan.load(tmp_path / "old.json")
+        result = carry_out(made, actions.carrier_of(made, connection, connection), (connection,), folder=tmp_path)
+        (said,) = result.problems
+        assert said.startswith("T/M1: ") and "is no longer as the plan saw it" in said
+    assert place.sessions()["W1"] == "T"
 
 
 LOST = [("no-answer-after", 1), ("500-after", 1), ("503", 2), ("expire-sessions", 2), ("reset-before", 2)]
@@ -401,3 +470,36 @@ def test_a_file_that_left_its_scan_on_the_way_is_different(after, told):
     assert [f"{row['scan']}/{row['path']}" for row in rows if row["verdict"] == Verdict.DIFFERENT] == told
     if not told:
         assert len({(row["destination_scan"], row["destination_path"]) for row in rows}) == 4
+
+
+NO_MD5 = "1.6.4 and 1.7.2 list no MD5 (recorded: F45), so that there the archive is read, and the bit found"
+
+
+@pytest.mark.parametrize(
+    ("proof", "read_in", "different"),
+    [
+        ("all", "archive", 1),
+        pytest.param("prearchive", "prearchive", 0, marks=pytest.mark.needs("1.7", because=NO_MD5)),
+    ],
+)
+def test_what_is_archived_is_read_in_the_archive(place, tmp_path, proof, read_in, different):
+    """One bit flips right after archiving, and the server lists the MD5 of before."""
+    with place.connect() as connection:
+        made = decided(place, connection, action="archive", proof=proof)
+        carrier = actions.carrier_of(made, connection, connection)
+        prove = carrier.prove
+
+        def flip_and_prove(change, before):
+            (path, *_) = sorted((place.server.data / "archive" / place.project).rglob("*.dcm"))
+            data = bytearray(path.read_bytes())
+            data[-20] ^= 1
+            path.unlink()
+            path.write_bytes(data)
+            return prove(change, before)
+
+        carrier.prove = flip_and_prove
+        result = carry_out(made, carrier, (connection,), folder=tmp_path, confirm=made.confirm)
+    assert result.counts[Verdict.DIFFERENT] == different
+    assert set(result.files["read_in"]) == {read_in}
+    if proof == "prearchive":
+        assert all("the archive lists the same MD5 and was not read" in because for because in result.files["because"])

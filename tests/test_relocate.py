@@ -224,8 +224,9 @@ def test_proof_by_listing_claims_no_more(place, tmp_path):
     assert result.exit_code == ExitCode.CANNOT_BE_PROVED
 
 
-def test_a_site_that_anonymises_again_is_recognised(place, tmp_path):
-    place.sql("INSERT OR REPLACE INTO site VALUES('rerunProjectAnonOnRename', 'true')")
+@pytest.mark.parametrize("on_rename", ["true", "false"])
+def test_a_project_whose_script_runs_over_what_is_moved_is_recognised(place, tmp_path, on_rename):
+    place.sql(f"INSERT OR REPLACE INTO site VALUES('rerunProjectAnonOnRename', '{on_rename}')")
     place.sql(
         "UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?",
         'version "6.3"\n(0008,0090) := "nobody"\n',
@@ -235,9 +236,15 @@ def test_a_site_that_anonymises_again_is_recognised(place, tmp_path):
         made, result = move(place, tmp_path, subjects=["B"])
     finally:
         place.sql("INSERT OR REPLACE INTO site VALUES('rerunProjectAnonOnRename', 'false')")
-    assert any(found.rule == "M05" for found in made.findings)
+    assert [place.other in found.sentence for found in made.findings if found.rule == "M05"] == [True]
     assert result.exit_code == ExitCode.PROVED, set(result.files["because"])
     assert result.counts[Verdict.EXPLAINED] == 10
+
+
+def test_a_script_that_cannot_be_read_stops_a_move_before_it_starts(place, tmp_path):
+    place.sql("UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?", 'version "6.6"\n(((\n', place.other)
+    made = planned(place, subjects=["B"])
+    assert any(found.rule == "S16" and "line 2" in found.sentence for found in made.findings)
 
 
 # -- bad days ---------------------------------------------------------------------------------------------------

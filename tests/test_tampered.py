@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from people import people
+from people import AS_JSON, people
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from reviews import Ward
@@ -152,7 +152,7 @@ class Day:
         self.ward, self.folder, self.moment = ward, folder, moment
         where = f"/xapi/anonymize/projects/{ward.destination}"
         ward.who.put(where, data=SCRIPT, headers={"Content-Type": "text/plain"}).raise_for_status()
-        ward.who.put(f"{where}/enabled", params={"enable": "true"}).raise_for_status()
+        ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).raise_for_status()
         for label in (*LABELS.values(), UNTOUCHED):
             ward.store(label[0], label, {"1": [header(ward, label, number) for number in (1, 2)]})
         source, destination = self.sides()

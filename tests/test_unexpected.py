@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from people import AS_JSON, AS_TEXT
 from roads import DESTINATION, SOURCE, again, as_, copy, make_plan, options, writes
 
 from xnbtransfer import server as embedded
@@ -47,7 +48,7 @@ def test_an_import_that_never_stores_anything_is_a_failed_row(demo, tmp_path):
     demo.faults([{"fault": "empty-200", "times": None, **IMPORT}])
     made, result = copy(demo, tmp_path, archive=True, **ONE)
     assert result.exit_code == ExitCode.DIFFERENCES
-    assert "stored nothing" in result.problems[0]
+    assert "answered as done, and the server does not show it" in result.problems[0]
     assert "series import filter" in result.problems[0]
     assert sum(result.counts.values()) == made.totals["files"]
 
@@ -128,7 +129,8 @@ def test_a_source_that_gained_a_scan_is_refused(demo, tmp_path):
 def test_with_the_scripts_off_headers_are_still_written_again_and_that_is_explained(demo, tmp_path):
     with as_(demo, "admin") as admin:
         http = admin._session.interface
-        http.put(demo.url + "/xapi/anonymize/site/enabled", params={"enable": "false"}).raise_for_status()
+        switch = demo.url + "/xapi/anonymize/site/enabled"
+        http.put(switch, params={"enable": "false"}, headers=AS_JSON).raise_for_status()
     made, result = copy(demo, tmp_path, archive=True)
     assert "S03" in {finding.rule for finding in made.findings}
     assert result.exit_code == ExitCode.PROVED
@@ -139,7 +141,7 @@ def test_with_the_scripts_off_headers_are_still_written_again_and_that_is_explai
 def test_with_checksums_off_the_archive_is_read_back(demo, tmp_path):
     with as_(demo, "admin") as admin:
         http = admin._session.interface
-        http.put(demo.url + "/xapi/siteConfig/checksums", params={"value": "false"}).raise_for_status()
+        http.post(demo.url + "/xapi/siteConfig/checksums", data="false", headers=AS_TEXT).raise_for_status()
     _, result = copy(demo, tmp_path, archive=True, **ONE)
     assert result.exit_code == ExitCode.PROVED
     zips = [
@@ -154,7 +156,7 @@ def test_a_project_script_runs_at_archiving_and_is_explained(demo, tmp_path):
     script = 'version "6.1"\n-(0018,1030)\n(0008,103E) := "series"\n'
     with as_(demo, "owner") as owner:
         http = owner._session.interface
-        http.put(f"{demo.url}/xapi/anonymize/projects/{DESTINATION}", data=script).raise_for_status()
+        http.put(f"{demo.url}/xapi/anonymize/projects/{DESTINATION}", data=script, headers=AS_TEXT).raise_for_status()
     made, result = copy(demo, tmp_path, archive=True, **ONE)
     assert made.destination.settings["project_script_on"] is True
     assert result.exit_code == ExitCode.PROVED, result.files["because"].unique()

@@ -16,9 +16,9 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standin import PAGE, PASSWORD, USER, standing_in, table
+from standin import PAGE, PASSWORD, USER, table
 
-from xnbtransfer import _http, _rows
+from xnbtransfer import _http, _rows, forms
 from xnbtransfer.errors import (
     InputError,
     LoginError,
@@ -46,18 +46,6 @@ def quick(monkeypatch, tmp_path):
         for key in ("HOST", "USER", "PASS"):
             monkeypatch.delenv(f"XNAT_{side}{key}", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-
-
-@pytest.fixture
-def standin():
-    with standing_in() as server:
-        yield server
-
-
-@pytest.fixture
-def connection(standin):
-    with connect(server=standin.url, user=USER, password=PASSWORD, prompt=False) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +383,7 @@ def test_archive_reads_the_address_and_the_conflict(connection, standin):
 @given(parts=st.lists(st.text(min_size=1).filter(lambda text: text not in (".", "..")), min_size=1, max_size=4))
 def test_quoting_keeps_any_label(parts):
     try:
-        path = "/data/" + _http.quoted(*parts)
+        path = "/data/" + forms.quoted(*parts)
     except UnicodeEncodeError:
         return  # half of a surrogate pair is no text
     sent = requests.Request("GET", f"http://127.0.0.1{path}?a=b").prepare()
@@ -405,7 +393,7 @@ def test_quoting_keeps_any_label(parts):
 
 @given(scan=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_scan_id_is_never_read_as_a_list_or_a_path(scan):
-    segment = unquote(_rows.scan_segment(scan))
+    segment = unquote(forms.scan_segment(scan))
     assert "," not in segment and "/" not in segment
     assert segment.replace("[COMMA]", ",").replace("[SLASH]", "/") == scan.replace("[COMMA]", ",").replace(
         "[SLASH]", "/"
@@ -416,12 +404,25 @@ def test_a_scan_id_is_never_read_as_a_list_or_a_path(scan):
 @settings(max_examples=50)
 def test_file_addresses_are_read_back(path, scan):
     try:
-        uri = f"/data/experiments/E1/scans/{_http.quoted(scan)}/resources/12/files/{_http.quoted(path)}"
+        uri = f"/data/experiments/E1/scans/{forms.quoted(scan)}/resources/12/files/{path}"
     except UnicodeEncodeError:
         return
-    row = _rows.file_row({"URI": uri, "Name": "x", "Size": "12", "digest": "AB", "collection": "DICOM"}, "")
+    name = path.rpartition("/")[2]
+    row = _rows.file_row({"URI": uri, "Name": name, "Size": "12", "digest": "AB", "collection": "DICOM"}, "")
     assert (row["session_id"], row["scan"], row["resource"], row["path"]) == ("E1", scan, "DICOM", path)
     assert (row["size_bytes"], row["md5"]) == (12, "ab")
+    asked = unquote(row["uri"].partition("/files/")[2])
+    assert asked == path, "quoted once, and read back by whoever unquotes once"
+
+
+def test_names_that_differ_by_quoting_stay_apart():
+    """Two files of one resource, as a live XNAT 1.8.11 lists them: raw."""
+    rows = [
+        _rows.file_row({"URI": f"/data/experiments/E1/resources/12/files/c/{name}", "Name": name}, "")
+        for name in ("p%41.txt", "pA.txt", "a+b c.txt", "a%20b.txt", "a b.txt")
+    ]
+    assert [row["path"] for row in rows] == ["c/p%41.txt", "c/pA.txt", "c/a+b c.txt", "c/a%20b.txt", "c/a b.txt"]
+    assert rows[2]["uri"].endswith("/files/c/a%2Bb%20c.txt")
 
 
 @pytest.mark.parametrize("name", ["files", "scans", "resources", "data", "experiments"])

@@ -175,7 +175,8 @@ def test_a_whole_transfer_by_mouse_and_keyboard(lab, page, demo, jupyterlab, chr
     step_is(page, "Move")
     found += flaws(page)
     press(page, "Look at what may be deleted")
-    expect(page.locator(".xnb-blockers").locator("visible=true")).to_contain_text("mia may not delete sessions")
+    refused = "mia may not delete xnat:mrSessionData"
+    expect(page.locator(".xnb-blockers").locator("visible=true")).to_contain_text(refused)
     found += flaws(page)
     shot(page, "13-move")
     press(page, "End, and log out")

@@ -9,8 +9,10 @@ import nbformat
 import pandas as pd
 import pytest
 from guide_roads import Road
+from roads import writes
 
 from xnbtransfer import html
+from xnbtransfer.doctor import table_of
 from xnbtransfer.widgets import Guide, Records, RecordShelf
 from xnbtransfer.widgets.app import PAGES
 from xnbtransfer.widgets.closing import output
@@ -93,6 +95,31 @@ def test_what_goes_wrong_in_a_callback_is_shown(road):
     assert "Not connected to the source" in guide.banner.value
     guide.safely(lambda: None)
     assert guide.banner.value == ""
+
+
+def test_the_connect_page_shows_how_the_servers_answer(reading_road):
+    """The button shows the table of ``xnbtransfer doctor``, of both sides, and writes nothing."""
+    guide = Guide(reading_road.root)
+    page = guide.page
+    assert page.look.layout.display == "none" and page.looked.value == ""
+    guide.safely(guide.transfer.examine)
+    assert "Log in first" in guide.banner.value
+    for side in ("source", "destination"):
+        guide.transfer.connect(side, reading_road.server.url, *reading_road.server.accounts[reading_road.role])
+    assert page.look.layout.display is None and page.looked.value == ""
+    before = len(writes(reading_road.server))
+    page.look.click()
+    until(lambda: len(guide.transfer.examined) == 2 and idle(), "looked at")
+    guide.refresh()
+    version = guide.transfer.connections["source"].version()
+    for side in ("source", "destination"):
+        checks = guide.transfer.examined[side]
+        assert checks and all(check.expected for check in checks)
+        assert table_of(checks, version).markup in page.looked.value and side.capitalize() in page.looked.value
+    assert "forms asked, 0 answered otherwise" in page.looked.value
+    assert [one for one in writes(reading_road.server)[before:] if one["status"] < 400] == []
+    guide.transfer.connect("source", reading_road.server.url, *reading_road.server.accounts[reading_road.role])
+    assert "source" not in guide.transfer.examined and "Source" not in page.looked.value
 
 
 def test_pages_are_built_when_they_are_first_looked_at(road):
