@@ -13,7 +13,7 @@ import pytest
 from standin import PASSWORD, USER, standing_in, table
 
 from xnbtransfer import xnat
-from xnbtransfer.errors import EmptyAnswerError, NotDataError, NotFoundError, ServerError
+from xnbtransfer.errors import EmptyAnswerError, NotDataError, NotFoundError, RefusedError, ServerError
 from xnbtransfer.fields import digests_of, prove_fields, read_fields
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.one_server import _waiting
@@ -128,6 +128,74 @@ def test_a_session_that_is_listed_and_not_found_is_not_another_owners(connection
     standin.answers["/data/projects/P/experiments"] = rows({"label": "L", "URI": SESSION})
     with pytest.raises(ServerError, match="lists the session X_E1, and does not find it"):
         connection.own_sessions("P", "L")
+
+
+# -- labels ------------------------------------------------------------------------------------------------------
+
+LISTED = "/data/projects/P/experiments"
+
+
+def owned(label: str = "L", project: str = "P") -> dict:
+    """A row of the list of a project's sessions."""
+    return {"label": label, "URI": SESSION, "session_project": project, "subject_project": project, "UID": "1.2.3"}
+
+
+def test_a_label_is_free_where_its_address_and_the_list_of_the_project_say_so(connection, standin):
+    standin.answers[LISTED] = rows(owned("L2"), owned("L", "Q"))
+    standin.answers["/data/projects"] = [(200, {}, table([{"id": "P"}]))]
+    assert connection.session_at("P", "L") is None
+    assert connection.sessions_with_label("P", "L") == []
+
+
+@pytest.mark.parametrize("ask", ["session_at", "sessions_with_label"])
+def test_a_label_that_is_listed_and_not_found_is_not_free(connection, standin, ask):
+    standin.answers[LISTED] = rows(owned())
+    standin.answers["/data/projects"] = [(200, {}, table([{"id": "P"}]))]
+    with pytest.raises(ServerError, match="lists the session X_E1 as L in P, and does not find it"):
+        getattr(connection, ask)("P", "L")
+
+
+@pytest.mark.parametrize("answer", [GONE, [(403, {}, b"")], [(200, {}, b"")]], ids=["404", "403", "nothing"])
+def test_no_label_is_free_in_a_project_whose_sessions_are_not_listed(connection, standin, answer):
+    standin.answers[LISTED] = answer
+    standin.answers["/data/projects"] = [(200, {}, table([{"id": "P"}]))]
+    with pytest.raises((NotFoundError, RefusedError, EmptyAnswerError)):
+        connection.session_at("P", "L")
+
+
+def test_no_label_is_free_for_who_has_lost_the_right_to_read(connection, standin):
+    standin.answers[LISTED] = rows()
+    standin.answers["/data/projects"] = [(200, {}, table([{"id": "Q"}]))]
+    with pytest.raises(RefusedError, match="no label of P can be called free"):
+        connection.session_at("P", "L")
+
+
+def test_who_reads_all_data_without_a_role_is_told_by_what_is_listed(connection, standin):
+    """What access to all data gives is not in the list of rights (``Told._lists_sessions``)."""
+    standin.answers[LISTED] = rows()
+    standin.answers["/data/projects"] = [(200, {}, table([{"id": "Q"}]))]
+    standin.answers["/data/experiments"] = rows({"ID": "X_E7"})
+    assert connection.session_at("P", "L") is None
+
+
+@pytest.mark.parametrize("listed", [[], [owned("other")]])
+def test_a_label_that_is_found_and_in_no_list_is_taken(connection, standin, listed):
+    standin.answers[f"{LISTED}/L"] = item(ID="X_E1", label="L", project="P", UID="1.2.3")
+    standin.answers[LISTED] = rows(*listed)
+    (found,) = connection.sessions_with_label("P", "L")
+    assert (found["session_id"], found["session"], found["project"]) == ("X_E1", "L", "P")
+    assert found["StudyInstanceUID"] == "1.2.3" and not found["shared"]
+
+
+def test_a_share_that_is_found_and_in_no_list_is_taken(connection, standin):
+    """A session of Q is shown in P as L; the lists of P name nothing."""
+    share = {"field": "sharing/share", "items": [{"data_fields": {"project": "P", "label": "L"}}]}
+    found = {"meta": {"xsi:type": "xnat:mrSessionData", "isHistory": False}, "children": [share]}
+    found["data_fields"] = {"ID": "X_E1", "label": "theirs", "project": "Q"}
+    standin.answers[f"{LISTED}/L"] = [(200, {}, json.dumps({"items": [found]}).encode())]
+    standin.answers[LISTED] = rows()
+    (row,) = connection.sessions_with_label("P", "L")
+    assert (row["session_id"], row["session"], row["project"], row["shared"]) == ("X_E1", "L", "Q", True)
 
 
 # -- fields ------------------------------------------------------------------------------------------------------

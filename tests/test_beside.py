@@ -89,6 +89,29 @@ def dicom(kit, project):
     return {label: [one for one in files if one[1].endswith(".dcm")] for label, files in kit.files(project).items()}
 
 
+@pytest.mark.parametrize("row", ["form.txt", "signed/form.txt"], ids=["an empty list", "a short list"])
+@pytest.mark.parametrize(
+    ("place", "label", "names"),
+    [
+        ("subjects/S1/files", "CONSENT", ["form.txt", "signed/form.txt"]),
+        ("files", "PROTOCOL", ["form.txt", "signed/form.txt"]),
+    ],
+    ids=["subject", "project"],
+)
+def test_a_chosen_resource_that_a_list_has_lost_blocks(server, kit, place, label, names, row):
+    """What the list of files lacks is in no plan, so nothing later would miss it."""
+    at = f"/data/projects/{kit.source}/{place.removesuffix('files')}resources/{label}/files"
+    for name in names:
+        kit.who.put(f"{at}/{name}", files={"file": (name, name.encode())})
+    server.faults([{"fault": "rows-left-out", "method": "GET", "path": f"/{kit.source}/{place}$", "row": row}])
+    made = planned(server, kit, resources=[label])
+    (said,) = [one.sentence for one in made.findings if one.rule == "P20"]
+    assert f"in {label} of" in said and "by its server's own count" in said
+    assert made.blockers
+    server.faults([])
+    assert not [one for one in planned(server, kit, resources=[label]).findings if one.rule == "P20"]
+
+
 def test_nothing_is_carried_unless_it_is_named(server, kit, tmp_path):
     made = planned(server, kit)
     assert made.resources == ()

@@ -67,6 +67,34 @@ def test_whole_subjects_go_with_their_sessions_and_every_byte_is_read_back(place
     assert (again.counts, again.exit_code, place.writes()) == (result.counts, 0, [])
 
 
+@pytest.mark.parametrize("row", ["/scans/", "/scans/1/"], ids=["an empty list", "a short list"])
+def test_a_list_that_the_document_of_a_session_contradicts_proves_nothing(demo, place, tmp_path, row):
+    demo.faults([{"fault": "rows-left-out", "path": "^/data/experiments/.*/files$", "row": row}])
+    try:
+        _, result = move(place, tmp_path, subjects=["B"])
+    finally:
+        demo.faults([])
+    assert states(result)["B", "B1"] == "moved"
+    assert result.exit_code == ExitCode.CANNOT_BE_PROVED
+    doubted = result.files[result.files["verdict"] == Verdict.NOT_PROVED]
+    assert len(doubted) and all("the session's document counts" in one for one in doubted["because"])
+
+
+def test_an_empty_list_of_a_subjects_files_that_its_document_contradicts_proves_nothing(demo, place, tmp_path):
+    for name in ("a.txt", "b.txt"):
+        path = f"/data/projects/{place.project}/subjects/B/resources/CONSENT/files/{name}?inbody=true"
+        place.request("PUT", path, data=name.encode())
+    demo.faults([{"fault": "rows-left-out", "path": "/subjects/[^/]+/files$", "row": "CONSENT"}])
+    try:
+        _, result = move(place, tmp_path, subjects=["B"])
+    finally:
+        demo.faults([])
+    assert states(result)["B", ""] == "moved"
+    assert result.exit_code == ExitCode.CANNOT_BE_PROVED
+    (doubted,) = result.files[result.files["verdict"] == Verdict.NOT_PROVED]["because"]
+    assert "names 0 files in CONSENT" in doubted and "counts 2" in doubted
+
+
 def test_resources_of_a_session_go_along_and_are_proved(place, tmp_path):
     path = f"/data/projects/{place.project}/subjects/B/experiments/B1/resources/QC/files/a/q.txt?inbody=true"
     place.request("PUT", path, data=b"quality")

@@ -63,6 +63,19 @@ def test_a_second_run_writes_nothing_and_a_second_plan_knows(place, tmp_path):
     assert (third.exit_code, place.writes()) == (0, [])
 
 
+@pytest.mark.parametrize("row", ["/scans/", "/scans/1/"], ids=["an empty list", "a short list"])
+def test_a_list_that_the_document_of_a_session_contradicts_proves_nothing(demo, place, tmp_path, row):
+    demo.faults([{"fault": "rows-left-out", "path": "^/data/experiments/.*/files$", "row": row}])
+    try:
+        _, result = share(place, tmp_path, subjects=["B"])
+    finally:
+        demo.faults([])
+    assert states(result)["B", "B1"] == "shared"
+    assert result.exit_code == ExitCode.CANNOT_BE_PROVED
+    doubted = result.files[result.files["verdict"] == Verdict.NOT_PROVED]
+    assert len(doubted) and all("the session's document counts" in one for one in doubted["because"])
+
+
 def test_other_labels_and_only_some(place, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("subject,session,to_subject,to_session\nA,A1,P1,P1_V1\nA,A2,P1,P1_V2\n")

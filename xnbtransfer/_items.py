@@ -26,6 +26,7 @@ class Items:
     _http: Http
     _told: Callable
     _table: Callable
+    _check_free: Callable
 
     def session_item(self, session_id: str) -> dict | None:
         """A session by its accession, with its shares and assessors; None where this user finds none."""
@@ -52,9 +53,17 @@ class Items:
         return found
 
     def session_at(self, project: str, label: str) -> dict | None:
-        """What has this label in a project, owned or shared in, as ``session_item``; None where nothing has."""
+        """What has this label in a project, owned or shared in, as ``session_item``; None where nothing has.
+
+        Raises
+        ------
+        ServerError, NotFoundError, RefusedError
+            It is not found, and the list of the project names it, is not given, or may be a stranger's: that is no
+            free label.
+        """
         found = self._item(forms.SESSION_AT(project=project, label=label))
         if found is None:
+            self._check_free(project, label)
             return None
         named = found["label"] if found["project"] == project else dict(found["shares"]).get(project)
         return found if named == label else None  # an accession finds its session there, too

@@ -149,10 +149,12 @@ RULES: dict[str, Rule] = {
     "P19": Rule("warning", "What stays behind is not known",
                 "The source did not tell what a subject, a session or the project holds beside images, so the plan "
                 "cannot name it.", "Plan again; if it stays so, ask an owner of the project for the right to read."),
-    "P20": Rule("blocking", "The list of sessions is not whole",
-                "The server's list of scans names sessions that its list of sessions lacks. Which sessions a project "
-                "has is not known then, and none is left out unseen.",
-                "Plan again; if it stays so, show it to the administrator of the server."),
+    "P20": Rule("blocking", "A list is not whole",
+                "The server's list of scans names sessions that its list of sessions lacks, or a chosen resource of a "
+                "subject or the project has fewer files in the file list than its server counts. What a project holds "
+                "is not known then, and nothing is left out unseen.",
+                "Plan again; if it stays so, show it to the administrator of the server, who can have the catalogue of "
+                "a resource refreshed."),
     "S13": Rule("blocking", "Files go in without anonymisation",
                 "method=files puts files into the archive byte for byte: neither the site's nor the project's script "
                 "runs on them, no series filter, and no prearchive stands between. What the headers hold is there to "

@@ -1,9 +1,9 @@
 """What a session holds, as two answers of its server state it: the file lists, and the session's own document.
 
-Called before anything rests on such a list: by a copy, which cannot be proved where the two differ, and by a deletion,
-which is refused then. A list that is empty, short or not found is an answer like any other and never the whole truth
-(recorded of 1.8.11: files that a list has lost lie in their folder). This room speaks to no server, and it never gives
-the value of a field away, only its name: it may say who somebody is.
+Called before anything rests on such a list: by a copy, a share and a move, which cannot be proved where the two differ,
+and by a deletion, which is refused then. A list that is empty, short or not found is an answer like any other and never
+the whole truth (recorded of 1.8.11: files that a list has lost lie in their folder). This room speaks to no server, and
+it never gives the value of a field away, only its name: it may say who somebody is.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ class Difference:
     resource: str
     listed: int
     counted: int | None
+    of: str = "session"
 
     @property
     def words(self) -> str:
-        place = f"{self.resource or 'a resource'} of {f'scan {self.scan}' if self.scan else 'the session'}"
-        if self.counted is None:
-            return f"the file list names {self.listed} files in {place}, and the session's document does not count them"
-        return f"the file list names {self.listed} files in {place}, and the session's document counts {self.counted}"
+        place = f"{self.resource or 'a resource'} of {f'scan {self.scan}' if self.scan else f'the {self.of}'}"
+        said = "does not count them" if self.counted is None else f"counts {self.counted}"
+        return f"the file list names {self.listed} files in {place}, and the {self.of}'s document {said}"
 
 
-def differences(counted: Mapping[Place, int | None], files: Iterable[Mapping]) -> list[Difference]:
-    """Where a session's document and its file lists differ.
+def differences(
+    counted: Mapping[Place, int | None], files: Iterable[Mapping], of: str = "session"
+) -> list[Difference]:
+    """Where the document of a session, or of a subject, and its file lists differ.
 
     Parameters
     ----------
@@ -53,10 +55,12 @@ def differences(counted: Mapping[Place, int | None], files: Iterable[Mapping]) -
         The files of each resource as the document counts them, from ``Connection.session_item``.
     files : iterable of mapping
         All rows of the file lists, with ``scan`` and ``resource``.
+    of : {"session", "subject"}
+        Whose they are.
     """
     listed = Counter((row["scan"], row["resource"]) for row in files)
     return [
-        Difference(scan=at[0], resource=at[1], listed=listed[at], counted=counted.get(at, 0))
+        Difference(scan=at[0], resource=at[1], listed=listed[at], counted=counted.get(at, 0), of=of)
         for at in sorted({*listed, *counted})
         if counted.get(at, 0) != listed[at]
     ]

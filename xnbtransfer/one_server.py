@@ -15,6 +15,7 @@ from .choice import select_sessions
 from .errors import InputError, RefusedError, ServerError
 from .findings import Finding, finding
 from .forms import item_path
+from .holdings import differences
 from .inventory import read_inventory
 from .keys import SessionKey
 from .label_rules import chosen_labels
@@ -292,7 +293,22 @@ class ItemCarrier(Carrier):
             raise RefusedError(f"The label of {change.name} appeared in {self.to} since the plan was made.", again)
 
     def before(self, change: Change) -> dict:
-        return {} if change.kind == "subject" else {"files": files_of(self.connection, change.item)}
+        return {} if change.kind == "subject" else self.held(change, files_of(self.connection, change.item))
+
+    def held(self, change: Change, files: list[dict]) -> dict:
+        """The files of an item before it is touched, and ``doubts``: where its document counts others."""
+        found = differences(self.item(change)["counted"], files, of=change.kind)
+        doubts = [{"scan": one.scan, "resource": one.resource, "because": one.words} for one in found]
+        return {"files": files} | ({"doubts": doubts} if doubts else {})
+
+
+def doubted(change: Change, before: dict) -> list[dict]:
+    """A row without a path for each place whose files a list had lost before the change, perhaps: it proves nothing."""
+    return [
+        manifest_row(change, {**one, "path": "", "size_bytes": 0, "md5": ""})
+        | {"verdict": Verdict.NOT_PROVED, "because": f"what it held cannot be told: {one['because']}"}
+        for one in before.get("doubts", ())
+    ]
 
 
 def same_listing(change: Change, before: list[dict], now: list[dict]) -> list[dict]:

@@ -18,7 +18,17 @@ from .findings import finding
 from .foretell import scripts_of
 from .forms import item_path
 from .method_options import MoveOptions
-from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
+from .one_server import (
+    Both,
+    Chosen,
+    ItemCarrier,
+    change_of,
+    doubted,
+    read_both,
+    rights,
+    same_listing,
+    subject_change,
+)
 from .script_findings import text_findings
 from .steps import files_of
 from .streams import Seen, path_in_resource
@@ -175,7 +185,7 @@ class MoveCarrier(ItemCarrier):
     def before(self, change: Change) -> dict:
         kept = super().before(change)
         if change.action == "move" and change.kind == "subject":
-            kept = {"files": _own_files(self.connection, self.item(change)["project"], change.item)}
+            kept = self.held(change, _own_files(self.connection, self.item(change)["project"], change.item))
         if not kept or self.options.proof != "all":
             return kept
         if any(not one["md5"] for one in kept["files"]) or self._listed_otherwise(kept["files"]):
@@ -273,24 +283,26 @@ class MoveCarrier(ItemCarrier):
             if change.action != "move":
                 return "shared", [], []
             listed = _own_files(self.connection, self.to, change.item)
-            return "moved", *self._compared(change, before.get("files", []), listed)
+            return "moved", *self._compared(change, before, listed)
         there = {row["session_id"]: row for row in self.connection.sessions(self.to)}
         found = there.get(change.item)
         if found is None or found["session"] != change.destination_session or found["shared"]:
             raise ServerError(f"{change.name} was moved, and {self.to} does not list it as its own.")
         if any(row["session_id"] == change.item for row in self.connection.sessions(change.project)):
             raise ServerError(f"{change.name} was moved, and {change.project} still lists it.")
-        return "moved", *self._compared(change, before["files"], files_of(self.connection, change.item))
+        return "moved", *self._compared(change, before, files_of(self.connection, change.item))
 
-    def _compared(self, change: Change, files: list[dict], listed: list[dict]) -> tuple[list[dict], list[dict]]:
+    def _compared(self, change: Change, before: dict, listed: list[dict]) -> tuple[list[dict], list[dict]]:
         """Rows and extra files, by their bytes or by the lists, as the parameters say."""
+        files = before.get("files", [])
         if self.options.proof != "listing":
-            return self._read_back(change, files, listed)
+            rows, extra = self._read_back(change, files, listed)
+            return rows + doubted(change, before), extra
         rows = same_listing(change, files, listed)
         for row in rows:
             if row["verdict"] == Verdict.EQUAL:
                 row |= {"verdict": Verdict.NOT_PROVED, "because": "it is listed as before; its bytes were not read"}
-        return rows, []
+        return rows + doubted(change, before), []
 
     def _read_back(self, change: Change, files: list[dict], listed: list[dict]) -> tuple[list[dict], list[dict]]:
         now = self._digested(change.item, listed)

@@ -171,7 +171,24 @@ def plan_resources(
             )
         )
     rows, crossed = _kept_apart(source, rows, here, options)
-    return rows, [*_findings(source, rows, missed, options), *crossed, *uncarried]
+    return rows, [*_findings(source, rows, missed, options), *_lost(source, here, options), *crossed, *uncarried]
+
+
+def _lost(source: Inventory, here: Mapping[Place, Mapping], options: TransferOptions) -> Iterable[Finding]:
+    """Chosen resources of subjects and the project of which a file list names fewer files than their server counts.
+
+    Those of sessions are laid beside the session's own document right before a run (``fresh.unsure``).
+    """
+    if source.beside is None or source.others is None:
+        return
+    for subject, session, kind, name, files in tuples_of(source.beside, "subject", "session", "kind", "name", "files"):
+        level = "subject" if subject else "project"
+        if kind != "resource" or session or not is_wanted(level, name, options.resources):
+            continue
+        if (listed := len(here.get((subject, "", "", name), ()))) < files:
+            what = f"The file list names {listed} files in {name} of {subject or 'the project'}, and {files} are there "
+            what += "by its server's own count."
+            yield finding("P20", what, project=source.project, subject=subject, files=files)
 
 
 def _kept_apart(

@@ -11,7 +11,17 @@ from .errors import ServerError
 from .findings import finding
 from .forms import item_path
 from .method_options import ShareOptions
-from .one_server import Both, Chosen, ItemCarrier, change_of, read_both, rights, same_listing, subject_change
+from .one_server import (
+    Both,
+    Chosen,
+    ItemCarrier,
+    change_of,
+    doubted,
+    read_both,
+    rights,
+    same_listing,
+    subject_change,
+)
 from .steps import files_of
 from .xnat import Connection
 
@@ -148,4 +158,5 @@ class ShareCarrier(ItemCarrier):
             raise ServerError(f"{change.name} was shared, and {self.to} does not list it as it should.")
         if state == "unshared" and change.item in listed:
             raise ServerError(f"The share of {change.name} was taken back, and {self.to} still lists it.")
-        return state, same_listing(change, before["files"], files_of(self.connection, change.item)), []
+        rows = same_listing(change, before["files"], files_of(self.connection, change.item))
+        return state, rows + doubted(change, before), []

@@ -41,6 +41,7 @@ _THREADS = 8
 _UID_REQUESTS = 5  # lists of UIDs that are asked for one by one
 EMPTY_TRIES = 3  # how often a list is asked for whose answer is 200 with nothing
 EMPTY_PAUSE_S = 0.5
+_RIGHTS_S = 60.0  # how long an answer about the right to read is believed
 _SESSION_COLUMNS = ",".join(forms.SESSION_COLUMNS)
 
 
@@ -149,6 +150,7 @@ class Connection(Items, Store, Waiting, Told):
         self._http.user = self.user
         self._version: str | None = None
         self._scans = ScanColumns()
+        self._reads: dict[str, tuple[bool, float]] = {}  # project: whether it may be read, and until when that counts
         self._tells_subjects = True  # whether a list of sessions may name whose their subjects are
         keep_alive_quietly(session, lambda: self._http.read(forms.WHO()))
 
@@ -382,10 +384,47 @@ class Connection(Items, Store, Waiting, Told):
         if there is None:
             return []
         if there["project"] != project:
-            return [row for row in self.sessions(project) if row["session"] == label]
-        rows = self._owned(self._sessions_listed(project, _by_label(label)), project, label)
-        found = [self._session_row(row, project, row) for row in rows]
-        return self._with_subjects_here(project, found, {accession(row): row for row in rows}, {})
+            found = [row for row in self.sessions(project) if row["session"] == label]
+        else:
+            rows = self._owned(self._sessions_listed(project, _by_label(label)), project, label)
+            found = [self._session_row(row, project, row) for row in rows]
+            found = self._with_subjects_here(project, found, {accession(row): row for row in rows}, {})
+        return found or [_unlisted(there, project, label)]
+
+    def _check_free(self, project: str, label: str) -> None:
+        """Ask the list of a project about a label that was not found by its address: one answer alone proves nothing.
+
+        The list filters by owners' labels (form F31), so it says nothing of a session that is shared in.
+
+        Raises
+        ------
+        ServerError
+            The project's list has a session of this label.
+        RefusedError
+            This user may not read the project's sessions, so that a list without a row says nothing.
+        """
+        if rows := self._owned(self._sessions_listed(project, _by_label(label)), project, label):
+            raise ServerError(
+                f"{self._http.host} lists the session {accession(rows[0])} as {label} in {project}, and does not find "
+                "it by that label.",
+                "Run again; if it stays so, show it to the administrator of the server.",
+                status=404,
+            )
+        if not self._may_read(project):
+            raise RefusedError(
+                f"{self.user} has no right to read {project} now, so that no label of {project} can be called free.",
+                "Ask the project's owner for the right to read, then run again.",
+            )
+
+    def _may_read(self, project: str) -> bool:
+        """Whether this user may read sessions of a project, as the list of rights says it, or what is listed; asked
+        again after ``_RIGHTS_S``.
+        """
+        may, until = self._reads.get(project, (False, 0.0))
+        if steady_s() >= until:
+            may = self.can(project, "read") is not False or self._lists_sessions(project)
+            self._reads[project] = may, steady_s() + _RIGHTS_S
+        return may
 
     def open_scan(self, session_id: str, scan: str, resource: str):
         """A zip of one resource of a scan, as a context manager that yields its pieces."""
@@ -535,6 +574,24 @@ class Connection(Items, Store, Waiting, Told):
             "StudyInstanceUID": cell(detail, "UID"),
             "shared": bool(project) and owner != project,
         }
+
+
+def _unlisted(item: Mapping, project: str, label: str) -> dict:
+    """A row as of ``Connection.sessions`` for what has a label and is in no list: the label is taken all the same.
+
+    ``subject`` and ``date`` are "": an item names its subject by accession.
+    """
+    return {
+        "session_id": item["id"],
+        "subject": "",
+        "session": label,
+        "project": item["project"],
+        "xsi_type": item["xsi_type"],
+        "modality": modality_of(item["xsi_type"]),
+        "date": "",
+        "StudyInstanceUID": item["StudyInstanceUID"],
+        "shared": item["project"] != project,
+    }
 
 
 def _by_label(label: str) -> dict[str, str]:
