@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import hashlib
 import logging
 import os
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from .changes import Change, digest_of
 from .csv_files import as_cell
-from .errors import DiskFullError, InputError, RefusedError
-from .outputs import folder_mode, make_folder, make_private
+from .errors import RefusedError
+from .outputs import folder_mode, make_folder, make_private, not_written
 from .xnat import Connection
 from .zips import Limits, read_zip
 
@@ -86,9 +85,7 @@ def back_up(connection: Connection, change: Change, state: str, files: list[dict
     except bagit.BagError as problem:
         raise RefusedError(f"The backup {name} is damaged: {problem}.", "Put it elsewhere, and run again.") from None
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFullError(f"The disk with the backup {root} is full.") from None
-        raise InputError(f"The backup cannot be written to {root}: {problem.strerror}.") from None
+        raise not_written(problem, f"The backup cannot be written to {root}") from None
     finally:
         logger.setLevel(level)
         with contextlib.suppress(OSError):

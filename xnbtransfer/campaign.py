@@ -20,7 +20,7 @@ from .errors import ExitCode, InputError, OptionsError, TransientError, XnbTrans
 from .html import Html, table
 from .notebook import OPTIONS, run_template
 from .options import TransferOptions
-from .outputs import file_mode, make_folder, private, write_whole
+from .outputs import file_mode, make_folder, not_written, private, write_whole
 from .pages import page
 from .plan import plan
 from .progress import read_sides
@@ -177,7 +177,11 @@ def run_campaign(
         If this campaign is being run by somebody else at this moment.
     """
     root = Path(root)
-    make_folder(root)
+    try:
+        make_folder(root)
+    except OSError as problem:
+        what = f"The records cannot be written to {root}"
+        raise not_written(problem, what, "Name another folder with --record-root.") from None
     try:
         with FileLock(root / f".{INDEX}.lock", timeout=0, mode=file_mode()):
             rows = []

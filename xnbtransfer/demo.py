@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import InputError
-from .outputs import make_folder, write_whole
+from .outputs import make_folder, not_written, write_whole
 
 SOURCE, DESTINATION = "DEMO_SOURCE", "DEMO_DESTINATION"
 # What somebody decided about the two sessions of the demonstration that meet a conflict.
@@ -50,9 +50,13 @@ def run_demo(output: str | Path, *, aloud: bool = False) -> Path:
     from .notebook import run_template
     from .options import TransferOptions
 
-    make_folder(output)
     decisions = Path(output) / "decisions.csv"
-    write_whole(decisions, DECISIONS)
+    try:
+        make_folder(output)
+        write_whole(decisions, DECISIONS)
+    except OSError as problem:
+        what = f"The record cannot be written to {output}"
+        raise not_written(problem, what, "Name another folder with --output.") from None
     with embedded_server().running(demo=True) as xnat:
         user, password = xnat.accounts["member"]
         env: dict[str, str] = {}

@@ -1,14 +1,20 @@
 """Where a file that somebody named is written: whole or not at all, private, and never in the place of what is no file.
 
 Called wherever a file is put at a path that was given, and for whatever holds labels. A device or a pipe is written
-to; a symbolic link stays, and what it points to is written.
+to, and so is an open file of this process by its number (``/dev/stdout``); a symbolic link stays, and what it points to
+is written.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
+import sys
 from pathlib import Path
+
+from .errors import DiskFullError, InputError, XnbTransferError
 
 TEAM = "XNBTRANSFER_TEAM"
 """``1`` lets the group of a folder read what is written there: what holds labels is 0640 then and 0600 else."""
@@ -48,6 +54,13 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def not_written(problem: OSError, what: str, remedy: str = "Name another place.") -> XnbTransferError:
+    """The error for what could not be written, which ``what`` says: no room, or a place that takes nothing."""
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFullError(f"{what}: {problem.strerror}.")
+    return InputError(f"{what}: {problem.strerror or problem}.", remedy)
+
+
 def make_private(folder: Path) -> None:
     """Take from all below a folder of ours, and from it, what no file with labels allows; links are left alone."""
     for above, _, names in os.walk(folder):
@@ -69,6 +82,9 @@ def write_whole(path: str | Path, text: str, newline: str | None = None) -> Path
     """
     path = Path(path)
     try:
+        if (number := _own_number(path)) is not None:
+            _write_to(number, text, newline)
+            return path
         if _is_special(path):
             with path.open("w", encoding="utf-8", newline=newline) as out:
                 out.write(text)
@@ -94,6 +110,30 @@ def private(path: str, flags: int) -> int:
     if hasattr(os, "fchmod"):
         os.fchmod(found, file_mode())
     return found
+
+
+def _own_number(path: Path) -> int | None:
+    """The number of the open file of this process that a path names, as ``/dev/stdout`` and ``/dev/fd/3`` do.
+
+    What is open may be a plain file that a shell appends to: opened anew by its name it would be emptied, or replaced.
+    """
+    for _ in range(40):  # as many links as Linux follows (path_resolution(7))
+        folder = os.path.realpath(path.parent)
+        number = re.fullmatch(r"/dev/fd/(\d+)|/proc/(?:self|\d+)(?:/task/\d+)?/fd/(\d+)", f"{folder}/{path.name}")
+        if number and folder in ("/dev/fd", *map(os.path.realpath, ("/proc/self/fd", "/proc/thread-self/fd"))):
+            return int(number[1] or number[2])
+        if not path.is_symlink():
+            return None
+        path = path.parent / os.readlink(path)
+    return None
+
+
+def _write_to(number: int, text: str, newline: str | None) -> None:
+    """Write to an open file where it stands, after what waits for it."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
+    with open(os.dup(number), "w", encoding="utf-8", newline=newline) as out:
+        out.write(text)
 
 
 def _is_special(path: Path) -> bool:

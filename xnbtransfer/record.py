@@ -31,10 +31,10 @@ from . import __version__
 from .changes import ChangePlan
 from .csv_files import of_cell
 from .dicomedit.engines import engines_of
-from .errors import DiskFullError, ExitCode, InputError, RefusedError
+from .errors import ExitCode, InputError, RefusedError
 from .findings import recorded_findings
 from .html import WORDS, csv_text, left_behind
-from .outputs import folder_mode, make_folder, make_private, with_home, write_whole
+from .outputs import folder_mode, make_folder, make_private, not_written, with_home, write_whole
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
 
@@ -162,8 +162,8 @@ def close_record(
 
     Raises
     ------
-    DiskFullError
-        If there is no room.
+    DiskFullError, InputError
+        If there is no room, or the folder takes nothing.
     """
     folder = workspace.folder
     code = ExitCode.PROVED
@@ -243,7 +243,7 @@ def close_record(
         write_whole(folder / "versions.txt", "\n".join(lines) + "\n")
         _write_json(folder / SUMMARY, summary)
     except OSError as problem:
-        raise DiskFullError(f"The record cannot be written to {folder}: {problem.strerror}.") from None
+        raise not_written(problem, f"The record cannot be written to {folder}") from None
     return summary
 
 
@@ -322,7 +322,7 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
         make_private(staging)
         os.replace(staging, final)
     except OSError as problem:
-        raise DiskFullError(f"The record {final.name} cannot be written: {problem.strerror}.") from None
+        raise not_written(problem, f"The record {final.name} cannot be written") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ notebook, the plan, the journal) is left out, and the copy is searched for what 
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import DiskFullError, RefusedError
+from .errors import RefusedError
 from .html import csv_text
-from .outputs import make_folder, write_whole
+from .outputs import make_folder, not_written, write_whole
 from .record import SUMMARY, Record, make_bag, open_record
 from .values import tuples_of
 
@@ -54,7 +55,7 @@ def share_record(record: str | Path | Record, to: str | Path) -> Path:
     """
     found = record if isinstance(record, Record) else open_record(record)
     to = Path(to)
-    if to.exists():
+    if os.path.lexists(to):
         raise RefusedError(f"The folder {to} is there already; nothing is overwritten.", "Name another folder.")
     part = to.with_name(f".{to.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -66,7 +67,7 @@ def share_record(record: str | Path | Record, to: str | Path) -> Path:
         make_bag(part, summary)
         part.rename(to)
     except OSError as problem:
-        raise DiskFullError(f"The copy cannot be written to {to}: {problem.strerror}.") from None
+        raise not_written(problem, f"The copy cannot be written to {to}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return to
