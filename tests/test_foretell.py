@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import threading
+import zlib
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -11,8 +14,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from xnbtransfer.dicom import read_content
+from xnbtransfer.dicomedit.dataset import PIXEL_DATA, alike, read
 from xnbtransfer.dicomedit.script import read_script
-from xnbtransfer.foretell import compare, foretold, header_of, scripts_of
+from xnbtransfer.dicomedit.words import NotForetold
+from xnbtransfer.errors import DicomError
+from xnbtransfer.foretell import Foretelling, compare, foretold, header_of, scripts_of
 
 KEY = b"key"
 WORDS = {"project": "P", "subject": "S1", "session": "E1"}
@@ -247,6 +253,74 @@ def test_bulk_data_beside_pixels_is_explained_exactly():
         ds[0x60003000 if "OverlayData" in values else 0x7FE00010].value = next(iter(values.values()))
         same, changes = compare(content, read_content(written(ds), key=KEY), expected, key=KEY)
         assert not same and len([change for change in changes if not change.explained]) == 1
+
+
+def real_files() -> list[Path]:
+    """The files that pydicom's wheel carries, and that it reads."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    return [path for path in sorted(folder.rglob("*.dcm")) if is_read(path)]
+
+
+def is_read(path: Path) -> bool:
+    try:
+        return bool(read_content(path.read_bytes(), key=KEY)) and bool(header_of(path.read_bytes()))
+    except DicomError:
+        return False
+
+
+def test_a_header_is_the_file_without_its_pixels():
+    found = real_files()
+    assert len(found) > 40
+    for path in found:
+        data = path.read_bytes()
+        try:
+            whole, _ = read(data)
+        except NotForetold:
+            continue
+        short, _ = read(zlib.decompress(header_of(data)))
+        if (pixels := short.get(PIXEL_DATA)) is not None:
+            assert (bytes(pixels.value), pixels.fragments) == (b"", None), path.name
+            whole.put(pixels)
+        assert alike(whole, short), path.name
+        whole.remove(PIXEL_DATA)
+        assert alike(whole, short) == (pixels is None), path.name
+
+
+@pytest.mark.parametrize("version", ["1.8.10", "1.8.11", "1.8.6", ""], ids=["one", "two", "before", "unknown"])
+def test_real_files_behind_the_stock_script_are_explained(version):
+    tried = 0
+    for path in real_files():
+        source = path.read_bytes()
+        done = read_script(STOCK).run(WORDS, recorded_as="3").over_file(source)
+        if done.word != "done":
+            continue
+        there = done.file()
+        content = read_content(source, key=KEY)
+        scripts = scripts_of(site=(True, STOCK), context=WORDS, version=version)
+        expected = foretold(header_of(source), content, scripts, key=KEY)
+        same, changes = compare(content, read_content(there, key=KEY), expected, key=KEY)
+        assert same, path.name
+        assert not [one for one in changes if one.foretold and not one.explained], path.name
+        if version in ("1.8.10", "1.8.11"):
+            assert all(one.explained for one in changes), path.name
+        tried += 1
+    assert tried > 40
+
+
+def test_what_is_foretold_ahead_is_what_is_foretold_when_it_is_asked_for():
+    files = [path.read_bytes() for path in real_files()[:12]]
+    held = [(header_of(data), read_content(data, key=KEY)) for data in files] + [(b"", None)]
+    scripts = scripts_of(site=(True, STOCK), context=WORDS, version="1.8.11")
+    asked, ahead = Foretelling(held, scripts, key=KEY), Foretelling(held, scripts, key=KEY)
+    with ahead.ahead():
+        first = ahead(0)  # while the thread is at work
+    assert "xnbtransfer-foretell" not in {one.name for one in threading.enumerate()}
+    told = [ahead(at) for at in range(len(held))]
+    assert told[0] == first == asked(0)
+    assert [one and dict(one.content.elements) for one in told if one is None or one.content] == [
+        one and dict(one.content.elements) for one in map(asked, range(len(held))) if one is None or one.content
+    ]
+    assert told[-1] is None and not Foretelling(held, scripts_of(context=WORDS, version=""), key=KEY)(0)
 
 
 def test_a_waiver_explains_the_element_that_it_names_and_nothing_else():

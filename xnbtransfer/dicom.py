@@ -23,7 +23,7 @@ import functools
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -114,6 +114,37 @@ class Content:
     uids: Mapping[str, str]
     unusual: str = ""
     bulk_each: tuple[tuple[str, str, int], ...] = ()
+
+
+class Shared(Mapping):
+    """Header digests of one file as differences from those of another: a series shares most of them."""
+
+    __slots__ = ("_base", "_changed", "_gone")
+
+    def __init__(self, base: Mapping[str, str], elements: Mapping[str, str]) -> None:
+        self._base = base
+        self._changed = {path: value for path, value in elements.items() if base.get(path) != value}
+        self._gone = frozenset(path for path in base if path not in elements)
+
+    def __getitem__(self, path: str) -> str:
+        if path in self._changed:
+            return self._changed[path]
+        if path in self._gone:
+            raise KeyError(path)
+        return self._base[path]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (path for path in self._base if path not in self._gone)
+        yield from (path for path in self._changed if path not in self._base)
+
+    def __len__(self) -> int:
+        return len(self._base) - len(self._gone) + sum(path not in self._base for path in self._changed)
+
+    def items(self) -> ItemsView[str, str]:
+        whole = {**self._base, **self._changed}
+        for path in self._gone:
+            del whole[path]
+        return whole.items()
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ Laid beside what the destination holds by :mod:`.verify`. Parses each script onc
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .dicom import Content, ElementChange, keyword, read_header, with_bulk, written_anew
-from .dicomedit.dataset import PIXEL_DATA, Dataset, read, stripped, write
+from .dicom import Content, ElementChange, Shared, keyword, read_header, with_bulk, written_anew
+from .dicomedit.dataset import PIXEL_DATA, Dataset, alike, read, stripped, write
 from .dicomedit.engines import Engines, engines_of
 from .dicomedit.script import LATEST, STAMP, Script, read_script
 from .dicomedit.words import DONE, NotForetold
@@ -185,38 +186,96 @@ def foretold(header: bytes, source: Content, scripts: Scripts, *, key: bytes) ->
         before = zlib.decompress(header) if header else b""
         if not before:
             return Foretold(reason="its header cannot be carried through a script here")
+        root, _ = read(before)
+        pixels = root.get(PIXEL_DATA)
         (_, steps), *others = scripts.by_engine()
-        after, drawn, numbered = _after(before, steps, scripts, key=key)
-        plain = read_header(before, key=key)
+        twins = [(root.copy(), again) for _, again in others]
+        drawn, numbered = _carried(root, steps, scripts)
+        stays = root.get(PIXEL_DATA) is pixels
+        undecided: set[str] = set()
+        otherwise: list[tuple[Dataset, frozenset[str]]] = []
+        for twin, again in twins:
+            try:
+                also, numbers = _carried(twin, again, scripts)
+            except NotForetold as ended:
+                return Foretold(reason=_not_by_all(scripts, ended.reason))
+            undecided |= (also ^ drawn) | (numbers ^ numbered)
+            if not alike(twin, root):
+                otherwise.append((twin, also))
+        after = read_header(write(root), key=key)
     except NotForetold as untold:
         return Foretold(reason=untold.reason)
     except DicomError as error:
         return Foretold(reason=f"a script leaves a file of which {error.message}")
-    told = replace(_with_pixels(source, plain, after, drawn=drawn, numbered=numbered), waived=scripts.waived)
-    undecided: set[str] = set()
-    for _, steps in others:
+    for twin, also in otherwise:
         try:
-            again, also, numbers = _after(before, steps, scripts, key=key)
-        except (NotForetold, DicomError) as ended:
-            why = ended.reason if isinstance(ended, NotForetold) else ended.message
-            return Foretold(reason=f"its scripts are run by {scripts.engines}, not by all of them to the end: {why}")
-        if (again.bulk_each, again.geometry) != (after.bulk_each, after.geometry):
+            there = read_header(write(twin), key=key)
+        except DicomError as error:
+            return Foretold(reason=_not_by_all(scripts, error.message))
+        if (there.bulk_each, there.geometry) != (after.bulk_each, after.geometry):
             return Foretold(reason=f"its scripts are run by {scripts.engines}, which leave other pixels or geometry")
-        undecided |= {path for path, _ in again.elements.items() ^ after.elements.items()} - (also & drawn)
-        undecided |= (also ^ drawn) | (numbers ^ numbered)
-    return replace(told, undecided=frozenset(undecided), engines=str(scripts.engines))
+        undecided |= {path for path, _ in there.elements.items() ^ after.elements.items()} - (also & drawn)
+    content = _with_pixels(source, after) if stays else after
+    return Foretold(
+        content=replace(content, elements=Shared(source.elements, content.elements)),
+        drawn=drawn,
+        numbered=numbered,
+        waived=scripts.waived,
+        undecided=frozenset(undecided),
+        engines=str(scripts.engines),
+    )
+
+
+class Foretelling:
+    """What the scripts make of each of several files: computed once each, when it is asked for or ahead of that.
+
+    Parameters
+    ----------
+    files : sequence of (bytes, Content or None)
+        The header of each file, from :func:`header_of`, and its content; None for what cannot be read.
+    """
+
+    def __init__(self, files: Sequence[tuple[bytes, Content | None]], scripts: Scripts, *, key: bytes) -> None:
+        self._files, self._scripts, self._key = files, scripts, key
+        self._told: dict[int, Foretold] = {}
+
+    def __call__(self, at: int) -> Foretold | None:
+        """Of the file at this place; None where no script runs, or the file cannot be read."""
+        header, content = self._files[at]
+        if not self._scripts or content is None:
+            return None
+        told = self._told.get(at)
+        if told is None:
+            told = self._told[at] = foretold(header, content, self._scripts, key=self._key)
+        return told
+
+    @contextlib.contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Compute in a thread, file by file, while the caller waits for a server; what is not done then is left."""
+        over = threading.Event()
+
+        def compute() -> None:
+            for at in range(len(self._files)):
+                if over.is_set():
+                    return
+                self(at)
+
+        thread = threading.Thread(target=compute, name="xnbtransfer-foretell", daemon=True)
+        if self._scripts:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self._scripts:
+                thread.join()
 
 
 PIXEL_DATA_PATH = f"{PIXEL_DATA:08X}"
 
 
-def _after(
-    before: bytes, steps: tuple[Step, ...], scripts: Scripts, *, key: bytes
-) -> tuple[Content, frozenset[str], frozenset[str]]:
-    """What all steps leave of a header; the paths that are drawn, and those of the scripts' numbers."""
-    root, _ = read(before)
-    drawn, numbered = _carried(root, steps, scripts)
-    return read_header(write(root), key=key), drawn, numbered
+def _not_by_all(scripts: Scripts, because: str) -> str:
+    return f"its scripts are run by {scripts.engines}, not by all of them to the end: {because}"
 
 
 def _carried(root: Dataset, steps: tuple[Step, ...], scripts: Scripts) -> tuple[frozenset[str], frozenset[str]]:
@@ -238,33 +297,28 @@ def _carried(root: Dataset, steps: tuple[Step, ...], scripts: Scripts) -> tuple[
 
 
 def _drawn(dataset: Dataset, prefix: str = "") -> set[str]:
-    found = set()
-    for element in dataset:
-        path = f"{prefix}{element.tag:08X}"
-        if element.random:
-            found.add(path)
-        for at, item in enumerate(element.items or ()):
-            found |= _drawn(item, f"{path}[{at}].")
+    found = {f"{prefix}{tag:08X}" for tag, element in dataset.elements.items() if element.random}
+    for tag, element in dataset.elements.items():
+        if element.items:
+            for at, item in enumerate(element.items):
+                found |= _drawn(item, f"{prefix}{tag:08X}[{at}].")
     if not prefix and "00080018" in found:
         found.add("00020003")
     return found
 
 
-def _with_pixels(
-    source: Content, plain: Content, after: Content, *, drawn: frozenset[str], numbered: frozenset[str]
-) -> Foretold:
-    """What was computed without pixels, with those of the source where they stay."""
-    if PIXEL_DATA_PATH not in plain.elements or _pixels(after) != _pixels(plain):
-        return Foretold(content=after, drawn=drawn, numbered=numbered)
-    elements = after.elements | {PIXEL_DATA_PATH: source.elements[PIXEL_DATA_PATH]}
-    beside = [one for one in after.bulk_each if one[0] != PIXEL_DATA_PATH]
-    content = with_bulk(replace(after, elements=elements), [*beside, *_pixels(source)[1]])
-    return Foretold(content=content, drawn=drawn, numbered=numbered)
+def _with_pixels(source: Content, after: Content) -> Content:
+    """What was computed without pixels, with those of the source, which no script has touched."""
+    one, other = (content.elements.get(PIXEL_DATA_PATH) for content in (source, after))
+    if one is None or other is None or parts(one).vr != parts(other).vr:
+        return after  # there are none, or reading and writing alone gives them another VR
+    beside = [bulk for bulk in after.bulk_each if bulk[0] != PIXEL_DATA_PATH]
+    elements = after.elements | {PIXEL_DATA_PATH: one}
+    return with_bulk(replace(after, elements=elements), [*beside, *_pixels(source)])
 
 
-def _pixels(content: Content) -> tuple[str | None, list[tuple[str, str, int]]]:
-    bulk = [one for one in content.bulk_each if one[0] == PIXEL_DATA_PATH]
-    return content.elements.get(PIXEL_DATA_PATH), bulk
+def _pixels(content: Content) -> list[tuple[str, str, int]]:
+    return [one for one in content.bulk_each if one[0] == PIXEL_DATA_PATH]
 
 
 class _Numbers:

@@ -6,6 +6,7 @@ On request the same of a session that is not sent since the destination has it a
 from __future__ import annotations
 
 import collections
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,6 +23,7 @@ from .verify import (
     Decoded,
     decoded_by,
     expected_changes,
+    foretelling,
     judge,
     misplaced,
     not_proved,
@@ -83,7 +85,8 @@ class Proof:
         self.door.build(work)
         expected = expected_changes(self.plan, session, archived=False)
         if self.reads_all:
-            with self.destination.open_prearchive(work.uri) as chunks:
+            told = foretelling(sent, expected, key=self.key)
+            with told.ahead(), self.destination.open_prearchive(work.uri) as chunks:
                 there = read_back(self.pace(chunks), key=self.key)
             work.read = {one.md5: one for one in share_elements(there)} if self.options.archive else {}
             work.pairs = {}
@@ -97,6 +100,7 @@ class Proof:
                 where="the prearchive",
                 decoded=decoded,
                 pairs=work.pairs,
+                told=told,
             )
             return self._listed(work, sent, rows), extra
         there = self._sample(work, sent)
@@ -173,10 +177,12 @@ class Proof:
         missing = collections.Counter(row["destination_md5"] for row in read) - digests
         if self.options.proof == "all" or (self.reads_all and (missing or not rows)):
             session_id = self.door.archived_id(work)
-            with self.destination.open_session(session_id) as chunks:
-                there = read_back(self.pace(chunks), key=self.key, listed=listed, known=work.read)
             expected = expected_changes(self.plan, session, archived=True)
             alike = expected == expected_changes(self.plan, session, archived=False)
+            told = foretelling(sent, expected, key=self.key)
+            ahead = contextlib.nullcontext() if alike and work.pairs else told.ahead()
+            with ahead, self.destination.open_session(session_id) as chunks:
+                there = read_back(self.pace(chunks), key=self.key, listed=listed, known=work.read)
             pairs, work.read, work.pairs = work.pairs if alike else {}, {}, {}
             decoded = self._decoded(work, partial(self.destination.open_scan_file, session_id))
             return judge(
@@ -188,6 +194,7 @@ class Proof:
                 where="the archive",
                 decoded=decoded,
                 pairs=pairs,
+                told=told,
             )
         rows = rows or not_proved(session, sent, f"proof={self.options.proof}: it was not read back")
         by_md5 = {row["md5"]: row for row in listed if row["md5"]}

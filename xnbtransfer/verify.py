@@ -15,7 +15,7 @@ import hashlib
 import secrets
 import time
 import types
-from collections.abc import Callable, Collection, Hashable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from . import dicom
 from .addresses import kept_apart
 from .archived import archived_copy
 from .carrying import Beside, beside_now
-from .dicom import Content
+from .dicom import Content, Shared
 from .errors import InputError, NotFoundError, SourceDamagedError, TransientError, XnbTransferError
-from .foretell import Foretold, Scripts, compare, foretold, scripts_of, stamped
+from .foretell import Foretelling, Foretold, Scripts, compare, scripts_of, stamped
 from .forms import archived_path
 from .history import SessionHistory, read_history
 from .holdings import Difference
@@ -49,37 +49,6 @@ SINCE_THE_RUN = "since the run"  # a proof that asks whether what a run has read
 _UNLISTED = "not sent: what the source holds cannot be told"
 
 
-class _Shared(Mapping):
-    """Header digests of one file as differences from those of another: a series shares most of them."""
-
-    __slots__ = ("_base", "_changed", "_gone")
-
-    def __init__(self, base: Mapping[str, str], elements: Mapping[str, str]) -> None:
-        self._base = base
-        self._changed = {path: value for path, value in elements.items() if base.get(path) != value}
-        self._gone = frozenset(path for path in base if path not in elements)
-
-    def __getitem__(self, path: str) -> str:
-        if path in self._changed:
-            return self._changed[path]
-        if path in self._gone:
-            raise KeyError(path)
-        return self._base[path]
-
-    def __iter__(self) -> Iterator[str]:
-        yield from (path for path in self._base if path not in self._gone)
-        yield from (path for path in self._changed if path not in self._base)
-
-    def __len__(self) -> int:
-        return len(self._base) - len(self._gone) + sum(path not in self._base for path in self._changed)
-
-    def items(self) -> ItemsView[str, str]:
-        whole = {**self._base, **self._changed}
-        for path in self._gone:
-            del whole[path]
-        return whole.items()
-
-
 def share_elements(seen: Sequence[Seen]) -> list[Seen]:
     """The same files, holding what their headers have in common once (memory: about a tenth)."""
     base: Content | None = None
@@ -88,7 +57,7 @@ def share_elements(seen: Sequence[Seen]) -> list[Seen]:
         if one.content is not None:
             if base is None:
                 base = one.content
-            elements, uids = _Shared(base.elements, one.content.elements), _Shared(base.uids, one.content.uids)
+            elements, uids = Shared(base.elements, one.content.elements), Shared(base.uids, one.content.uids)
             one = dataclasses.replace(one, content=dataclasses.replace(one.content, elements=elements, uids=uids))
         found.append(one)
     return found
@@ -276,6 +245,11 @@ def _scan_in(entry: str, scans: Collection[str]) -> str:
     return ""
 
 
+def foretelling(sent: Sequence[Seen], expected: Scripts, *, key: bytes) -> Foretelling:
+    """What ``expected`` makes of each file of ``sent``, computed when it is asked for or beside other work."""
+    return Foretelling([(one.header, one.content) for one in sent], expected, key=key)
+
+
 Compare = Callable[[Seen, Seen], dict]
 Decoded = Callable[[Seen, Seen], bool | None]
 
@@ -292,6 +266,7 @@ def judge(
     decoded: Decoded | None = None,
     md5s: Mapping[int, str] | None = None,
     pairs: dict[tuple[int, str], dict] | None = None,
+    told: Foretelling | None = None,
 ) -> tuple[list[dict], list[dict]]:
     """Lay what was sent beside what is there: the one way to a verdict on bytes.
 
@@ -314,6 +289,8 @@ def judge(
     pairs : dict, optional
         Verdicts on the same ``sent`` under the same ``expected``, by place and MD5 there: the same bytes have the same
         one. What is compared here is added.
+    told : Foretelling, optional
+        Of the same ``sent``, ``expected`` and ``key``, where it was begun while the destination was read.
 
     Returns
     -------
@@ -322,16 +299,8 @@ def judge(
     extra : list of dict
         ``FILE_COLUMNS``, one per file of ``there`` that no file of ``sent`` accounts for.
     """
-    told: dict[int, Foretold] = {}
     known = {} if pairs is None else pairs
-
-    def foretell(at: int) -> Foretold | None:
-        content = sent[at].content
-        if not expected or content is None:
-            return None
-        if at not in told:
-            told[at] = foretold(sent[at].header, content, expected, key=key)
-        return told[at]
+    foretell = told or foretelling(sent, expected, key=key)
 
     partner = _partners(sent, there, md5s or {}, foretell)
     taken = set(partner.values())

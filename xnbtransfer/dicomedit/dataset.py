@@ -96,6 +96,28 @@ class Dataset:
         return element.value.decode("latin-1").strip(" \0") if element and element.items is None else ""
 
 
+def alike(one: Dataset, other: Dataset) -> bool:
+    """Whether two data sets hold the same elements, letter for letter."""
+    if one.elements.keys() != other.elements.keys():
+        return False
+    for tag, element in one.elements.items():
+        there = other.elements[tag]
+        if element is there:
+            continue
+        if (element.vr, element.value, element.fragments, element.random) != (
+            there.vr,
+            there.value,
+            there.fragments,
+            there.random,
+        ):
+            return False
+        if (element.items is None) != (there.items is None) or len(element.items or ()) != len(there.items or ()):
+            return False
+        if not all(map(alike, element.items or (), there.items or ())):
+            return False
+    return True
+
+
 def read(data: bytes | memoryview) -> tuple[Dataset, str]:
     """The data set of a file, and the transfer syntax that it names.
 
@@ -194,16 +216,27 @@ class _Reader:
         return at + length
 
     def without_pixels(self) -> bytes:
-        """The bytes of the data set, PixelData without its value."""
-        at, end, scratch = 0, len(self.view), Dataset()
+        """The bytes of the data set, PixelData without its value; other values are passed over unread."""
+        at, end = 0, len(self.view)
         while at + 8 <= end:
             group, element = self.tag.unpack_from(self.view, at)
-            stop = self.element(scratch, at, end, 0)
+            value, length = self._value_at(at)
+            # where a value of undefined length ends is known by reading it
+            stop = self.element(Dataset(), at, end, 0) if length == _UNDEFINED else value + length
+            if stop > end:
+                raise ValueError
             if group << 16 | element == PIXEL_DATA:
-                head = 12 if self.explicit else 8
-                return bytes(self.view[:at]) + bytes(self.view[at : at + head - 4]) + bytes(4) + bytes(self.view[stop:])
+                return bytes(self.view[: value - 4]) + bytes(4) + bytes(self.view[stop:])
             at = stop
         return bytes(self.view)
+
+    def _value_at(self, at: int) -> tuple[int, int]:
+        """Where the value of the element at ``at`` begins, and its length in bytes."""
+        if not self.explicit:
+            return at + 8, self.long.unpack_from(self.view, at + 4)[0]
+        if bytes(self.view[at + 4 : at + 6]).decode("latin-1") in _SHORT:
+            return at + 8, self.short.unpack_from(self.view, at + 6)[0]
+        return at + 12, self.long.unpack_from(self.view, at + 8)[0]
 
     def _is_fragmented(self, vr: str, at: int) -> bool:
         """UN of undefined length is a sequence (PS3.5 6.2.2); OB, OW and OF of undefined length are fragments."""
