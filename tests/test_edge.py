@@ -265,6 +265,23 @@ def test_an_upload_that_breaks_twice_at_one_place_is_perhaps_too_large():
                 words.append(str(caught.value))
         server.faults([])
     assert "size limit" not in words[0] and "size limit" in words[-1]
+    assert "run the same command again" in words[0].lower()
+    assert "client_max_body_size" in words[-1] and "Only if none is set, run the same command again" in words[-1]
+
+
+def test_a_small_upload_that_breaks_twice_says_how_much_went_out():
+    words = []
+    with running() as server:
+        kit = Kit(lambda role: Person(server, role))
+        server.faults([{"fault": "cut-upload", "path": "/data/services/import", "bytes": 50_000}])
+        with as_(server, "owner") as connection:
+            for _ in range(2):
+                where = {"project": kit.destination, "subject": "S", "session": "E"}
+                with pytest.raises(TransientError) as caught:
+                    connection.import_zip(**where, size_bytes=90_000, body=lambda: [b"x" * 90_000])
+                words.append(str(caught.value))
+        server.faults([])
+    assert "after about 90.0 kB for the second time" in words[1]
 
 
 # -- settings that guard something -------------------------------------------------------------------------------

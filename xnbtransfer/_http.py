@@ -35,6 +35,7 @@ from .errors import (
     XnbTransferError,
 )
 from .forms import BUILD, LOGOUT, PROJECTS, VERSION, WHO, Request, refused_in_address
+from .html import size
 
 READ_TRIES = 5  # how often a read is sent at most
 READ_TRIES_500 = 2  # the same after a plain 500, which passes rarely
@@ -263,9 +264,8 @@ class Http:
             if not stream:
                 read_whole(answer, LIST_BYTES)
         except _LOST as problem:
-            raise TransientError(
-                f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)}).{self._limit(data)}"
-            ) from None
+            said = f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)})."
+            raise TransientError(*self._limit(said, data)) from None
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
             self.told_time = (said.timestamp(), steady_s())
@@ -279,19 +279,22 @@ class Http:
                 f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)})."
             ) from None
 
-    def _limit(self, body: Any) -> str:
-        """A sentence about a size limit, where uploads break at the same place again; else ""."""
+    def _limit(self, said: str, body: Any) -> tuple[str, ...]:
+        """What to say of a lost answer; also of a size limit and with its remedy, where uploads break there again."""
         sent = body.sent if isinstance(body, SizedBody) else 0
         if not sent:
-            return ""
+            return (said,)
         with self._counting:
             same = any(abs(sent - one) <= _SAME_PLACE_BYTES for one in self._broke_at)
             self._broke_at.append(sent)
         if not same:
-            return ""
+            return (said,)
         return (
-            f" An upload broke off after about {sent / 1e6:.0f} MB for the second time: perhaps a size limit of the "
-            "server or of what stands before it; ask its administrator (client_max_body_size, maxSwallowSize)."
+            f"{said} An upload of {size(len(body))} broke off after about {size(sent)} for the second time: perhaps a "
+            "size limit of the server or of what stands before it.",
+            "Ask its administrator to raise the limit of a request's body in the proxy (nginx: client_max_body_size) "
+            "and in the server (maxPostSize, maxSwallowSize) above the largest scan. Only if none is set, run the same "
+            "command again.",
         )
 
     def _is_strangers(self, response: requests.Response, request: Request, generation: int, body=None) -> bool:

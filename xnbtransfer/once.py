@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .errors import DiskFullError, JournalError, ServerError, XnbTransferError
+from .html import size
 
 TRIES = 4
 TOO_LARGE = 413  # a server, or what stands before it, takes no body of this size
@@ -81,7 +82,7 @@ def send_and_look(
 def too_large(problem: ServerError, size_bytes: int) -> ServerError:
     """What to say where even one file is larger than is taken."""
     return ServerError(
-        f"{problem.message} One file with its zip is {size_bytes / 1e6:.1f} MB, more than the limit there.",
+        f"{problem.message} One file with its zip is {size(size_bytes)}, more than the limit there.",
         "Ask its administrator to raise the limit of a request's body in the proxy (nginx: client_max_body_size) and "
         "in the server (maxPostSize, maxSwallowSize) above the largest file.",
         status=TOO_LARGE,
