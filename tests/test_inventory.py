@@ -177,6 +177,24 @@ def test_what_a_server_does_not_list_is_said(connection, standin):
     assert [note for note in notes if "does not list file formats" in note]
 
 
+@pytest.mark.parametrize("refusal", [EMPTY, (500, {}, b"")], ids=["200 with nothing", "500"])
+@pytest.mark.parametrize("scans", [True, False])
+def test_a_server_that_does_not_list_whose_subjects_are_is_asked_once_and_that_is_said(
+    connection, standin, refusal, scans
+):
+    script(standin, [])
+    served = standin.answers[PATH]
+
+    def whose(query: dict) -> bool:
+        return bool(set(query.get("columns", [""])[0].split(",")) & set(forms.SUBJECT_COLUMNS))
+
+    standin.answers[PATH] = lambda query: refusal if whose(query) else served(query)
+    notes = read_inventory(connection, "P", prearchive=False, files=False, scans=scans).notes
+    assert notes == ("P: the server does not list whose the subjects of sessions are.",)
+    connection.sessions("P")
+    assert sum(whose(query) for _, path, query, _ in standin.log if path == PATH) == 1
+
+
 def test_a_list_that_failed_once_is_asked_again_and_gives_nothing_up(connection, standin):
     script(standin, [])
     served, turns = standin.answers[PATH], []

@@ -111,7 +111,7 @@ def read_inventory(
         scan_rows = [_named(row, names) for row in rows if row["session_id"] in names]
         found = [_named(row, names) for ask in asks for row in ask.result() if row["session_id"] in names]
     notes = _left_out(project, wanted, scan_rows, found)
-    if rows and connection.given_up:
+    if connection.given_up:
         notes.append(f"{project}: the server does not list {', '.join(connection.given_up)}.")
     waiting: list[dict] = []
     if prearchived is not None:

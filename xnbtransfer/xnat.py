@@ -302,8 +302,11 @@ class Connection(Items, Store, Waiting, Told):
 
     @property
     def given_up(self) -> tuple[str, ...]:
-        """What this server does not list of scans, in words; known once ``scans`` was asked."""
-        return self._scans.given_up
+        """What this server does not list of scans and sessions, in words; known once ``scans`` and ``sessions`` were
+        asked.
+        """
+        subjects = () if self._tells_subjects else ("whose the subjects of sessions are",)
+        return (*self._scans.given_up, *subjects)
 
     def files(self, session_ids: Sequence[str]) -> list[dict]:
         """Files of all scans of some sessions. One request per some dozens of sessions.
