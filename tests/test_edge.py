@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -245,6 +246,24 @@ def test_the_login_provider_is_named(standin, monkeypatch):
     with connect("source", server=standin.url, user=USER, password=PASSWORD, prompt=False):
         pass
     assert seen == [["ldap1"], ["ldap1"], ["ldap2"]]
+
+
+def test_the_login_provider_of_the_command_line_wins_over_the_environment_and_is_not_kept(standin, monkeypatch):
+    seen = []
+    right = standin.login
+    standin.login = lambda form: seen.append(form.get("provider")) or right(form)
+    names = {"XNAT_SOURCE_PROVIDER": "of-the-source", "XNAT_DESTINATION_PROVIDER": "of-the-destination"}
+    for name, value in {"XNAT_HOST": standin.url, "XNAT_USER": USER, "XNAT_PASS": PASSWORD, **names}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("XNAT_PROVIDER", raising=False)
+    for words, sides in ((["inventory", "P"], ["of-the-source"]), (["diff", "P", "Q"], sorted(names.values()))):
+        seen.clear()
+        cli.invoke([*words, "--login-provider", "typed"])
+        assert seen == [["typed"]] * len(sides)
+        seen.clear()
+        cli.invoke(words)
+        assert sorted(one for (one,) in seen) == sides
+    assert {name: os.environ.get(name) for name in names} == names and "XNAT_PROVIDER" not in os.environ
 
 
 def test_an_upload_that_breaks_twice_at_one_place_is_perhaps_too_large():

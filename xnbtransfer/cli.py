@@ -45,16 +45,17 @@ def _side(values: dict[str, Any], side: str, where: str | None) -> None:
 
 
 def _name_provider(context: click.Context, _parameter: click.Parameter, value: str) -> None:
-    """Let every login of this command name the provider."""
+    """Let every login of this command name the provider, whatever the environment names for a side."""
     if not value:
         return
-    before = os.environ.get("XNAT_PROVIDER")
-    os.environ["XNAT_PROVIDER"] = value
+    names = ("XNAT_PROVIDER", "XNAT_SOURCE_PROVIDER", "XNAT_DESTINATION_PROVIDER")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    os.environ.update(dict.fromkeys(names, value))
 
     def as_before() -> None:
-        os.environ.pop("XNAT_PROVIDER", None)
-        if before is not None:
-            os.environ["XNAT_PROVIDER"] = before
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
     context.call_on_close(as_before)
 
