@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,12 +19,14 @@ from roads import as_
 from standin import PAGE, PASSWORD, USER, table
 
 from xnbtransfer import _http, _rows, _settings, cli
+from xnbtransfer.arrival import watched
 from xnbtransfer.errors import (
     AddressError,
     InputError,
     LoginError,
     NotDataError,
     NotFoundError,
+    ServerError,
     SessionExpiredError,
     TransientError,
 )
@@ -334,6 +337,42 @@ def test_rights_that_are_denied_of_a_project_whose_sessions_are_listed_are_not_t
     standin.answers["/data/experiments"] = [(200, {}, table(owned))]
     told = connection.settings("P")
     assert (told.can_read, told.can_create) == (can, can)
+
+
+# -- waiting for archiving -----------------------------------------------------------------------------------------
+
+ROW = "/prearchive/projects/P/20260101_010203000/S1"
+
+
+def waiting_in(standin, *statuses: str) -> None:
+    row = {"url": ROW, "name": "S1", "project": "P", "lastmod": "2026-01-01 01:02:03"}
+    standin.answers[f"/data{ROW}"] = [(200, {}, table([{**row, "status": one}])) for one in statuses]
+    standin.answers[f"/data{ROW}/logs/last"] = [(200, {}, b"a script failed")]
+
+
+@pytest.mark.parametrize("status", ["CONFLICT", "ERROR"])
+def test_who_waits_for_archiving_is_told_what_the_row_says_meanwhile(connection, standin, status):
+    """XNAT answers up to ten minutes after the row tells it (L5)."""
+    waiting_in(standin, "ARCHIVING", status)
+    answered = threading.Event()
+    try:
+        with pytest.raises(ServerError, match=f"the row in {status}. a script failed"):
+            watched(connection, ROW, lambda: answered.wait(60) and "late", look_s=0.02)
+    finally:
+        answered.set()
+    assert standin.sent(f"/data{ROW}") >= 3, "one reading alone is not believed"
+
+
+def test_an_archiving_that_goes_on_is_waited_for_and_a_failed_look_ends_nothing(connection, standin):
+    waiting_in(standin, "ARCHIVING", "CONFLICT", "ARCHIVING")
+    standin.answers[f"/data{ROW}"].insert(1, (500, {}, b""))
+
+    def send() -> str:
+        while standin.sent(f"/data{ROW}") < 8:
+            time.sleep(0.01)
+        return "/data/experiments/X_E1"
+
+    assert watched(connection, ROW, send, look_s=0.01) == "/data/experiments/X_E1"
 
 
 # -- reasons, text, names ----------------------------------------------------------------------------------------
