@@ -15,9 +15,10 @@ from xnbtransfer.claims import claim
 from xnbtransfer.cli import invoke
 from xnbtransfer.control import PAUSE, STOP, Control, State, window_open
 from xnbtransfer.errors import ExitCode, HeldError, OptionsError
+from xnbtransfer.journal import JOURNAL
 from xnbtransfer.server import running
 from xnbtransfer.streams import Pace
-from xnbtransfer.transfer import JOURNAL, run
+from xnbtransfer.transfer import run
 from xnbtransfer.values import Verdict
 
 

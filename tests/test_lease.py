@@ -184,8 +184,7 @@ def test_the_same_run_after_a_kill_has_its_own_lease(server, kit, tmp_path):
     made = planned(server, kit)
     left = leave(kit, "E1", "E2", since_s=60)
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        from xnbtransfer.journal import Journal
-        from xnbtransfer.transfer import JOURNAL
+        from xnbtransfer.journal import JOURNAL, Journal
 
         with Journal.open(tmp_path / JOURNAL, made.fingerprint) as journal:
             journal.write("lease", label=left)

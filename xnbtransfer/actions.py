@@ -11,10 +11,11 @@ from .changes import ChangePlan, is_change_plan
 from .control import Control
 from .errors import InputError, RefusedError
 from .finish import FinishCarrier, copy_record
+from .journal import JOURNAL
 from .method_options import METHODS
 from .prearchive import PrearchiveCarrier
 from .progress import Lines, Watcher, watch
-from .record import JOURNAL, PLAN, Record, Workspace
+from .record import PLAN, Record, Workspace
 from .relocate import MoveCarrier
 from .share import ShareCarrier
 from .steps import Carrier, carry_out, look_again

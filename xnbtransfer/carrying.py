@@ -16,7 +16,7 @@ from .forms import archived_path, project_path, subject_path
 from .history import SessionHistory, read_history
 from .journal import Journal
 from .keys import SessionKey
-from .parcels import Arrived, Parcel, carry, listing, make_scan, prove
+from .parcels import Parcel, carry, listing, make_scan, prove
 from .plan_file import SENDS, FieldPlan, Plan, ResourcePlan, SessionPlan
 from .resources import state_of
 from .values import Verdict
@@ -134,7 +134,7 @@ class Carrier:
         )
         if self.stopping() and any(each.verdict == Verdict.DIFFERENT for each in found):
             raise TransientError(f"{one.where} was stopped before it was complete; run again to go on.")
-        rows = [row_of(one, each, self._scan(one)) for each in found]
+        rows = [each.row(one, one.scan, one.resource, at=self._scan(one)) for each in found]
         if why := self._counted_otherwise(one, here, len(files)):
             rows = [row | {"verdict": Verdict.NOT_PROVED, "because": why} for row in rows]
         extra = [extra_row(one, path) for path in more] if one.action == "send" else []
@@ -324,29 +324,6 @@ def listed_only(rows: Iterable[dict]) -> list[dict]:
     because = "its listed MD5 is the one that was proved; its bytes were not read now"
     unread = {"verdict": str(Verdict.NOT_PROVED), "because": because, "read_in": ""}
     return [{**row, **unread} if row["verdict"] == Verdict.EQUAL else row for row in rows]
-
-
-def row_of(one: ResourcePlan, each: Arrived, scan: str) -> dict:
-    """One file of a carried resource as a row of MANIFEST_COLUMNS."""
-    return {
-        "subject": one.subject,
-        "session": one.session,
-        "scan": one.scan,
-        "resource": one.resource,
-        "path": each.path,
-        "size_bytes": each.size_bytes,
-        "source_md5": each.md5,
-        "destination_subject": one.destination_subject,
-        "destination_session": one.destination_session,
-        "destination_scan": scan,
-        "destination_path": each.path if each.there_md5 or each.there_size_bytes else "",
-        "destination_size_bytes": each.there_size_bytes,
-        "destination_md5": each.there_md5,
-        "read_in": each.read_in,
-        "way_out": each.way_out,
-        "verdict": str(each.verdict),
-        "because": each.because,
-    }
 
 
 def extra_row(one: ResourcePlan, path: str) -> dict:

@@ -314,8 +314,9 @@ def verify(
     RECORD may also be the folder of a run. Of a record with which nothing was carried out it is said that it is whole.
     """
     from .changes import is_change_plan
+    from .journal import JOURNAL
     from .plan import Plan
-    from .record import JOURNAL, PLAN, open_record
+    from .record import PLAN, open_record
     from .verify import verify as prove
     from .xnat import connect
 
@@ -386,8 +387,7 @@ def campaign(file: str, record_root: str, incremental: bool, list_only: bool, as
 
 def _ask(folder: str, *, going: bool = True) -> Control:
     """What another process obeys; a wish to a run that has ended would meet the next one."""
-    from .journal import in_use
-    from .record import JOURNAL
+    from .journal import JOURNAL, in_use
 
     if not (Path(folder) / JOURNAL).exists():
         raise InputError(

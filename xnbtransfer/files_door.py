@@ -67,7 +67,7 @@ class FilesDoor(ImportDoor):
         extra: list[dict] = []
         for scan, parcel in parcels:
             found, more = self._proved(work, scan, parcel, stopping)
-            rows += [_row(session, scan, one) for one in found]
+            rows += [one.row(session, scan.scan, scan.resource) for one in found]
             extra += more
             sent(work, scan, len(found))
         work.rows, work.extra = rows, extra
@@ -231,26 +231,3 @@ class FilesDoor(ImportDoor):
 
         write = partial(self.destination.make_scan, session_id, scan["scan"], scan["xsi_type"], fields, self.reason)
         send_and_look(write, look, f"The fields of scan {scan['scan']}")
-
-
-def _row(session: SessionPlan, scan: ScanPlan, one: Arrived) -> dict:
-    return {
-        "subject": session.subject,
-        "session": session.session,
-        "scan": scan.scan,
-        "resource": scan.resource,
-        "path": one.path,
-        "size_bytes": one.size_bytes,
-        "source_md5": one.md5,
-        "SOPInstanceUID": one.instance,
-        "destination_subject": session.destination_subject,
-        "destination_session": session.destination_session,
-        "destination_scan": scan.scan,
-        "destination_path": one.path if one.there_md5 or one.there_size_bytes else "",
-        "destination_size_bytes": one.there_size_bytes,
-        "destination_md5": one.there_md5,
-        "read_in": one.read_in,
-        "way_out": one.way_out,
-        "verdict": str(one.verdict),
-        "because": one.because,
-    }

@@ -33,7 +33,7 @@ from .one_place import refuse_one_place
 from .outputs import with_home
 from .plan import SENDS, Plan, SessionPlan, Side, source_states
 from .record import Record, list_records, open_record
-from .steps import Carrier, files_of, manifest_row
+from .steps import Carrier, files_of, listed_row
 from .values import Verdict, tuples_of
 from .verify import decoded_by, expected_changes, judge, read_back, read_source_scan, study_of
 from .xnat import USUAL_TYPE, Connection
@@ -384,7 +384,7 @@ class FinishCarrier(Carrier):
         kept = {"subject_id": item["subject_id"], "files": files}
         if why := unsure(item, files):
             because = f"not deleted: {why}"
-            rows = [manifest_row(change, one) for one in [*files, *_places(item, files)]]
+            rows = [listed_row(change, one) for one in [*files, *_places(item, files)]]
             return kept | {"kept": because, "rows": [row | _open_row(because) for row in rows]}
         if self.options.backup and item["reconstructions"]:
             return kept | {"kept": "not deleted: no backup holds the files of its reconstructions; fetch them first"}
@@ -461,7 +461,7 @@ class FinishCarrier(Carrier):
         return [row | {"verdict": str(row["verdict"])} for row in rows], extra
 
     def _resource_row(self, change: Change, row: dict, other: dict | None) -> dict:
-        found = manifest_row(change, row)
+        found = listed_row(change, row)
         if other is None:
             return found | {"verdict": Verdict.DIFFERENT, "because": "it was not copied"}
         here, there = (_md5(side, one["uri"]) for side, one in ((self.source, row), (self.destination, other)))
@@ -525,7 +525,7 @@ class FinishCarrier(Carrier):
             raise ServerError(f"{change.name} was deleted, and {change.project} still lists it.", _LOOK)
         answered = before.get("answered") == change.steps[0].verb
         if subject:
-            return ("deleted", [], []) if answered else ("not found", [manifest_row(change, _NO_FILE) | _UNSEEN], [])
+            return ("deleted", [], []) if answered else ("not found", [listed_row(change, _NO_FILE) | _UNSEEN], [])
         now = files_of(self.destination, before["there_id"])
         rows = [dict(row) for row in before["rows"]]
         if now != before["there"]:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from .errors import DiskFullError, JournalError, XnbTransferError
 from .outputs import file_mode, make_folder
 
+JOURNAL = "journal.jsonl"  # its name in the folder of a run, and in a record
 _FIRST = "0" * 64
 _HEAD, _MIDDLE, _TAIL = b'{"link": "', b'", "entry": ', b"}"
 

@@ -22,7 +22,7 @@ from .label_rules import chosen_labels
 from .labels import check_labels
 from .one_place import refuse_one_place
 from .plan import Side
-from .steps import Carrier, files_of, manifest_row
+from .steps import Carrier, files_of, listed_row
 from .values import Verdict, tuples_of
 from .verify import ONE_PLACE
 from .xnat import Connection
@@ -305,7 +305,7 @@ class ItemCarrier(Carrier):
 def doubted(change: Change, before: dict) -> list[dict]:
     """A row without a path for each place whose files a list had lost before the change, perhaps: it proves nothing."""
     return [
-        manifest_row(change, {**one, "path": "", "size_bytes": 0, "md5": ""})
+        listed_row(change, {**one, "path": "", "size_bytes": 0, "md5": ""})
         | {"verdict": Verdict.NOT_PROVED, "because": f"what it held cannot be told: {one['because']}"}
         for one in before.get("doubts", ())
     ]
@@ -316,7 +316,7 @@ def same_listing(change: Change, before: list[dict], now: list[dict]) -> list[di
     left = {(one["scan"], one["resource"], one["path"]): one for one in now}
     rows = []
     for one in before:
-        row = manifest_row(change, one)
+        row = listed_row(change, one)
         other = left.get((one["scan"], one["resource"], one["path"]))
         if other is None:
             rows.append(row | {"verdict": Verdict.DIFFERENT, "because": "it is not listed any more"})

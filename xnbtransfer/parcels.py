@@ -21,7 +21,7 @@ from .old_lists import BECAUSE as OF_BEFORE
 from .old_lists import CATALOG, OLD_LIST, Beside, is_told, of_before, with_catalog
 from .once import TOO_LARGE, send_and_look, too_large
 from .streams import Spool, whole
-from .values import Verdict
+from .values import Labelled, Verdict, manifest_row
 from .xnat import Connection
 from .zips import Limits, ZipMember, read_zip
 
@@ -136,6 +136,26 @@ class Arrived:
     read_in: str = ""
     way_out: str = ""
     instance: str = ""  # the SOPInstanceUID, as it was read back; "" where it was not asked for, or the file has none
+
+    def row(self, of: Labelled, scan: str, resource: str, *, at: str = "") -> dict:
+        """This file as a row of MANIFEST_COLUMNS; ``at`` is its scan at the destination, where that is another."""
+        return manifest_row(
+            of,
+            scan=scan,
+            resource=resource,
+            path=self.path,
+            size_bytes=self.size_bytes,
+            md5=self.md5,
+            SOPInstanceUID=self.instance,
+            destination_scan=at or scan,
+            destination_path=self.path if self.there_md5 or self.there_size_bytes else "",
+            destination_size_bytes=self.there_size_bytes,
+            destination_md5=self.there_md5,
+            read_in=self.read_in,
+            way_out=self.way_out,
+            verdict=str(self.verdict),
+            because=self.because,
+        )
 
 
 def carry(

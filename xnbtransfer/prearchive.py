@@ -30,7 +30,7 @@ from .labels import ALLOWED, MAX_LENGTH, LabelMap, read_label_map
 from .method_options import PrearchiveOptions
 from .plan import Side
 from .script_findings import text_findings
-from .steps import Carrier, files_of, manifest_row
+from .steps import Carrier, files_of, listed_row
 from .streams import Seen
 from .stuck import IDLE, RECEIVING, UNLISTED, idle_minutes, tell_apart, zone
 from .values import Settings, Verdict, frame, tuples_of
@@ -528,7 +528,7 @@ class PrearchiveCarrier(Carrier):
         files = before["files"]
         if not files:  # built and archived by a run that was cut off before it could keep what was there
             because = "the run was cut off before its files were kept, so nothing can be compared"
-            rows = [manifest_row(change, {**one, "md5": ""}) | {"because": because} for one in listed]
+            rows = [listed_row(change, {**one, "md5": ""}) | {"because": because} for one in listed]
             return [row | {"verdict": Verdict.NOT_PROVED} for row in rows], []
         md5s = Counter(one["md5"] for one in listed if one["md5"])
         if self.options.proof == "listing":
@@ -577,7 +577,7 @@ def same_files(change: Change, before: Sequence[dict], after: Sequence[dict], wh
         equal = by_md5.get(one["md5"]) if one["md5"] else None
         named = by_name.get(name)
         other = next((each for each in equal or () if each["scan"] == one["scan"]), (equal or named or [None])[0])
-        row = manifest_row(change, one)
+        row = listed_row(change, one)
         if other is not None:
             row |= {
                 "destination_scan": other["scan"],
@@ -623,7 +623,7 @@ def _by_content(change: Change, files: Sequence[dict], there: Sequence[Seen]) ->
     contents = {(one.content.bulk, one.content.geometry) for one in there if one.content}
     rows = []
     for one in files:
-        row = manifest_row(change, one) | {"read_in": "archive"}
+        row = listed_row(change, one) | {"read_in": "archive"}
         if one["md5"] in by_md5:
             row |= {"verdict": Verdict.EQUAL, "because": "every byte is equal"}
         elif (one["bulk"], one["geometry"]) in contents:

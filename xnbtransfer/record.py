@@ -34,6 +34,7 @@ from .dicomedit.engines import engines_of
 from .errors import ExitCode, InputError, RefusedError
 from .findings import recorded_findings
 from .html import WORDS, csv_text, left_behind
+from .journal import JOURNAL
 from .outputs import folder_mode, make_folder, make_private, not_written, with_home, write_whole
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
@@ -45,7 +46,7 @@ PLANNED = "plan only (dry run)"
 _TAGS = "tagmanifest-sha256.txt"
 _OF_THE_DESKTOP = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left beside the files by whoever looks into a folder
 NOTEBOOK, PAGE = "notebook.ipynb", "record.html"
-PLAN, JOURNAL, SUMMARY, ABOUT = "plan.json", "journal.jsonl", "summary.json", "workspace.json"
+PLAN, SUMMARY, ABOUT = "plan.json", "summary.json", "workspace.json"
 _PACKAGES = ("xnat", "pydicom", "pandas", "pydantic", "papermill", "nbclient", "nbconvert", "bagit", "requests")
 _RECORD_COLUMNS = {
     "record": str,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,14 +26,13 @@ from .errors import (
     XnbTransferError,
 )
 from .fresh import refuse_other_settings
-from .journal import Journal, read_journal
+from .journal import JOURNAL, Journal, read_journal
 from .lease import Lease
-from .once import is_open, send_and_look
-from .values import Event, Result, Verdict
+from .once import is_open, pause, send_and_look
+from .values import Event, Result, Verdict, manifest_row
 from .verify import outcome, result_of
 from .xnat import Connection
 
-JOURNAL = "journal.jsonl"
 _TRIES = 4
 _BROKEN_IN_A_ROW = 5
 
@@ -338,7 +336,7 @@ class _Run:
             self._note(change, "before", kept=before)
             if before.get("kept"):
                 rows = before.get("rows") or [
-                    manifest_row(change, one) | _NOTHING | {"because": before["kept"]}
+                    listed_row(change, one) | _NOTHING | {"because": before["kept"]}
                     for one in before.get("files", [])
                 ]
                 self._proved(change, "kept", rows, before.get("extra", []), before["kept"])
@@ -357,7 +355,7 @@ class _Run:
             except XnbTransferError as problem:
                 if not problem.retry or attempt == _TRIES - 1:
                     raise
-                time.sleep(random.uniform(0.1, 0.4) * 2**attempt)
+                pause(problem, attempt)
         raise KeyError(change.action)
 
     def _over(self, change: Change, before: dict) -> bool:
@@ -389,14 +387,14 @@ class _Run:
         self._note(change, "done", verb=step.verb, said=said, accession=before.get("accession", ""))
 
     def _settled(self, change, step, before, lost, begun: float) -> bool:
-        pause = 0.05
+        wait_s = 0.05
         while True:
             if self.carrier.holds(change, step, before):
                 return True
             if not self.carrier.busy(change, step, lost, time.monotonic() - begun):
                 return False
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 5.0)
 
     def _proved(self, change: Change, state: str, rows: list[dict], extra: list[dict], because: str) -> None:
         rows = [row | {"verdict": str(row["verdict"])} for row in rows]
@@ -411,7 +409,7 @@ class _Run:
         self.problems.append(f"{change.name}: {problem}")
         if not isinstance(self.journal, _ReadOnly):
             self._note(change, "failed", because=str(problem), transient=problem.retry)
-        rows = [manifest_row(change, one) | _NOTHING for one in (past.before or {}).get("files", [])]
+        rows = [listed_row(change, one) | _NOTHING for one in (past.before or {}).get("files", [])]
         self._close(change, "failed", rows, (), str(problem))
         self._tell("session", "failed", where=change.name, text=str(problem))
 
@@ -433,19 +431,9 @@ class _Run:
             return
 
 
-def manifest_row(change: Change, one: dict) -> dict:
+def listed_row(change: Change, one: dict) -> dict:
     """A file as a row of MANIFEST_COLUMNS, its verdict still open; ``one`` is as a file list tells it."""
-    return {
-        "subject": change.subject,
-        "session": change.session,
-        "scan": one["scan"],
-        "resource": one["resource"],
-        "path": one["path"],
-        "size_bytes": one["size_bytes"],
-        "source_md5": one["md5"],
-        "destination_subject": change.destination_subject,
-        "destination_session": change.destination_session,
-    }
+    return manifest_row(change, **{name: one[name] for name in ("scan", "resource", "path", "size_bytes", "md5")})
 
 
 def files_of(connection: Connection, session_id: str) -> list[dict]:

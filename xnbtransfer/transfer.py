@@ -35,7 +35,7 @@ from .errors import (
 from .files_door import FilesDoor
 from .fresh import changed_since, unsure
 from .history import SessionHistory, read_history
-from .journal import Journal
+from .journal import JOURNAL, Journal
 from .keys import SessionKey
 from .lanes import Lanes, Step
 from .lease import Lease, Name
@@ -64,7 +64,6 @@ from .verify import (
 )
 from .xnat import Connection
 
-JOURNAL = "journal.jsonl"
 _FRESH_S = 2.0  # what was read of the destination this long ago is not read again before the first write
 
 Listener = Callable[[Event], None]

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -227,6 +228,35 @@ MANIFEST_COLUMNS = {
     "verdict": str,
     "because": str,
 }
+
+
+class Labelled(Protocol):
+    """What has its labels at the source and those at the destination: a session, a resource, an operation."""
+
+    subject: str
+    session: str
+    destination_subject: str
+    destination_session: str
+
+
+def manifest_row(
+    of: Labelled, *, scan: str, resource: str, path: str, size_bytes: int = 0, md5: str = "", **more: Any
+) -> dict[str, Any]:
+    """A file of the source as a row of ``MANIFEST_COLUMNS``, its verdict still open; ``more`` are further columns."""
+    return {
+        "subject": of.subject,
+        "session": of.session,
+        "scan": scan,
+        "resource": resource,
+        "path": path,
+        "size_bytes": size_bytes,
+        "source_md5": md5,
+        "destination_subject": of.destination_subject,
+        "destination_session": of.destination_session,
+        **more,
+    }
+
+
 OUTCOME_COLUMNS = {
     "subject": str,
     "session": str,

@@ -37,7 +37,7 @@ from .plan import Plan, SessionPlan
 from .plan_file import unsent_state
 from .routing import routing_script
 from .streams import Look, Seen, Spool, path_in_resource, read_scan, see_each, whole
-from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame
+from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame, manifest_row
 from .xnat import Connection
 from .zips import read_zip
 
@@ -426,20 +426,17 @@ def _extra(session: SessionPlan, there: Sequence[Seen], taken: set[int]) -> list
 
 
 def _row(session: SessionPlan, one: Seen) -> dict:
-    return {
-        "subject": session.subject,
-        "session": session.session,
-        "scan": one.scan,
-        "resource": one.resource,
-        "path": one.path,
-        "size_bytes": one.size_bytes,
-        "source_md5": one.md5,
-        "way_out": one.way_out,
-        "content": one.content.bulk if one.content else "",
-        "SOPInstanceUID": one.content.sop_instance_uid if one.content else "",
-        "destination_subject": session.destination_subject,
-        "destination_session": session.destination_session,
-    }
+    return manifest_row(
+        session,
+        scan=one.scan,
+        resource=one.resource,
+        path=one.path,
+        size_bytes=one.size_bytes,
+        md5=one.md5,
+        way_out=one.way_out,
+        content=one.content.bulk if one.content else "",
+        SOPInstanceUID=one.content.sop_instance_uid if one.content else "",
+    )
 
 
 def _there(other: Seen) -> dict:

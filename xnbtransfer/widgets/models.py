@@ -19,10 +19,10 @@ from ..decisions import Decisions
 from ..errors import InputError, RefusedError, XnbTransferError
 from ..findings import Finding
 from ..html import duration
+from ..journal import JOURNAL
 from ..outputs import with_home
 from ..plan import Plan, plan
 from ..record import (
-    JOURNAL,
     PLAN,
     SUMMARY,
     UNFINISHED,
