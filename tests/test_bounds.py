@@ -17,7 +17,11 @@ import pytest
 from standin import PASSWORD, USER
 
 from xnbtransfer import _bounds, _http
+from xnbtransfer.arrival import Lying, all_ours
 from xnbtransfer.errors import NotDataError, ServerError, TransientError, XnbTransferError
+from xnbtransfer.forms import DELETE
+from xnbtransfer.plan_file import ScanPlan, SessionPlan
+from xnbtransfer.review import read_every
 from xnbtransfer.streams import Spool, read_scan
 from xnbtransfer.xnat import connect
 from xnbtransfer.zips import Limits, read_zip
@@ -184,6 +188,44 @@ def test_what_comes_at_a_pace_is_waited_for_and_a_slow_reader_counts_for_nothing
     assert got == made.getvalue()
 
 
+def dripping(pieces, pause_s: float):
+    def answer(handler) -> None:
+        for piece in pieces:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(pause_s)
+
+    return answer
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: "], ids=["status line", "headers"])
+@pytest.mark.parametrize("how", ["list", "zip", "write"])
+def test_headers_that_drip_are_broken_off(monkeypatch, how, begin):
+    monkeypatch.setattr(_bounds, "GRACE_S", 0.6)
+    with hostile() as (answers, connection):
+        drip = [begin or b"H", *[b"a"] * 400]
+        answers[SUBJECTS] = answers[ZIP] = answers["/data/experiments/E"] = dripping(drip, 0.05)
+        began = time.monotonic()
+        with pytest.raises(ServerError, match=r"127\.0\.0\.1 sent the headers .* broken off"):
+            if how == "list":
+                connection.subjects("P")
+            elif how == "write":
+                connection._http.write(DELETE({}, item="/data/experiments/E"))
+            else:
+                with connection._http.stream(connection._scan_zip("E", "1", "DICOM")) as pieces:
+                    list(pieces)
+        assert time.monotonic() - began < 10
+
+
+def test_silence_before_and_between_headers_is_no_dripping(monkeypatch):
+    monkeypatch.setattr(_bounds, "GRACE_S", 0.3)
+    rows = json.dumps({"ResultSet": {"Result": [{"label": "S", "ID": "X", "project": "P", "URI": "/x"}]}}).encode()
+    head = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(rows)
+    with hostile() as (answers, connection):
+        answers[SUBJECTS] = dripping([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n", head + rows], 0.5)
+        assert [row["subject"] for row in connection.subjects("P")] == ["S"]
+
+
 def deflated(name: str, size: int) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out, out.open(name, "w") as member:
@@ -208,6 +250,27 @@ def test_an_entry_far_beyond_what_is_listed_is_broken_off(tmp_path):
             )
         )
     assert "beyond what is listed" in problem.message and held < 32 * MB
+
+
+def test_a_review_of_every_file_reads_no_further_than_the_plan_lists():
+    packed = deflated("E/scans/1/resources/DICOM/files/1.dcm", 100 * MB)
+    told = {"series_description": "", "resource": "DICOM", "action": "send", "because": ""}
+    scan = ScanPlan(scan="1", files=1, size_bytes=1000, **told)
+    session = SessionPlan.model_construct(session_id="E")
+    with hostile() as (answers, connection):
+        answers[ZIP] = lambda handler: body(handler, packed)
+        problem, _ = memory_of(lambda: read_every(connection, session, scan, None))
+    assert "beyond what is listed" in problem.message
+
+
+def test_a_prearchive_row_is_read_no_further_than_it_lists():
+    packed = deflated("1/scans/1/DICOM/1.dcm", 100 * MB)
+    uri = "/prearchive/projects/P/20240101_000000000/E"
+    with hostile() as (answers, connection):
+        answers[f"/data{uri}"] = lambda handler: body(handler, packed)
+        there = {"1.dcm": [Lying("1", "DICOM", "1.dcm", 1000)]}
+        problem, _ = memory_of(lambda: all_ours(connection, uri, there, set(), set()))
+    assert "beyond what is listed" in problem.message
 
 
 def test_more_entries_than_are_listed_are_broken_off():

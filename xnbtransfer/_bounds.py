@@ -10,8 +10,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.client import HTTPResponse
 
 import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
 from ._origin import place
 from .errors import NotDataError, ServerError
@@ -22,6 +26,7 @@ GRACE_S = 600.0  # an answer may take this long, however few bytes come
 SLOWEST_BYTES_PER_S = 1024  # and this much longer for its bytes: what comes more slowly never ends
 _PIECE_BYTES = 256 << 10
 _PACKED_PIECE_BYTES = 16 << 10  # unpacked at one time: DEFLATE makes at most 1,032 times as many of them (RFC 1951)
+_HEAD_PIECES = 16  # a head that comes in no more pieces than these is not timed: silence has the time-out of a read
 _PACKINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
@@ -101,6 +106,76 @@ class Patience:
         self._late = True
         with contextlib.suppress(Exception):  # the body may have ended in this moment
             _break_off(self._response)
+
+
+class _Head(HTTPResponse):
+    """An answer whose status line and headers may not drip: each byte would begin the time-out of a read anew."""
+
+    def __init__(self, *given, where: str, **options) -> None:
+        super().__init__(*given, **options)
+        self._where = where
+
+    def begin(self) -> None:
+        """Read status line and headers.
+
+        Raises
+        ------
+        ServerError
+            They come in many pieces, and after ``GRACE_S`` from the first of them there is no end.
+        """
+        raw = self.fp.raw
+        read, pieces, since = raw.readinto, 0, 0.0
+
+        def watched(buffer) -> int | None:
+            nonlocal pieces, since
+            got = read(buffer)
+            now = time.monotonic()
+            pieces, since = pieces + 1, since or now
+            if pieces > _HEAD_PIECES and now - since > GRACE_S:
+                raise ServerError(
+                    f"{self._where} sent the headers of an answer in {pieces} pieces in {now - since:.0f} s and no "
+                    "end of them; the answer was broken off.",
+                    "Look at the network and the server's load, then run the same command again.",
+                )
+            return got
+
+        raw.readinto = watched
+        try:
+            super().begin()
+        finally:
+            del raw.readinto
+
+
+def _with_head(base: type) -> type:
+    """A class of connections whose answers are of ``_Head``."""
+
+    class Connection(base):
+        @property
+        def response_class(self) -> partial:
+            return partial(_Head, where=self._tunnel_host or self.host)
+
+    return Connection
+
+
+class _Plain(urllib3.HTTPConnectionPool):
+    ConnectionCls = _with_head(urllib3.HTTPConnectionPool.ConnectionCls)
+
+
+class _Secure(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _with_head(urllib3.HTTPSConnectionPool.ConnectionCls)
+
+
+class Bounded(HTTPAdapter):
+    """Sends requests whose answers have no headers without end, directly or by a proxy."""
+
+    def init_poolmanager(self, *given, **options) -> None:
+        super().init_poolmanager(*given, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Plain, "https": _Secure}
+
+    def proxy_manager_for(self, proxy, **options):
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = {"http": _Plain, "https": _Secure}
+        return manager
 
 
 def _break_off(response: requests.Response) -> None:

@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 import requests
 import xnat
-from requests.adapters import HTTPAdapter
 
 from ._address import no_tls, why_no_login
-from ._bounds import read_whole
+from ._bounds import Bounded, read_whole
 from ._http import KeepLogin, words_of
 from ._origin import OwnPlace, next_address, place
 from .errors import InputError, LoginError, NotDataError, TransientError
@@ -157,7 +156,7 @@ def _interface(server: str, pool: int) -> OwnPlace:
     agent = interface.headers["User-Agent"]
     interface.headers["User-Agent"] = f"xnbtransfer xnatpy/{xnat.__version__} ({agent})"
     for scheme in ("http://", "https://"):
-        interface.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=pool, pool_block=True, max_retries=0))
+        interface.mount(scheme, Bounded(pool_connections=4, pool_maxsize=pool, pool_block=True, max_retries=0))
     interface.cookies.set_policy(KeepLogin())
     return interface
 
@@ -194,6 +193,8 @@ def _ask_in(
         The answer leads to another scheme, host or port.
     """
     with OwnPlace(server) as fresh:
+        for scheme in ("http://", "https://"):
+            fresh.mount(scheme, Bounded(max_retries=0))
         fresh.headers["User-Agent"] = interface.headers["User-Agent"]
         fresh.verify, fresh.proxies = interface.verify, interface.proxies
         if _ALIAS.fullmatch(user):

@@ -19,6 +19,7 @@ from .streams import see, whole
 from .stuck import busy_since, is_busy
 from .verify import read_back
 from .xnat import Connection
+from .zips import Limits
 
 BUSY_WAIT_S = 60.0  # how long a row that is locked is waited for before it is told
 _SINGLE = 8  # so many doubtful files are read one by one, more with the whole row
@@ -160,11 +161,17 @@ def spoilt(connection: Connection, uri: str, sent: Sequence[Mapping], there: Hel
     bulk = {one["name"]: one["bulk"] for one in sent}
     if len(doubts) > _SINGLE:
         with connection.open_prearchive(uri) as chunks:
-            seen = {name_of(one.path): one for one in read_back(chunks, key=b"")}
+            seen = {name_of(one.path): one for one in read_back(chunks, key=b"", limits=_limits(there))}
     else:
         seen = {name: _read(connection, uri, there[name][0]) for name in doubts}
     broken = [name for name in doubts if not _is_whole(seen.get(name), bulk[name])]
     return sorted({*twice, *broken})
+
+
+def _limits(there: Held) -> Limits:
+    """How much the zip of a row may hold, by what is listed of it."""
+    lying = [one for same in there.values() for one in same]
+    return Limits.of_sum(len(lying), sum(one.size_bytes for one in lying))
 
 
 def _read(connection: Connection, uri: str, one: Lying):
@@ -184,7 +191,7 @@ def all_ours(connection: Connection, uri: str, there: Held, names: set[str], ins
     if there and set(there) <= names:
         return True
     with connection.open_prearchive(uri) as chunks:
-        found = read_back(chunks, key=b"")
+        found = read_back(chunks, key=b"", limits=_limits(there))
     return all(
         name_of(one.path) in names or (one.content is not None and one.content.sop_instance_uid in instances)
         for one in found

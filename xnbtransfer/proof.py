@@ -33,6 +33,7 @@ from .verify import (
     study_of,
 )
 from .xnat import Connection
+from .zips import Limits
 
 
 def no_longer_listed(rows: Iterable[dict], listed: Iterable[dict]) -> list[dict]:
@@ -87,7 +88,8 @@ class Proof:
         if self.reads_all:
             told = foretelling(sent, expected, key=self.key)
             with told.ahead(), self.destination.open_prearchive(work.uri) as chunks:
-                there = read_back(self.pace(chunks), key=self.key)
+                limits = Limits.of_sum(len(sent), sum(one.size_bytes for one in sent))
+                there = read_back(self.pace(chunks), key=self.key, limits=limits)
             work.read = {one.md5: one for one in share_elements(there)} if self.options.archive else {}
             work.pairs = {}
             decoded = self._decoded(work, partial(self.destination.open_prearchive_file, work.uri))

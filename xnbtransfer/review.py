@@ -25,7 +25,7 @@ from .script_findings import UNTOLD
 from .streams import path_in_resource, whole
 from .values import Inventory, tuples_of
 from .xnat import Connection
-from .zips import read_zip
+from .zips import Limits, read_zip
 
 _AT_ONE_TIME = 16
 _HEADER_BYTES = 4 << 20
@@ -361,9 +361,10 @@ class RunReview:
 
 
 def read_every(source: Connection, session: SessionPlan, scan: ScanPlan, part: ScanReview) -> None:
-    """Let ``part`` look at every file of a scan, in the stream of its zip; nothing is kept."""
+    """Let ``part`` look at every file of a scan, in the stream of its zip, as far as is listed; nothing is kept."""
+    limits = Limits.of_sum(scan.files, scan.size_bytes)
     with source.open_scan(session.session_id, scan.scan, scan.resource) as chunks:
-        for entry, data in read_zip(chunks):
+        for entry, data in read_zip(chunks, limits):
             with whole(data) as view:
                 values: Values = {}
                 part.file(values, path=path_in_resource(entry), problem=_problem(view, values))

@@ -39,7 +39,7 @@ from .routing import routing_script
 from .streams import Look, Seen, Spool, path_in_resource, read_scan, see_each, whole
 from .values import FILE_COLUMNS, MANIFEST_COLUMNS, OUTCOME_COLUMNS, Result, Verdict, frame, manifest_row
 from .xnat import Connection
-from .zips import read_zip
+from .zips import Limits, read_zip
 
 IN_PREARCHIVE = "in prearchive"
 ARCHIVED = "archived"
@@ -210,13 +210,14 @@ def read_back(
     listed: Iterable[Mapping] = (),
     known: Mapping[str, Seen] | None = None,
     keep: bool = False,
+    limits: Limits | None = None,
 ) -> list[Seen]:
     """Every file of a zip of the destination (a prearchive folder or a session), digested as it arrives.
 
     Catalogue and session documents that XNAT keeps beside the files are passed over. ``listed`` are the files as the
     server lists them, with scan and path: the layout of the zip of a session does not tell its scans for certain.
     ``known`` are files by MD5 that were read with ``key`` before; ``keep`` keeps the headers, where a script is going
-    to run over these files.
+    to run over these files. No more is read than ``limits`` say, which follow from what is listed.
     """
     scans_of: dict[str, set[str]] = {}
     for row in listed:
@@ -229,7 +230,7 @@ def read_back(
         path = path_in_resource(entry)
         return _scan_in(entry, scans_of.get(path, ())), "DICOM", path
 
-    return [seen for _, seen in see_each(chunks, place, key=key, known=known, keep=keep)]
+    return [seen for _, seen in see_each(chunks, place, key=key, known=known, keep=keep, limits=limits)]
 
 
 def _scan_in(entry: str, scans: Collection[str]) -> str:

@@ -44,6 +44,14 @@ class Limits:
     total_bytes: int = 200 << 30
 
     @classmethod
+    def of_sum(cls, files: int, size_bytes: int) -> Limits:
+        """The same where a list tells the number of the files and the sum of their sizes; 0 is a sum unknown."""
+        if not files or not size_bytes:
+            return cls()
+        most = 2 * size_bytes + _SLACK
+        return cls(members=2 * files + 1000, member_bytes=most, total_bytes=most)
+
+    @classmethod
     def of(cls, sizes_bytes: Iterable[int]) -> Limits:
         """What a zip of files of these listed sizes may hold: twice as much, and a little; 0 is a size that is unknown.
 
