@@ -15,7 +15,7 @@ from .campaign import read_index
 from .changes import ChangePlan, is_change_plan
 from .errors import ExitCode, InputError, XnbTransferError
 from .finish import bag_digest
-from .html import NEXT_OF_AUDIT, WORDS, Html, banner, pairs, table
+from .html import NEXT_OF_AUDIT, WORDS, Html, Tone, banner, pairs, table
 from .journal import read_journal
 from .outputs import with_home
 from .plan import Plan
@@ -294,9 +294,9 @@ def audit_banner(found: Audit) -> Html:
 
 
 _LOOK = {
-    ExitCode.PROVED: ("#dff3e4", "✓"),
-    ExitCode.DIFFERENCES: ("#fbdfdd", "✗"),
-    ExitCode.CANNOT_BE_PROVED: ("#fdf1d0", "?"),
+    ExitCode.PROVED: (Tone.GOOD, "✓"),
+    ExitCode.DIFFERENCES: (Tone.BAD, "✗"),
+    ExitCode.CANNOT_BE_PROVED: (Tone.WARN, "?"),
 }
 
 

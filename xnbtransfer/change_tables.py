@@ -9,10 +9,9 @@ import pandas as pd
 
 from . import html
 from .errors import ExitCode
-from .html import NEXT, WORDS, Html, banner, look_of, many, pairs, size, table
+from .html import NEXT, WORDS, Html, Tone, banner, look_of, many, pairs, size, table
 from .values import Result
 
-_GREEN, _BLUE, _RED, _AMBER, _GREY = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
 _WHAT = {
     "share": "Shares",
     "unshare": "Shares to take back",
@@ -20,24 +19,6 @@ _WHAT = {
     "prearchive": "The prearchive",
     "finish-move": "Deletions at the source",
 }
-html.STATUS.update(
-    {
-        "share": ("+", _GREEN),
-        "unshare": ("–", _AMBER),
-        "move": ("→", _BLUE),
-        "rebuild": ("+", _BLUE),
-        "archive": ("+", _GREEN),
-        "delete": ("!", _AMBER),
-        "later": ("…", _GREY),
-        "shared": ("✓", _GREY),
-        "unshared": ("✓", _GREY),
-        "moved": ("✓", _GREY),
-        "rebuilt": ("✓", _GREY),
-        "deleted": ("✓", _GREY),
-        "kept": ("?", _AMBER),
-        "not found": ("?", _AMBER),
-    }
-)
 
 
 def review_table(found: pd.DataFrame, project: str) -> Html:
@@ -63,7 +44,7 @@ def change_table(plan: Any) -> Html:
         shown += banner(
             "this cannot be undone",
             f"To carry it out, set confirm to {plan.confirm!r}: the project and the number of sessions deleted.",
-            _AMBER,
+            Tone.WARN,
             "!",
         )
     return shown
@@ -103,13 +84,13 @@ def change_banner(plan: Any, result: Result | None) -> Html:
     """How it went in one line, and what to do next."""
     if result is None:
         if plan.blockers:
-            return banner("blockers", f"{' '.join(plan.blockers)} {NEXT[ExitCode.REFUSED]}", _RED, "✗")
+            return banner("blockers", f"{' '.join(plan.blockers)} {NEXT[ExitCode.REFUSED]}", Tone.BAD, "✗")
         if not plan.acting:
             sentence = "No row of the plan asks for a change. The reasons stand beside it."
-            return banner("nothing to do", sentence, _GREY, "–")
+            return banner("nothing to do", sentence, Tone.QUIET, "–")
         sentence = "Nothing was changed. Review the plan, then run again with dry_run=False"
         sentence += f" and confirm={plan.confirm!r}." if plan.confirm else "."
-        return banner("dry run: this is the plan", sentence, _BLUE, "i")
+        return banner("dry run: this is the plan", sentence, Tone.INFO, "i")
     code = ExitCode(result.exit_code)
     states: Mapping[str, int] = result.sessions["state"].value_counts()
     done = ", ".join(f"{count} {state}" for state, count in states.items()) or "nothing was asked for"

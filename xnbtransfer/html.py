@@ -6,6 +6,7 @@ scoped headings, inline styles and ``bgcolor``, a status is a symbol and a word,
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import html
 import re
@@ -23,43 +24,63 @@ from .values import Result, Verdict, tuples_of
 
 SHOWN = 200
 _CELL = "padding:3px 9px;border:1px solid #d0d7de;text-align:{align};vertical-align:top"
-_GREEN, _BLUE, _RED, _AMBER, _GREY = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
+
+
+class Tone(enum.StrEnum):
+    """What a colour says: the background of a banner or a status, and beside it always a word and a symbol."""
+
+    GOOD, INFO, BAD, WARN, QUIET = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
+
 
 # word -> (symbol, colour). The word always stands there: colour and symbol only help to find it.
 STATUS: dict[str, tuple[str, str]] = {
-    Verdict.EQUAL: ("=", _GREEN),
-    Verdict.EXPLAINED: ("≈", _BLUE),
-    Verdict.DIFFERENT: ("✗", _RED),
-    Verdict.NOT_PROVED: ("?", _AMBER),
-    "all proved": ("✓", _GREEN),
-    "ok": ("✓", _GREEN),
-    "archived": ("·", _GREY),
-    "in prearchive": ("·", _GREY),
-    "sealed": ("✓", _GREEN),
-    "whole": ("✓", _GREEN),
-    "changed": ("✗", _RED),
-    "lost": ("✗", _RED),
-    "running": ("…", _GREY),
-    "failed": ("✗", _RED),
-    "unfinished": ("…", _AMBER),
-    "planned": ("…", _GREY),
-    "skipped": ("–", _GREY),
-    "there already": ("=", _GREY),
-    "needs a person": ("!", _AMBER),
-    "copy": ("+", _GREEN),
-    "merge": ("+", _BLUE),
-    "replace": ("!", _AMBER),
-    "skip": ("–", _GREY),
-    "stop": ("✗", _RED),
-    "blocking": ("✗", _RED),
-    "warning": ("!", _AMBER),
-    "note": ("i", _GREY),
-    "same": ("=", _GREEN),
-    "only source": ("+", _BLUE),
-    "only destination": ("–", _GREY),
-    "differs": ("≠", _AMBER),
-    "conflict": ("✗", _RED),
-    "cannot tell": ("?", _AMBER),
+    Verdict.EQUAL: ("=", Tone.GOOD),
+    Verdict.EXPLAINED: ("≈", Tone.INFO),
+    Verdict.DIFFERENT: ("✗", Tone.BAD),
+    Verdict.NOT_PROVED: ("?", Tone.WARN),
+    "all proved": ("✓", Tone.GOOD),
+    "ok": ("✓", Tone.GOOD),
+    "archived": ("·", Tone.QUIET),
+    "in prearchive": ("·", Tone.QUIET),
+    "sealed": ("✓", Tone.GOOD),
+    "whole": ("✓", Tone.GOOD),
+    "changed": ("✗", Tone.BAD),
+    "lost": ("✗", Tone.BAD),
+    "running": ("…", Tone.QUIET),
+    "failed": ("✗", Tone.BAD),
+    "unfinished": ("…", Tone.WARN),
+    "planned": ("…", Tone.QUIET),
+    "skipped": ("–", Tone.QUIET),
+    "there already": ("=", Tone.QUIET),
+    "needs a person": ("!", Tone.WARN),
+    "copy": ("+", Tone.GOOD),
+    "merge": ("+", Tone.INFO),
+    "replace": ("!", Tone.WARN),
+    "skip": ("–", Tone.QUIET),
+    "stop": ("✗", Tone.BAD),
+    "blocking": ("✗", Tone.BAD),
+    "warning": ("!", Tone.WARN),
+    "note": ("i", Tone.QUIET),
+    "same": ("=", Tone.GOOD),
+    "only source": ("+", Tone.INFO),
+    "only destination": ("–", Tone.QUIET),
+    "differs": ("≠", Tone.WARN),
+    "conflict": ("✗", Tone.BAD),
+    "cannot tell": ("?", Tone.WARN),
+    "share": ("+", Tone.GOOD),
+    "unshare": ("–", Tone.WARN),
+    "move": ("→", Tone.INFO),
+    "rebuild": ("+", Tone.INFO),
+    "archive": ("+", Tone.GOOD),
+    "delete": ("!", Tone.WARN),
+    "later": ("…", Tone.QUIET),
+    "shared": ("✓", Tone.QUIET),
+    "unshared": ("✓", Tone.QUIET),
+    "moved": ("✓", Tone.QUIET),
+    "rebuilt": ("✓", Tone.QUIET),
+    "deleted": ("✓", Tone.QUIET),
+    "kept": ("?", Tone.WARN),
+    "not found": ("?", Tone.WARN),
 }
 _STATUS_COLUMNS = ("verdict", "state", "action", "severity", "status")
 _HEADINGS = {
@@ -208,8 +229,8 @@ def table(
             note += f" All are in {full}, SHA-256 {digest(whole if of is None else of)}."
     titles = [_HEADINGS.get(name, name) for name in names]
     head = "".join(
-        f'<th scope="col" bgcolor="{_GREY}" style="{_style(name in numbers)};background-color:{_GREY};color:#1f2328">'
-        f"{_escape(title)}</th>"
+        f'<th scope="col" bgcolor="{Tone.QUIET}" style="{_style(name in numbers)};background-color:{Tone.QUIET};'
+        f'color:#1f2328">{_escape(title)}</th>'
         for name, title in zip(names, titles, strict=True)
     )
     lines, texts = [], []
@@ -239,9 +260,9 @@ def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
 
 def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | None = None) -> Html:
     """Names and values, one a line."""
-    style = f"{_style(False)};background-color:{_GREY};color:#1f2328;white-space:nowrap"
+    style = f"{_style(False)};background-color:{Tone.QUIET};color:#1f2328;white-space:nowrap"
     lines = "".join(
-        f'<tr><th scope="row" bgcolor="{_GREY}" style="{style}">{_escape(name)}</th>'
+        f'<tr><th scope="row" bgcolor="{Tone.QUIET}" style="{style}">{_escape(name)}</th>'
         f'<td style="{_style(False)};overflow-wrap:anywhere">{_escape(value)}</td></tr>'
         for name, value in rows.items()
     )
@@ -485,10 +506,10 @@ def review_banner(plan: Any) -> Html:
     sentence = f"{counts['blocking']} blocking, {many(counts['warning'], 'warning')}, {many(counts['note'], 'note')}"
     sentence += f", {waived} of them waived. " if waived else ". "
     if counts["blocking"]:
-        return banner("blocking findings", f"{sentence}A transfer would be refused.", _RED, "✗")
+        return banner("blocking findings", f"{sentence}A transfer would be refused.", Tone.BAD, "✗")
     if counts["warning"]:
-        return banner("no blocking finding", f"{sentence}The warnings want a person to look.", _AMBER, "!")
-    return banner("no blocking finding, no warning", f"{sentence}No review is a guarantee.", _GREEN, "✓")
+        return banner("no blocking finding", f"{sentence}The warnings want a person to look.", Tone.WARN, "!")
+    return banner("no blocking finding, no warning", f"{sentence}No review is a guarantee.", Tone.GOOD, "✓")
 
 
 def policy_table(plan: Any) -> Html:
@@ -538,15 +559,16 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
     if result is None:
         if plan.blockers:
             sentence = f"{' '.join(plan.blockers)} {NEXT[ExitCode.REFUSED]}"
-            return banner("dry run: there are blockers", sentence, _RED, "✗")
+            return banner("dry run: there are blockers", sentence, Tone.BAD, "✗")
         sentence = "Nothing was written at the destination. Review the plan, then run again with dry_run=False."
-        return banner("dry run: this is the plan", sentence, _BLUE, "i")
+        return banner("dry run: this is the plan", sentence, Tone.INFO, "i")
     code = ExitCode(result.exit_code)
     counts = result.counts
     total = sum(counts.values())
     sentence = f"{', '.join(f'{n} {word}' for word, n in counts.items())}; together {total} files."
     if code == ExitCode.PROVED and not total and not result.open_points:
-        return banner("nothing to send", "No session of the plan needed to be sent. See the plan for why.", _GREY, "–")
+        words = "No session of the plan needed to be sent. See the plan for why."
+        return banner("nothing to send", words, Tone.QUIET, "–")
     done = result.sessions["state"].value_counts()
     sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
     if result.open_points:
@@ -560,9 +582,9 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
 def look_of(code: ExitCode) -> tuple[str, str]:
     """Colour and symbol of a result."""
     if code == ExitCode.PROVED:
-        return _GREEN, "✓"
+        return Tone.GOOD, "✓"
     symbols = {ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…", ExitCode.NEEDS_A_PERSON: "!"}
-    return (_AMBER, symbols[code]) if code in symbols else (_RED, "✗")
+    return (Tone.WARN, symbols[code]) if code in symbols else (Tone.BAD, "✗")
 
 
 def next_step(

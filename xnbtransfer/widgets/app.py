@@ -146,7 +146,7 @@ class Guide(ipw.VBox):
             self.refresh()
 
     def _say(self, sentence: str) -> None:
-        shown = html.banner("that was refused", sentence, "#fbdfdd", "✗").markup if sentence else ""
+        shown = html.banner("that was refused", sentence, html.Tone.BAD, "✗").markup if sentence else ""
         if sentence and any(sentence == self.transfer.problem(name) for name in NAMES):
             shown = ""  # the page says it already
         if self.banner.value != shown:

@@ -141,10 +141,10 @@ class Records(ipywidgets.VBox):
             try:
                 act()
             except XnbTransferError as problem:
-                self._told.value = html.banner("not read", str(problem), "#fbdfdd", "✗").markup
+                self._told.value = html.banner("not read", str(problem), html.Tone.BAD, "✗").markup
             except Exception as problem:
                 text = f"Unexpected {type(problem).__name__}: {problem}"
-                self._told.value = html.banner("not read", text, "#fbdfdd", "✗").markup
+                self._told.value = html.banner("not read", text, html.Tone.BAD, "✗").markup
             finally:
                 self._busy = False
 

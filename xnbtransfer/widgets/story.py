@@ -178,7 +178,7 @@ def _run(transfer: GuidedTransfer) -> list[Any]:
     words = f"{progress.sentence()}.".capitalize() + as_of
     told = [paragraph(words), Html(f"<p><code>{log}</code></p>", "\n".join(lines))]
     if progress.problem:
-        told.append(html.banner("the run stopped", progress.problem, "#fbdfdd", "✗"))
+        told.append(html.banner("the run stopped", progress.problem, html.Tone.BAD, "✗"))
     return [*told, pictures.rate_of(transfer.made, transfer.result)]
 
 

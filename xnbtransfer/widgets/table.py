@@ -16,14 +16,14 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from ..html import _HEADINGS, STATUS, Html, table
+from ..html import _HEADINGS, STATUS, Html, Tone, table
 from ..values import tuples_of
 
 _HERE = Path(__file__).parent
 _FOLD = 200  # live changes that travel one by one before the whole table is sent again
 
 # word -> tone; the colours of a tone are those of the theme, in table.css
-_TONES = {"#dff3e4": "good", "#e1edfb": "info", "#fbdfdd": "bad", "#fdf1d0": "warn", "#f0f1f3": "quiet"}
+_TONES = {tone: tone.name.lower() for tone in Tone}
 _MORE = {"sending": ("↑", "info"), "compared": ("≈", "info"), "planned": ("…", "quiet"), "warning": ("!", "warn")}
 PALETTE = [
     *([word, symbol, _TONES[colour]] for word, (symbol, colour) in STATUS.items() if word not in _MORE),

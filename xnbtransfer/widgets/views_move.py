@@ -90,7 +90,7 @@ class MovePage(Page):
         self._of = state
         where = f"It lies in {record.parent.name}/{record.name}."
         words = f"{where} This copy is complete: end here, unless it is to be a move."
-        self.sealed.value = html.banner("the record is sealed", words, "#dff3e4", "✓").markup
+        self.sealed.value = html.banner("the record is sealed", words, html.Tone.GOOD, "✓").markup
         self.planned.value = self._told(made) if made is not None else ""
         self.confirmation.description = f"To delete, type: {made.confirm}" if deletes else ""
         rounds = (deletion(one.plan, one.result).markup for one in self.model.deleted)
@@ -103,8 +103,8 @@ class MovePage(Page):
             shown += listed("Nothing can be deleted now:", list(made.blockers), "failed")
         elif made.confirm:
             words = "Each session is read again on both sides, whole, and deleted only if every file is proved."
-            shown += html.banner("what is deleted is gone", words, "#fdf1d0", "!").markup
+            shown += html.banner("what is deleted is gone", words, html.Tone.WARN, "!").markup
         else:
             words = "No session may be deleted; the reasons stand beside each."
-            shown += html.banner("nothing to delete", words, "#f0f1f3", "–").markup
+            shown += html.banner("nothing to delete", words, html.Tone.QUIET, "–").markup
         return shown

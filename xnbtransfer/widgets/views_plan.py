@@ -205,7 +205,8 @@ class PlanPage(Page):
             return
         self.words.value = html.pairs(plan_words(self.model), "The plan").markup
         if warning := self.model.lifetime_warning():
-            self.words.value += html.banner("longer than this hub lets a server live", warning, "#fdf1d0", "!").markup
+            told = html.banner("longer than this hub lets a server live", warning, html.Tone.WARN, "!")
+            self.words.value += told.markup
         rows = made.to_frame()
         there = [
             f"destination_{name}"

@@ -159,7 +159,7 @@ class RecordPage(Page):
         record = self.model.record
         if record is not None:
             words = f"It lies in {record.parent.name}/{record.name}. Save this notebook, too: what was done is in it."
-            self.found.value = html.banner("the record is sealed", words, "#dff3e4", "✓").markup
+            self.found.value = html.banner("the record is sealed", words, html.Tone.GOOD, "✓").markup
             return
         result = self.model.outcome()
         told = html.verdict_banner(self.model.made, result) if result is not None else Html("", "")
