@@ -27,7 +27,7 @@ def child(words: list[str]) -> None:
     """One measured run in a process of its own; prints its figures as JSON."""
     import xnbtransfer.review  # noqa: F401 - the time that Python takes to import pandas and xnat is not a review's
     from xnbtransfer.options import TransferOptions
-    from xnbtransfer.plan import plan
+    from xnbtransfer.preparing import prepare
     from xnbtransfer.progress import read_sides
     from xnbtransfer.review import review
     from xnbtransfer.transfer import run
@@ -38,8 +38,8 @@ def child(words: list[str]) -> None:
     options = TransferOptions.from_mapping({**given, "review": depth, "rate_mb_s": int(rate)})
     login = {"server": url, "user": user, "password": password}
     with connect(**login) as source, connect(**login) as destination, tempfile.TemporaryDirectory() as folder:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        sides = read_sides(source, destination, options)
+        made = prepare(source, destination, options, sides=sides, headers=False)
         started, cpu = time.perf_counter(), time.process_time()
         if what == "copy":
             result = run(made, source, destination, folder=folder)
@@ -48,7 +48,7 @@ def child(words: list[str]) -> None:
             found = {"findings": 0 if result.findings is None else len(result.findings)}
         else:
             before = source.requests
-            made = review(made, source, here)
+            made = review(made, source, sides.source, inputs=sides.inputs)
             found = {"findings": len(made.findings), "requests": source.requests - before}
         found |= {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     print(json.dumps(found))

@@ -108,10 +108,9 @@ def bare_loop(url: str, login: tuple[str, str], source: str, destination: str, w
 
 
 def ours(url: str, login: tuple[str, str], source: str, destination: str, workers: int, folder: str, proof: str) -> int:
-    """The same by `plan()` and `run()`; returns the number of requests."""
+    """The same by `prepare()` and `run()`; returns the number of requests."""
     from xnbtransfer.options import TransferOptions
-    from xnbtransfer.plan import plan
-    from xnbtransfer.progress import read_sides
+    from xnbtransfer.preparing import prepare
     from xnbtransfer.transfer import run
     from xnbtransfer.xnat import connect_sides
 
@@ -126,8 +125,7 @@ def ours(url: str, login: tuple[str, str], source: str, destination: str, worker
     )
     os.environ.update(XNAT_HOST=url, XNAT_USER=login[0], XNAT_PASS=login[1])
     with connect_sides() as (one, two):
-        here, there, labels = read_sides(one, two, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(one, two, options, headers=False)
         result = run(made, one, two, folder=folder)
         if int(result.exit_code):
             raise SystemExit(f"the copy was not proved: {result.counts} {result.problems}")
@@ -140,7 +138,7 @@ def child(words: list[str]) -> None:
     if who != "bare":  # the time that Python takes to import pandas and xnat is not a copy's
         import stream_unzip  # noqa: F401
 
-        import xnbtransfer.progress  # noqa: F401
+        import xnbtransfer.preparing  # noqa: F401
     started, used = time.perf_counter(), time.process_time()
     if who == "bare":
         count = bare_loop(url, (user, password), source, destination, int(workers))

@@ -9,9 +9,7 @@ from planted import clean, written
 from roads import as_
 
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
-from xnbtransfer.review import review
+from xnbtransfer.preparing import prepare
 
 _numbers = itertools.count(1)
 
@@ -73,8 +71,7 @@ class Ward:
         """The plan with its review."""
         options = self.options(**values)
         with as_(self.server, role) as source, as_(self.server, role) as destination:
-            here, there, labels = read_sides(source, destination, options)
-            return review(plan(here, there, options, labels=labels), source, here, alone=alone)
+            return prepare(source, destination, options, alone=alone)
 
 
 def told(made, *severities: str) -> set[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from xnbtransfer.choice import select_sessions
-from xnbtransfer.inventory import read_inventory
+from xnbtransfer.inputs import read_inputs
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import Plan, plan
-from xnbtransfer.plan_file import LEASE
+from xnbtransfer.plan_file import LEASE, Plan
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 from xnbtransfer.xnat import Connection, connect
 
@@ -38,9 +38,10 @@ def options(**values) -> TransferOptions:
 
 
 def make_plan(source: Connection, destination: Connection, chosen: TransferOptions, labels=None) -> Plan:
-    here = select_sessions(read_inventory(source, chosen.source_project, prearchive=False), chosen)
-    there = read_inventory(destination, chosen.destination_project)
-    return plan(here, there, chosen, labels=labels)
+    inputs = read_inputs(chosen)
+    if labels is not None:
+        inputs = dataclasses.replace(inputs, labels=labels)
+    return prepare(source, destination, chosen, inputs=inputs)
 
 
 def copy(server, folder: Path, role: str = "member", labels=None, **values):

@@ -47,6 +47,7 @@ LAYERS = {
         "streams",
         "conflicts",
         "decisions",
+        "inputs",
         "choice",
         "diff",
         "routing",
@@ -123,6 +124,7 @@ LAYERS = {
     ],
     "front": [
         "progress",
+        "preparing",
         "actions",
         "change_commands",
         "notebook",

@@ -16,9 +16,9 @@ from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, RefusedError
 from xnbtransfer.fields import prove_fields
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import Plan, plan
+from xnbtransfer.plan import Plan
 from xnbtransfer.plan_file import LEASE
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.resources import is_wanted, made_by
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Verdict
@@ -59,8 +59,7 @@ def planned(server, kit, **values):
     both = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
     options = TransferOptions.from_mapping({**both, **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        return plan(here, there, options, labels=labels)
+        return prepare(source, destination, options)
 
 
 def carried_out(server, made, folder):

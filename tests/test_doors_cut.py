@@ -17,9 +17,8 @@ from roads import WRITES, as_
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
 from xnbtransfer.plan_file import LEASE
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 
 RUN = """
@@ -68,8 +67,7 @@ def planned(server, kit, folder, method):
     values |= {"receiver": f"dicom://XNAT@127.0.0.1:{server.receiver}"} if method == "receiver" else {}
     options = TransferOptions.from_mapping({**values, "workers": 2})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options)
     assert made.blockers == ()
     made.save(folder / "plan.json")
     return made

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnbtransfer.errors import InputError
+from xnbtransfer.inputs import read_inputs
 from xnbtransfer.keys import SessionKey
-from xnbtransfer.label_rules import chosen_labels, clean_label, map_by_rule, preview, read_rule, unfit
+from xnbtransfer.label_rules import clean_label, map_by_rule, preview, read_rule, unfit
 from xnbtransfer.labels import ALLOWED, LabelMap, crosswalk, folded, label_map_of
 from xnbtransfer.options import TransferOptions
 
@@ -144,6 +145,6 @@ def test_parameters_give_the_map(tmp_path):
     path.write_text("subject,session,to_subject,to_session\n7,7_MR2,007,007_MR2\n", encoding="utf-8")
     values = {"source_project": "P", "destination_project": "Q", "label_rule": "subject=X{subject}"}
     chosen = TransferOptions.from_mapping({**values, "label_map": str(path)})
-    labels = chosen_labels(chosen, table(("7", "7_MR2"), ("8", "8_MR1")), "P")
+    labels = read_inputs(chosen).labels_of(table(("7", "7_MR2"), ("8", "8_MR1")), "P")
     assert labels(SessionKey("7", "7_MR2")) == SessionKey("007", "007_MR2")
     assert labels(SessionKey("8", "8_MR1")) == SessionKey("X8", "8_MR1")

@@ -13,9 +13,8 @@ from xnbtransfer import server as embedded
 from xnbtransfer._rows import item_row
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
 from xnbtransfer.plan_file import Plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 
 
@@ -43,8 +42,7 @@ def planned(place, **values) -> Plan:
     given = {"source_project": place.project, "destination_project": place.other, "archive": True, **values}
     options = TransferOptions.from_mapping(given)
     with place.connect() as source, place.connect() as destination:
-        here, there, labels = read_sides(source, destination, options)
-        return plan(here, there, options, labels=labels)
+        return prepare(source, destination, options)
 
 
 def named(made: Plan) -> set[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 from xnbtransfer.values import SCAN_COLUMNS, frame
 
@@ -71,8 +71,7 @@ def merged(server, kit, folder):
     values = {"source_project": kit.source, "destination_project": kit.destination, "review": "none"}
     options = TransferOptions.from_mapping({"archive": True, "existing": "merge", **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options)
         return made, run(made, source, destination, folder=folder)
 
 

@@ -20,8 +20,7 @@ from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.mounted import MountedSource, mounted_root
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 
 
@@ -52,8 +51,7 @@ def planned(server, kit, **values):
     both = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
     options = TransferOptions.from_mapping({**both, **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        return plan(here, there, options, labels=labels)
+        return prepare(source, destination, options)
 
 
 def carried(server, made, folder):
@@ -197,10 +195,10 @@ def test_the_rest_of_the_connection_is_the_connection(server, kit, root):
         options = TransferOptions.from_mapping(
             {"source_project": kit.source, "destination_project": kit.destination, "review": "none"}
         )
-        here, there, labels = read_sides(source, destination, options)
-        found = MountedSource(source, plan(here, there, options, labels=labels), root)
+        made = prepare(source, destination, options)
+        found = MountedSource(source, made, root)
         assert found.server == source.server and found.user == source.user
-        session_id = here.sessions["session_id"].iloc[0]
+        session_id = made.sessions[0].session_id
         with found.open_scan(session_id, "1", "DICOM") as chunks:
             names = zipfile.ZipFile(io.BytesIO(b"".join(chunks))).namelist()
         assert len(names) == found.files_read == 2 and found.scans_read == 1

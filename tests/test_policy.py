@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from xnbtransfer.errors import InputError
 from xnbtransfer.findings import FAMILIES, RULES, SEVERITIES, Finding, finding, findings_frame, in_order
-from xnbtransfer.policy import Policy, idle_findings, read_policy
+from xnbtransfer.inputs import read_inputs
+from xnbtransfer.options import TransferOptions
+from xnbtransfer.policy import Policy, idle_findings, read_policies, read_waivers
 from xnbtransfer.reviewer import together
 from xnbtransfer.values import FINDING_COLUMNS
 
@@ -20,6 +22,12 @@ def policy_file(tmp_path, text: str):
     path = tmp_path / "policy.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def policy_of(path="", project="B", *, waivers=""):
+    """The policy of a project as a transfer takes it."""
+    values = {"source_project": "A", "destination_project": project, "policy": str(path), "waivers": str(waivers)}
+    return read_inputs(TransferOptions.from_mapping(values)).policy_of(project)
 
 
 def test_what_stands_for_every_project_is_joined_with_what_stands_for_one(tmp_path):
@@ -38,11 +46,11 @@ projects:
     waivers: [{rule: D05, scope: {element: "Patient*"}, reason: ticket 17}]
 """,
     )
-    found = read_policy(path, "B")
+    found = policy_of(path, "B")
     assert dict(found.rules) == {"D12": "blocking", "D14": "off"}
     assert found.retain == ("dates", "device")
-    assert dict(read_policy(path, "C").rules) == {"D12": "note", "D14": "off"}
-    assert read_policy() == Policy()
+    assert dict(policy_of(path, "C").rules) == {"D12": "note", "D14": "off"}
+    assert policy_of() == Policy()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,7 @@ projects:
 )
 def test_what_cannot_be_used_is_told_in_a_sentence(tmp_path, text, said):
     with pytest.raises(InputError) as refused:
-        read_policy(policy_file(tmp_path, text), "B")
+        policy_of(policy_file(tmp_path, text), "B")
     assert said in str(refused.value)
     for jargon in ("Input should", "Extra inputs", "Field required", "_File", "instance of", "dictionary"):
         assert jargon not in str(refused.value)
@@ -84,9 +92,9 @@ def test_a_policy_in_another_encoding_is_told_in_a_sentence(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_bytes("format: 1\nprojects: {Ä: {}}".encode("latin-1"))
     with pytest.raises(InputError, match="UTF-8"):
-        read_policy(path, "B")
+        policy_of(path, "B")
     path.write_bytes("format: 1\r\nprojects: {B: {retain: [dates]}}\r\n".encode("utf-8-sig"))
-    assert read_policy(path, "B").retain == ("dates",)
+    assert policy_of(path, "B").retain == ("dates",)
 
 
 SELECTED = [("001", "001_MR1", ""), ("001", "001_MR1", "1"), ("002", "002_MR1", "")]
@@ -108,11 +116,11 @@ SELECTED = [("001", "001_MR1", ""), ("001", "001_MR1", "1"), ("002", "002_MR1", 
 def test_a_waiver_that_fits_nothing_is_said(tmp_path, scope, rule, said):
     waivers = f'waivers: [{{rule: D05, scope: {{{scope}}}, reason: "ticket 17"}}]'
     path = policy_file(tmp_path, f"format: 1\nprojects: {{B: {{{waivers}}}}}")
-    found = list(idle_findings(read_policy(path, "B"), SELECTED, "B", path=str(path)))
+    found = list(idle_findings(policy_of(path, "B"), SELECTED, "B"))
     assert [one.rule for one in found] == ([rule] if rule else [])
     assert all(said in one.sentence and one.sentence.endswith(".") for one in found)
     path = policy_file(tmp_path, f"format: 1\n{waivers}")  # in a file for this transfer it is always a warning
-    found = list(idle_findings(read_policy(waivers=path), SELECTED, "B", waivers=str(path)))
+    found = list(idle_findings(policy_of(waivers=path), SELECTED, "B", waivers=read_waivers(path)))
     assert [one.rule for one in found] == (["P12"] if rule else [])
 
 
@@ -123,7 +131,7 @@ def test_a_waiver_that_fits_nothing_is_said(tmp_path, scope, rule, said):
 def test_a_policy_that_says_nothing_of_the_project_is_said(tmp_path, names, said):
     project = "STUDY-D" if said and "STUDY" in said else "B"
     path = policy_file(tmp_path, f"format: 1\nprojects: {{{names}}}")
-    found = list(idle_findings(read_policy(path, project), SELECTED, project, path=str(path)))
+    found = list(idle_findings(policy_of(path, project), SELECTED, project, named=read_policies(path)))
     assert [one.rule for one in found] == (["P14"] if said else [])
     assert all(said in one.sentence for one in found)
 
@@ -193,10 +201,10 @@ def test_every_rule_is_told_one_by_one():
 
 def test_the_policy_on_the_page_can_be_read(tmp_path):
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert read_policy(policy_file(tmp_path, blocks[0]), "STUDY_B").waivers
+    assert policy_of(policy_file(tmp_path, blocks[0]), "STUDY_B").waivers
     path = tmp_path / "waivers.yaml"
     path.write_text(blocks[1], encoding="utf-8")
-    assert read_policy(waivers=path).waivers[0].rule == "D50"
+    assert policy_of(waivers=path).waivers[0].rule == "D50"
 
 
 def test_a_finding_takes_no_other_fields():
@@ -206,8 +214,8 @@ def test_a_finding_takes_no_other_fields():
 
 def test_a_waiver_of_what_cannot_be_foretold_names_one_element(tmp_path):
     text = "format: 1\nprojects: {B: {waivers: [{rule: S21, scope: {%s}, reason: drawn anew}]}}"
-    found = read_policy(policy_file(tmp_path, text % "element: StudyInstanceUID, session: 'A*'"), "B")
+    found = policy_of(policy_file(tmp_path, text % "element: StudyInstanceUID, session: 'A*'"), "B")
     assert found.unforetold("1", "A1") == {"StudyInstanceUID": "drawn anew"} and not found.unforetold("1", "B1")
     for scope in ("everywhere: true", "session: A", "element: '*UID'"):
         with pytest.raises(InputError, match="name one element"):
-            read_policy(policy_file(tmp_path, text % scope), "B")
+            policy_of(policy_file(tmp_path, text % scope), "B")

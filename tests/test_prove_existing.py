@@ -10,9 +10,8 @@ from roads import WRITES, as_
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
 from xnbtransfer.plan_file import LEASE
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Verdict
 
@@ -41,8 +40,7 @@ def act(server, kit, folder, **values):
     both = {"source_project": kit.source, "destination_project": kit.destination, "archive": True, "review": "none"}
     options = TransferOptions.from_mapping({**both, **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options)
         return made, run(made, source, destination, folder=folder)
 
 
@@ -86,8 +84,7 @@ def test_what_changed_at_the_source_since_the_plan_is_not_proved(server, kit, tm
     options = {"source_project": kit.source, "destination_project": kit.destination, "archive": True}
     options = TransferOptions.from_mapping({**options, "review": "none", "prove_existing": True})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options)
         files = f"/data/projects/{kit.source}/subjects/S1/experiments/E1/scans/1/resources/DICOM/files"
         (first, *_) = kit.who.rows(files)
         assert kit.who.delete(first["URI"]).status_code == 200

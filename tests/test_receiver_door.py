@@ -17,8 +17,7 @@ from xnbtransfer.dicom import read_content
 from xnbtransfer.errors import ExitCode, InputError, RefusedError
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.routing import read_receiver, rerouted, routing_text, too_long
 from xnbtransfer.server.demo_files import SeriesPlan, make_series
 from xnbtransfer.transfer import run
@@ -44,8 +43,7 @@ def planned(server, kit, **values):
     both |= {"method": "receiver", "receiver": f"dicom://XNAT@127.0.0.1:{server.receiver}"}
     options = TransferOptions.from_mapping({**both, **values})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        return plan(here, there, options, labels=labels)
+        return prepare(source, destination, options)
 
 
 def carried_out(server, made, folder):

@@ -23,8 +23,8 @@ from xnbtransfer.errors import ExitCode, RefusedError
 from xnbtransfer.findings import RULES
 from xnbtransfer.keys import SessionKey
 from xnbtransfer.notebook import ReviewOptions, run_template
-from xnbtransfer.plan import Plan, plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.plan import Plan
+from xnbtransfer.preparing import prepare
 from xnbtransfer.record import open_record
 from xnbtransfer.review import values_of_dump
 from xnbtransfer.reviewer import Ground, Reviewer, reviewer_of
@@ -126,8 +126,7 @@ def copied(ward, folder, **values):
     """A copy whose plan was not reviewed before: (plan, result, connections' owner view)."""
     options = ward.options(**values)
     with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options, headers=False)
         return made, run(made, source, destination, folder=folder)
 
 
@@ -226,8 +225,7 @@ def test_killed_beside_the_deletion_the_next_run_leaves_nothing(ward, tmp_path, 
     ward.store("002", "002_MR1", scans)
     options = ward.options(review="all", archive=True, workers=1)
     with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options, headers=False)
         made.save(tmp_path / "plan.json")
         user, password = ward.server.accounts["owner"]
         env = {**os.environ, "XNAT_HOST": ward.server.url, "XNAT_USER": user, "XNAT_PASS": password}
@@ -269,8 +267,7 @@ def test_what_somebody_else_put_beside_it_is_left_and_said(ward, tmp_path):
 
     beside: list[str] = []
     with as_(ward.server, "owner") as source, as_(ward.server, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options, headers=False)
         result = run(made, source, destination, folder=tmp_path, on_event=another)
     assert beside and result.exit_code == ExitCode.REFUSED
     assert ("002_MR1", "9") in at_destination(ward) and ("002_MR1", "5") not in at_destination(ward)

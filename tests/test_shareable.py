@@ -10,8 +10,7 @@ from roads import as_
 from xnbtransfer.cli import invoke
 from xnbtransfer.errors import RefusedError
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.record import close_record, open_record, open_workspace, seal
 from xnbtransfer.shareable import share_record
 from xnbtransfer.transfer import run
@@ -27,8 +26,7 @@ def record(xnat, person, tmp_path):
     values |= {"label_rule": "session~^Muster~Renamed", "record_root": str(tmp_path / "records")}
     options = TransferOptions.from_mapping(values)
     with as_(xnat, "owner") as source, as_(xnat, "owner") as destination:
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options)
         workspace = open_workspace(options, "transfer")
         workspace.keep(made)
         close_record(workspace, made, run(made, source, destination, folder=workspace.folder))

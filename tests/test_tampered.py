@@ -16,8 +16,7 @@ from reviews import Ward
 from roads import as_
 
 from xnbtransfer.errors import ExitCode
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.server import running
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Result, Verdict
@@ -158,8 +157,7 @@ class Day:
         source, destination = self.sides()
         with source, destination:
             options = ward.options(review="none", archive=True, workers=1, **values)
-            here, there, labels = read_sides(source, destination, options)
-            self.plan = plan(here, there, options, labels=labels)
+            self.plan = prepare(source, destination, options)
             self.result = run(self.plan, source, destination, folder=folder, on_event=self.on_event)
 
     def sides(self):

@@ -20,7 +20,7 @@ from xnbtransfer.keys import SessionKey
 from xnbtransfer.labels import LabelMap
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.transfer import run
 from xnbtransfer.values import (
     FIELD_COLUMNS,
@@ -186,8 +186,7 @@ def test_two_files_of_one_instance_are_different_at_the_files_door(tmp_path):
         values |= {"review": "none", "method": "files", "waivers": str(waivers)}
         chosen = TransferOptions.from_mapping(values)
         with as_(server, "owner") as source, as_(server, "owner") as destination:
-            here, there, labels = read_sides(source, destination, chosen)
-            result = run(plan(here, there, chosen, labels=labels), source, destination, folder=tmp_path)
+            result = run(prepare(source, destination, chosen), source, destination, folder=tmp_path)
     rows = {(row.scan, row.path.rpartition("/")[2]): row for row in result.files.itertuples()}
     twins = [row for row in rows.values() if row.verdict != "equal"]
     assert len(twins) == 2 and {row.scan for row in twins} == {"1"} and rows["1", "twin.dcm"] in twins

@@ -13,9 +13,8 @@ from roads import as_
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.history import read_history
 from xnbtransfer.journal import read_journal
-from xnbtransfer.plan import plan
 from xnbtransfer.plan_file import Plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.server import running
 from xnbtransfer.transfer import run
 from xnbtransfer.values import Verdict
@@ -49,8 +48,7 @@ class Road:
         source, destination = self.sides()
         with source, destination:
             options = self.ward.options(**self.values)
-            here, there, labels = read_sides(source, destination, options)
-            self.plan = plan(here, there, options, labels=labels)
+            self.plan = prepare(source, destination, options)
 
             def on_event(event) -> None:
                 if (event.kind, event.name) == moment:

@@ -12,8 +12,7 @@ from roads import WRITES, as_
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.streams import Seen
 from xnbtransfer.transfer import run
 from xnbtransfer.verify import misplaced, verify
@@ -46,8 +45,7 @@ class Road:
             values["receiver"] = f"dicom://XNAT@127.0.0.1:{server.receiver}"
         options = TransferOptions.from_mapping({"archive": True, **both, **values})
         with as_(server, "owner") as source, as_(server, "owner") as destination:
-            here, there, labels = read_sides(source, destination, options)
-            self.plan = plan(here, there, options, labels=labels)
+            self.plan = prepare(source, destination, options)
 
     def run(self):
         with as_(self.server, "owner") as source, as_(self.server, "owner") as destination:

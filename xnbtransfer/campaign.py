@@ -18,12 +18,12 @@ from filelock import FileLock, Timeout
 from .csv_files import as_cell, read_lines, written_rows
 from .errors import ExitCode, InputError, OptionsError, TransientError, XnbTransferError
 from .html import Html, table
+from .inputs import read_inputs
 from .notebook import OPTIONS, run_template
 from .options import TransferOptions
 from .outputs import file_mode, make_folder, not_written, private, write_whole
 from .pages import page
-from .plan import plan
-from .progress import read_sides
+from .preparing import prepare
 from .record import open_record
 from .xnat import connect_sides
 from .yaml_files import read_yaml
@@ -228,9 +228,9 @@ def _anything_new(options: TransferOptions) -> bool:
     for folder in Path(options.record_root).glob("*.unfinished"):
         if f"_{options.source_project}-{options.destination_project}_" in folder.name:
             return True
+    inputs = read_inputs(options)
     with connect_sides(options.source_server, options.destination_server) as (source, destination):
-        here, there, labels = read_sides(source, destination, options)
-        made = plan(here, there, options, labels=labels)
+        made = prepare(source, destination, options, inputs=inputs, headers=False)
     return bool(made.totals["files"] or made.blockers)
 
 

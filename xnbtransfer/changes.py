@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict
 
 from . import __version__
 from .findings import Finding, finding
+from .inputs import Inputs, read_inputs
 from .keys import SessionKey
 from .outputs import write_whole
 from .plan import Side
 from .plan_file import lease_sentence, read_whole
-from .policy import Policy, read_policy
+from .policy import Policy
 
 Kind = Literal["share", "unshare", "move", "prearchive", "finish-move"]
 Verb = Literal["share", "unshare", "rename", "move", "rebuild", "archive", "delete"]
@@ -203,13 +204,15 @@ def make_plan(
     *,
     confirm: str = "",
     of_record: dict[str, str] | None = None,
+    inputs: Inputs | None = None,
 ) -> ChangePlan:
     """A plan from its parts; items of action "stop" and findings that block become its blockers.
 
-    The policy of the destination weighs the findings where ``options`` names one, and travels inside the plan.
+    The policy of the destination weighs the findings where ``options`` names one, and travels inside the plan;
+    ``inputs`` are the files that the options name, where they were read before.
     """
     changes = tuple(changes)
-    policy = read_policy(options.policy, destination.project, waivers=options.waivers)
+    policy = (inputs or read_inputs(options)).policy_of(destination.project)
     findings = (
         *findings,
         *(

@@ -154,8 +154,8 @@ def diff(source_: str | None, destination_: str | None, as_json: bool, **values:
     from .progress import read_sides
 
     options = _both(values, source_, destination_)
-    with _connections(options.source_server, options.destination_server) as (source, destination):
-        here, there, labels = read_sides(source, destination, options)
+    with _with_inputs(options) as (source, destination, inputs):
+        here, there, labels = read_sides(source, destination, options, inputs)
     found = compare(here, there, labels)
     if as_json:
         _print_json({"sessions": _rows(found.sessions), "scans": _rows(found.scans)})
@@ -183,8 +183,8 @@ def labels(source_: str | None, destination_: str | None, output: str | None, as
     from .progress import read_sides
 
     options = _both(values, source_, destination_)
-    with _connections(options.source_server, options.destination_server) as (source, destination):
-        here, there, chosen = read_sides(source, destination, options)
+    with _with_inputs(options) as (source, destination, inputs):
+        here, there, chosen = read_sides(source, destination, options, inputs)
     found = preview(
         here.sessions,
         chosen,
@@ -227,14 +227,11 @@ def plan(
     Ends with 5 where blockers forbid the run.
     """
     from . import html
-    from .plan import plan as decide
-    from .progress import read_sides
-    from .review import review as look
+    from .preparing import prepare
 
     options = _both(values, source_, destination_)
-    with _connections(options.source_server, options.destination_server) as (source, destination):
-        here, there, labels = read_sides(source, destination, options)
-        made = look(decide(here, there, options, labels=labels), source, here)
+    with _with_inputs(options) as (source, destination, inputs):
+        made = prepare(source, destination, options, inputs=inputs)
     try:
         made.save(output)
         if conflicts_to:
@@ -583,7 +580,7 @@ def demo(output: str, as_json: bool) -> int:
 def _show_values(options: TransferOptions) -> int:
     """Each distinct text value, to a terminal and nowhere else."""
     from . import html
-    from .plan import plan as decide
+    from .preparing import prepare
     from .progress import read_sides
     from .review import review as look
     from .reviewer import reviewer_of
@@ -593,11 +590,11 @@ def _show_values(options: TransferOptions) -> int:
             "Values are shown on a terminal only: in a file, a pipe or a notebook they would be kept.",
             "Run the same command in a terminal.",
         )
-    with _connections(options.source_server, options.destination_server) as (source, destination):
-        here, there, labels = read_sides(source, destination, options)
-        made = decide(here, there, options, labels=labels)
-        reviewer = reviewer_of(made, whole=False)
-        look(made, source, here, alone=True, reviewer=reviewer)
+    with _with_inputs(options) as (source, destination, inputs):
+        sides = read_sides(source, destination, options, inputs)
+        made = prepare(source, destination, options, sides=sides, headers=False)
+        reviewer = reviewer_of(made, whole=False, inputs=inputs)
+        look(made, source, sides.source, alone=True, reviewer=reviewer)
     columns = ["element", "value", "files", "sessions"]
     rows = [
         {"element": element, "value": _printable(text), "files": files, "sessions": sessions}
@@ -625,6 +622,16 @@ def _connections(source_server: str, destination_server: str) -> Iterator[tuple]
 
     with connect_sides(source_server, destination_server) as both:
         yield both
+
+
+@contextlib.contextmanager
+def _with_inputs(options: TransferOptions) -> Iterator[tuple]:
+    """Both logins and what people wrote down; a file that cannot be used is told before a password is asked for."""
+    from .inputs import read_inputs
+
+    inputs = read_inputs(options)
+    with _connections(options.source_server, options.destination_server) as (source, destination):
+        yield source, destination, inputs
 
 
 def _watcher():

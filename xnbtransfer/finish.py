@@ -25,6 +25,7 @@ from .findings import finding
 from .forms import item_path
 from .history import SessionHistory, read_history
 from .holdings import differences, not_carried, told
+from .inputs import read_inputs
 from .inventory import read_inventory
 from .journal import read_journal
 from .keys import SessionKey
@@ -93,6 +94,7 @@ def plan_finish(
     RefusedError
         If source and destination are one project under two names.
     """
+    inputs = read_inputs(options)
     made = record.plan()
     for side, connection in ((made.source, source), (made.destination, destination)):
         if connection.server.rstrip("/") != side.server.rstrip("/"):
@@ -138,6 +140,7 @@ def plan_finish(
         list(_concerns(record, made, here.settings, source, options, now, kinds)),
         confirm=f"{project} {len(deletes)}" if deletes else "",
         of_record={"record": record.path.name, "plan": made.fingerprint, "bag": bag_digest(record)},
+        inputs=inputs,
     )
 
 

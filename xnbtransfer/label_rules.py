@@ -21,7 +21,7 @@ import pandas as pd
 
 from .errors import InputError
 from .keys import SessionKey
-from .labels import ALLOWED, MAX_LENGTH, LabelMap, folded, read_label_map
+from .labels import ALLOWED, MAX_LENGTH, LabelMap, folded
 from .values import tuples_of
 
 FIELDS = ("subject", "session", "project", "modality", "date", "year", "month", "day")
@@ -152,12 +152,6 @@ def map_by_rule(text: str, sessions: pd.DataFrame, project: str, first: LabelMap
         for row in sessions[["subject", "session", "modality", "date"]].to_dict("records")
     }
     return LabelMap({**table, **(first.table if first else {})})
-
-
-def chosen_labels(options: Any, sessions: pd.DataFrame, project: str) -> LabelMap:
-    """The labels that the parameters ``label_map`` and ``label_rule`` give; a line of the map wins over the rule."""
-    first = read_label_map(options.label_map) if options.label_map else LabelMap()
-    return map_by_rule(options.label_rule, sessions, project, first) if options.label_rule else first
 
 
 def preview(

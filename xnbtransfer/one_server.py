@@ -16,9 +16,9 @@ from .errors import InputError, RefusedError, ServerError
 from .findings import Finding, finding
 from .forms import item_path
 from .holdings import differences
+from .inputs import Inputs
 from .inventory import read_inventory
 from .keys import SessionKey
-from .label_rules import chosen_labels
 from .labels import check_labels
 from .one_place import refuse_one_place
 from .plan import Side
@@ -88,7 +88,7 @@ class Both:
         return "", ""
 
 
-def read_both(connection: Connection, options: Any) -> Both:
+def read_both(connection: Connection, options: Any, inputs: Inputs) -> Both:
     """Read what sharing or moving needs to know.
 
     Raises
@@ -104,7 +104,7 @@ def read_both(connection: Connection, options: Any) -> Both:
     chosen = select_sessions(here, options)
     settings_there = connection.settings(to)
     sessions_there, subjects_there = connection.sessions(to), connection.subjects(to)
-    labels = chosen_labels(options, chosen.sessions, project)
+    labels = inputs.labels_of(chosen.sessions, project)
     keys = [SessionKey(*row) for row in tuples_of(chosen.sessions, "subject", "session")]
     warnings = check_labels(
         keys, labels, [row["subject"] for row in subjects_there], [row["session"] for row in sessions_there]

@@ -26,14 +26,14 @@ from .checks import (
 )
 from .chosen_fields import plan_fields
 from .conflicts import Surroundings, decide, wants_rename
-from .decisions import Decisions, decisions_of, read_decisions, read_rules
+from .decisions import Decisions, decisions_of, read_rules
 from .deid import Judge
 from .diff import Diff, Status, dicom_files, diff
 from .errors import InputError
 from .findings import Finding, finding, in_order
-from .identities import Identifiers
+from .inputs import Inputs, read_inputs
 from .keys import SessionKey
-from .label_rules import chosen_labels, read_rule
+from .label_rules import read_rule
 from .labels import LabelMap, check_labels, label_map_of
 from .options import TransferOptions
 from .plan_file import (
@@ -47,7 +47,7 @@ from .plan_file import (
     blockers_of,
     lease_sentence,
 )
-from .policy import idle_findings, read_policy
+from .policy import idle_findings
 from .resources import beside_findings, left_behind, plan_resources
 from .routing import read_receiver, too_long
 from .uncarried import leave_uncarried
@@ -134,6 +134,7 @@ def plan(
     *,
     labels: LabelMap | pd.DataFrame | None = None,
     decisions: Decisions | pd.DataFrame | None = None,
+    inputs: Inputs | None = None,
 ) -> Plan:
     """Decide what would be done with every selected session of the source.
 
@@ -146,9 +147,11 @@ def plan(
     options : TransferOptions
         Read here and nowhere below.
     labels : LabelMap or frame, optional
-        Where the labels change, e.g. a crosswalk that was edited in place; without it as the options say.
+        Where the labels change, e.g. a crosswalk that was edited in place; without it as ``inputs`` say.
     decisions : Decisions or frame, optional
-        What was decided about single sessions; without it as the options say.
+        What was decided about single sessions; without it as ``inputs`` say.
+    inputs : Inputs, optional
+        The files that the options name, read before; without it they are read now.
 
     Returns
     -------
@@ -171,14 +174,15 @@ def plan(
             f"No session of {source.project} is selected.",
             "Widen the selection; 'xnbtransfer inventory' lists what is there.",
         )
-    if labels is None:
-        labels = chosen_labels(options, source.sessions, source.project)
-    elif isinstance(labels, pd.DataFrame):
-        labels = label_map_of(labels)
+    inputs = inputs or read_inputs(options)
     if decisions is None:
-        decisions = read_decisions(options.decisions) if options.decisions else Decisions()
+        decisions = inputs.decisions
     elif isinstance(decisions, pd.DataFrame):
         decisions = decisions_of(decisions)
+    if labels is None:
+        labels = inputs.labels_of(source.sessions, source.project)
+    elif isinstance(labels, pd.DataFrame):
+        labels = label_map_of(labels)
     keys = [SessionKey(*row) for row in tuples_of(source.sessions, "subject", "session")]
     settled = _settle(source, destination, options, decisions.over(labels), decisions)
     rows, uncarried = leave_uncarried(source, _sessions(source, destination, options, settled), options)
@@ -196,8 +200,7 @@ def plan(
     fields = plan_fields(source, destination, rows, options, held)
     ratings = options.method != "files"  # which makes scans with them
     left = tuple(left_behind(source, resources, sessions=rows, fields=fields, ratings=ratings))
-    policy = read_policy(options.policy, destination.project, waivers=options.waivers)
-    known = Identifiers.read(options.identifiers) if options.identifiers else None
+    policy = inputs.policy_of(destination.project)
     findings = in_order(
         policy.applied(
             [
@@ -212,7 +215,7 @@ def plan(
                 *_decision_findings(decisions, keys),
                 *_pattern_findings(rows, options),
                 *idle_findings(
-                    policy, _selected(source), destination.project, path=options.policy, waivers=options.waivers
+                    policy, _selected(source), destination.project, named=inputs.policy, waivers=inputs.waivers
                 ),
                 *about_resources,
                 *beside_findings(source, left),
@@ -220,7 +223,7 @@ def plan(
                 *_joined_fields(rows, options, source.project),
                 *_method_findings(source, destination, options, rows),
                 *standing_in_the_way(rows, source.project),
-                *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=known)),
+                *listing_findings(source, rows, Judge(harmless=policy.harmless, identifiers=inputs.identifiers)),
             ]
         )
     )

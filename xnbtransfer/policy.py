@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,49 +186,52 @@ class _Waivers(_Model):
         return tuple(value) if isinstance(value, list) else value
 
 
-def read_policy(path: str | Path = "", project: str = "", *, waivers: str | Path = "") -> Policy:
-    """The policy of a destination project.
-
-    Parameters
-    ----------
-    path : path
-        The YAML file; without it no rule is changed.
-    project : str
-        Its ID at the destination.
-    waivers : path
-        A YAML file of its own with ``format: 1`` and a list ``waivers``, for this run.
+def read_policies(path: str | Path) -> dict[str, Policy]:
+    """What a YAML file says of each destination project, by its ID; ``"*"`` is for every one.
 
     Raises
     ------
     InputError
-        If a file cannot be read, or a word of it is not known.
+        If the file cannot be read, or a word of it is not known.
     """
-    found = Policy()
-    if path:
-        projects = _load(path, _File, "policy").projects
-        for name in ("*", project):
-            found = found.joined(projects[name]) if name in projects else found
-    if waivers:
-        found = found.joined(Policy(waivers=_load(waivers, _Waivers, "waivers").waivers))
-    return found
+    return _load(path, _File, "policy").projects
+
+
+def read_waivers(path: str | Path) -> tuple[Waiver, ...]:
+    """The waivers of one run: a YAML file of its own with ``format: 1`` and a list ``waivers``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a word of it is not known.
+    """
+    return _load(path, _Waivers, "waivers").waivers
 
 
 def idle_findings(
-    policy: Policy, selected: Iterable[tuple[str, str, str]], project: str, *, path: str = "", waivers: str = ""
+    policy: Policy,
+    selected: Iterable[tuple[str, str, str]],
+    project: str,
+    *,
+    named: Collection[str] | None = None,
+    waivers: Collection[Waiver] = (),
 ) -> Iterator[Finding]:
     """What of the policy meets nothing that was selected: it makes nothing laxer, and may be misspelt.
 
     Parameters
     ----------
     policy : Policy
-        As :func:`read_policy` gives it for the same files.
+        What holds for ``project``, with the waivers of this run.
     selected : iterable of (subject, session, scan)
         The labels at the source; "" as the scan of a session that has none.
     project : str
         The destination project.
+    named : collection of str, optional
+        The projects that the policy file names; None where there is no such file.
+    waivers : collection of Waiver
+        Those that were written for this run.
     """
     rows = set(selected)
-    of_this_run = set(_load(waivers, _Waivers, "waivers").waivers) if waivers else set()
     for one in policy.waivers:
         wanted = (one.scope.subject, one.scope.session, one.scope.scan)
         if any(all(map(fnmatch.fnmatchcase, row, wanted)) for row in rows):
@@ -241,10 +244,10 @@ def idle_findings(
         sentence = f"The waiver of {one.rule} for {one.scope.told} fits nothing that is selected."
         if near:
             sentence = f"{sentence[:-1]}; perhaps {', '.join(near)} was meant."
-        yield finding("P12" if near or one in of_this_run else "P13", sentence, project=project)
-    if path and not (names := set(_load(path, _File, "policy").projects)) & {"*", project}:
-        near = _near(project, names)
-        sentence = f"The policy says nothing of {project}, and names {', '.join(sorted(names)) or 'no project'}."
+        yield finding("P12" if near or one in waivers else "P13", sentence, project=project)
+    if named is not None and not set(named) & {"*", project}:
+        near = _near(project, named)
+        sentence = f"The policy says nothing of {project}, and names {', '.join(sorted(named)) or 'no project'}."
         yield finding("P14", f"{sentence[:-1]}; perhaps {near} is misspelt." if near else sentence, project=project)
 
 

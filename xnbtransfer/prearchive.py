@@ -24,9 +24,9 @@ from .choice import chooser, not_there
 from .errors import InputError, NotFoundError, RefusedError, ServerError, XnbTransferError
 from .findings import Finding, finding
 from .foretell import scripts_of
+from .inputs import read_inputs
 from .keys import SessionKey
-from .label_rules import chosen_labels
-from .labels import ALLOWED, MAX_LENGTH, LabelMap, read_label_map
+from .labels import ALLOWED, MAX_LENGTH, LabelMap
 from .method_options import PrearchiveOptions
 from .plan import Side
 from .script_findings import text_findings
@@ -150,13 +150,12 @@ def plan_prearchive(
         If a label is named that does not wait there, or the label map or rule cannot be used.
     """
     project = options.destination_project
-    if options.label_map:
-        read_label_map(options.label_map)  # a map that cannot be used is told before anything is read
+    inputs = read_inputs(options)
     settings = connection.settings(project)
     found = review_prearchive(connection, project, timezone=options.timezone)
     chosen = _choose(found, options)
     if labels is None:
-        labels = chosen_labels(options, chosen.assign(modality="", date=""), project)
+        labels = inputs.labels_of(chosen.assign(modality="", date=""), project)
     findings: list[Finding] = []
     changes: list[Change] = []
     if options.action != "review":
@@ -193,6 +192,7 @@ def plan_prearchive(
         changes,
         findings,
         confirm=f"{project} {deletes}" if deletes else "",
+        inputs=inputs,
     )
     return made, found
 

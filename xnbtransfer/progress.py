@@ -9,10 +9,10 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import pandas as pd
 
@@ -20,15 +20,14 @@ from .beside import read_beside
 from .choice import select_sessions
 from .conflicts import study_uids
 from .control import Control
-from .decisions import Decisions, read_decisions
 from .errors import InputError
 from .fields import read_fields
 from .forms import archived_path, item_path, subject_path
 from .html import duration, size
+from .inputs import Inputs, read_inputs
 from .inventory import read_elsewhere, read_inventory, read_others
 from .keys import SessionKey
-from .label_rules import chosen_labels
-from .labels import LabelMap, read_label_map
+from .labels import LabelMap
 from .one_place import refuse_one_place
 from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
@@ -46,12 +45,20 @@ _HELD = {
 }
 
 
-class Sides(NamedTuple):
-    """The selected part of the source, the destination with what could be met, and the labels between them."""
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """The selected part of the source, the destination with what could be met, and the labels between them.
+
+    ``here, there, labels = sides`` takes it apart; ``inputs`` are the files that the labels come from.
+    """
 
     source: Inventory
     destination: Inventory
     labels: LabelMap
+    inputs: Inputs
+
+    def __iter__(self) -> Iterator[Inventory | LabelMap]:
+        return iter((self.source, self.destination, self.labels))
 
 
 def read_selected(
@@ -78,8 +85,17 @@ def read_selected(
     return select_sessions(found, options)
 
 
-def read_sides(source: Connection, destination: Connection, options: TransferOptions) -> Sides:
+def read_sides(
+    source: Connection, destination: Connection, options: TransferOptions, inputs: Inputs | None = None
+) -> Sides:
     """Read what a plan needs to know of both projects.
+
+    Parameters
+    ----------
+    options : TransferOptions
+        Names the projects and what is selected.
+    inputs : Inputs, optional
+        What :func:`xnbtransfer.inputs.read_inputs` read; without it that is done first, before any request.
 
     Raises
     ------
@@ -87,18 +103,13 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
         If the label map, the label rule or the decisions cannot be used, or the selection names something that is
         not there.
     """
+    inputs = inputs or read_inputs(options)
     refuse_one_place(source, destination, options.source_project, options.destination_project)
-    decisions = read_decisions(options.decisions) if options.decisions else Decisions()
-    if options.label_map:
-        read_label_map(options.label_map)  # a map that cannot be used is told before anything is read
     met: Future[tuple[set[str], set[str]]] = Future()
 
     def could_be_met(row: dict) -> bool:
         wanted, uids = met.result()
         return row["session"] in wanted or row["StudyInstanceUID"] in uids
-
-    def labels_of(sessions: pd.DataFrame) -> LabelMap:
-        return decisions.over(chosen_labels(options, sessions, options.source_project))
 
     with ThreadPoolExecutor(3) as threads:
         reading = []
@@ -110,13 +121,13 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
 
         def early(sessions: pd.DataFrame) -> None:
             with contextlib.suppress(InputError):  # what is wrong with the labels is told of the sessions that remain
-                meet(sessions, labels_of(sessions))
+                meet(sessions, inputs.labels_of(sessions, options.source_project))
 
         there = threads.submit(read_inventory, destination, options.destination_project, select=could_be_met)
         try:
             here = read_selected(source, options.source_project, options, gives=True, chosen=early)
             beside = threads.submit(read_beside, source, here)
-            labels = labels_of(here.sessions)
+            labels = inputs.labels_of(here.sessions, options.source_project)
             if not met.done():
                 meet(here.sessions, labels)
         except BaseException:
@@ -125,11 +136,32 @@ def read_sides(source: Connection, destination: Connection, options: TransferOpt
             raise
     found = dataclasses.replace(there.result(), elsewhere=reading[0].result())
     here = dataclasses.replace(here, beside=beside.result())
+    return _completed(source, destination, options, Sides(here, found, labels, inputs))
+
+
+def meet_again(
+    source: Connection, destination: Connection, options: TransferOptions, here: Inventory, inputs: Inputs
+) -> Sides:
+    """What sessions that were read before meet under other labels: the destination is read anew, they are not."""
+    labels = inputs.labels_of(here.sessions, here.project)
+    wanted, studies, uids = _to_meet(here.sessions, labels)
+    found = read_inventory(
+        destination,
+        options.destination_project,
+        select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids,
+    )
+    found = dataclasses.replace(found, elsewhere=read_elsewhere(destination, studies))
+    return _completed(source, destination, options, Sides(here, found, labels, inputs))
+
+
+def _completed(source: Connection, destination: Connection, options: TransferOptions, sides: Sides) -> Sides:
+    """Both sides with the resources and fields that are to be carried, and the rights that they take."""
+    here, there, labels = sides
     if options.resources:
-        here, found = with_others(source, destination, here, found, labels)
+        here, there = _with_others(source, destination, here, there, labels)
     if options.fields:
-        here, found = with_fields(source, destination, here, found, labels)
-    return Sides(here, _with_types(destination, here, found), labels)
+        here, there = _with_fields(source, destination, here, there, labels)
+    return dataclasses.replace(sides, source=here, destination=_with_types(destination, here, there))
 
 
 def _to_meet(sessions: pd.DataFrame, labels: LabelMap) -> tuple[set[str], set[str], set[str]]:
@@ -139,7 +171,7 @@ def _to_meet(sessions: pd.DataFrame, labels: LabelMap) -> tuple[set[str], set[st
     return {labels(key).session for key in keys}, studies, {one for uid in studies for one in study_uids(uid)}
 
 
-def with_others(
+def _with_others(
     source: Connection, destination: Connection, here: Inventory, there: Inventory, labels: LabelMap
 ) -> tuple[Inventory, Inventory]:
     """Both sides with the files of resources of the project and of the subjects that are concerned."""
@@ -150,7 +182,7 @@ def with_others(
     return dataclasses.replace(here, others=at_source), dataclasses.replace(there, others=at_destination)
 
 
-def with_fields(
+def _with_fields(
     source: Connection, destination: Connection, here: Inventory, there: Inventory, labels: LabelMap
 ) -> tuple[Inventory, Inventory]:
     """Both sides with what stands in the fields of sessions and of their subjects, as digests of one salt."""
@@ -187,7 +219,7 @@ def _with_types(destination: Connection, here: Inventory, there: Inventory) -> I
     if told.can_create is not False or usual not in kinds:
         asked = {usual} if told.can_create else set()  # with the settings
         may |= {kind: destination.can(project, "create", kind) for kind in kinds if kind not in asked}
-    ours = [may.get(kind) for kind in kinds]
+    ours = [may[kind] for kind in kinds if kind in may]  # a "no" to the usual type is believed: no other was asked for
     rights = {}
     if kinds and told.can_create is False and not all(one is False for one in ours):
         rights["can_create"] = True if True in ours else None
@@ -197,16 +229,6 @@ def _with_types(destination: Connection, here: Inventory, there: Inventory) -> I
     if rights.get("can_create", told.can_create) is not False:
         rights["types_missing"] = tuple(kind for kind in kinds if may.get(kind) is False)
     return dataclasses.replace(there, settings=dataclasses.replace(told, **rights)) if rights else there
-
-
-def read_met(destination: Connection, project: str, here: Inventory, labels: LabelMap) -> Inventory:
-    """The destination as :func:`read_sides` reads it, for sessions of the source that were read before."""
-    wanted, studies, uids = _to_meet(here.sessions, labels)
-    found = read_inventory(
-        destination, project, select=lambda row: row["session"] in wanted or row["StudyInstanceUID"] in uids
-    )
-    found = dataclasses.replace(found, elsewhere=read_elsewhere(destination, studies))
-    return _with_types(destination, here, found)
 
 
 class Watcher(Protocol):

@@ -17,6 +17,7 @@ from .errors import NotFoundError, ServerError, SessionExpiredError, XnbTransfer
 from .findings import finding
 from .foretell import scripts_of
 from .forms import item_path
+from .inputs import read_inputs
 from .method_options import MoveOptions
 from .one_server import (
     Both,
@@ -48,7 +49,8 @@ def plan_move(connection: Connection, options: MoveOptions) -> ChangePlan:
     InputError
         If the selection leaves nothing, or labels cannot be used.
     """
-    both = read_both(connection, options)
+    inputs = read_inputs(options)
+    both = read_both(connection, options, inputs)
     decided = (change for name in both.by_subject for change in _moved(both, name, options))
     changes = [_with_own_files(connection, change) for change in decided]
     asked = [(both.project, "delete"), (both.to, "create"), (both.to, "edit")]
@@ -72,7 +74,7 @@ def plan_move(connection: Connection, options: MoveOptions) -> ChangePlan:
         concerns += text_findings(scripts, both.to, no_header=True)
     sentence = "Assessors of a session stay with the project that owns them, though their files lie with it."
     concerns.append(finding("M06", sentence, project=both.to))
-    return make_plan("move", *both.sides, options, changes, concerns)
+    return make_plan("move", *both.sides, options, changes, concerns, inputs=inputs)
 
 
 def _moved(both: Both, subject_id: str, options: MoveOptions) -> list[Change]:

@@ -17,6 +17,7 @@ import pandas as pd
 from .dicom import Values, read_content
 from .errors import DicomError, NotFoundError, RefusedError, ServerError, TransientError
 from .findings import Finding, finding, findings_frame, in_order
+from .inputs import Inputs
 from .keys import SessionKey
 from .methods import ImportDoor, Work
 from .plan_file import Plan, ScanPlan, SessionPlan
@@ -36,7 +37,13 @@ _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
 
 
 def review(
-    plan: Plan, source: Connection, here: Inventory, *, alone: bool = False, reviewer: Reviewer | None = None
+    plan: Plan,
+    source: Connection,
+    here: Inventory,
+    *,
+    alone: bool = False,
+    reviewer: Reviewer | None = None,
+    inputs: Inputs | None = None,
 ) -> Plan:
     """The plan with what a look at the headers of its scans tells; a blocking finding becomes a blocker.
 
@@ -52,6 +59,8 @@ def review(
         file now.
     reviewer : Reviewer, optional
         For its distinct values; without it one is made.
+    inputs : Inputs, optional
+        What the plan was made with; without it the list of identifiers is read again.
 
     Raises
     ------
@@ -63,7 +72,7 @@ def review(
     if depth == "none":
         return plan.with_findings(plan.policy.applied([finding("L02", "No header was read.", project=project)]))
     every = alone and depth == "all"
-    reviewer = reviewer or reviewer_of(plan, whole=every)
+    reviewer = reviewer or reviewer_of(plan, whole=every, inputs=inputs)
     scans = [(row, scan) for row in plan.sessions for scan in (row.scans if alone else row.sent_scans)]
     look = _Every(plan, source, reviewer, scans) if every else _Sample(plan, source, here, reviewer, scans)
     look.read()

@@ -18,6 +18,7 @@ from .dicomedit.survey import survey
 from .findings import RULES, Finding, finding, in_order
 from .foretell import Scripts, parsed, scripts_of
 from .identities import Identifiers, is_dummy, routing_in
+from .inputs import Inputs
 from .keys import SessionKey
 from .plan_file import Plan
 from .policy import Policy
@@ -111,8 +112,8 @@ def _scripts(settings: Mapping[str, Any]) -> Scripts:
     return scripts_of(site=sides[0], project=sides[1], context={}, version=str(settings.get("version") or ""))
 
 
-def reviewer_of(plan: Plan, *, whole: bool = True) -> Reviewer:
-    """The reviewer of a plan, with the list of identifiers that its options name.
+def reviewer_of(plan: Plan, *, whole: bool = True, inputs: Inputs | None = None) -> Reviewer:
+    """The reviewer of a plan, with the list of identifiers of ``inputs``; without them that of the plan's options.
 
     Raises
     ------
@@ -120,7 +121,8 @@ def reviewer_of(plan: Plan, *, whole: bool = True) -> Reviewer:
         If that list cannot be read.
     """
     path = plan.options.get("identifiers", "")
-    return Reviewer(ground_of(plan), identifiers=Identifiers.read(path) if path else None, whole=whole)
+    read = inputs.identifiers if inputs else Identifiers.read(path) if path else None
+    return Reviewer(ground_of(plan), identifiers=read, whole=whole)
 
 
 @dataclass

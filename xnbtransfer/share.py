@@ -10,6 +10,7 @@ from .changes import Change, ChangePlan, Step, make_plan
 from .errors import ServerError
 from .findings import finding
 from .forms import item_path
+from .inputs import read_inputs
 from .method_options import ShareOptions
 from .one_server import (
     Both,
@@ -34,7 +35,8 @@ def plan_share(connection: Connection, options: ShareOptions) -> ChangePlan:
     InputError
         If the selection leaves nothing, or labels cannot be used.
     """
-    both = read_both(connection, options)
+    inputs = read_inputs(options)
+    both = read_both(connection, options, inputs)
     concerns = list(both.concerns)
     if options.undo:
         changes = [change for name in both.by_subject for change in _taken_back(both, name)]
@@ -49,7 +51,7 @@ def plan_share(connection: Connection, options: ShareOptions) -> ChangePlan:
         if both.sides[1].settings.get("project_script_on") is not False:
             sentence += f" What is shared is not copied: a script of {both.to} does not run over it."
         concerns.append(finding("M04", sentence, project=both.to))
-    return make_plan("unshare" if options.undo else "share", *both.sides, options, changes, concerns)
+    return make_plan("unshare" if options.undo else "share", *both.sides, options, changes, concerns, inputs=inputs)
 
 
 def _shared(both: Both, subject_id: str, options: ShareOptions) -> list[Change]:

@@ -26,8 +26,7 @@ from xnbtransfer.errors import ExitCode, XnbTransferError
 from xnbtransfer.method_options import MoveOptions, ShareOptions
 from xnbtransfer.options import TransferOptions
 from xnbtransfer.parcels import Parcel, carry
-from xnbtransfer.plan import plan
-from xnbtransfer.progress import read_sides
+from xnbtransfer.preparing import prepare
 from xnbtransfer.relocate import MoveCarrier, plan_move
 from xnbtransfer.server import running
 from xnbtransfer.share import ShareCarrier, plan_share
@@ -197,8 +196,7 @@ def copied(server, kit: Kit, method: str, folder: Path, waive: str) -> ExitCode:
     both = {"source_project": kit.source, "destination_project": kit.destination, "review": "none", "archive": True}
     chosen = TransferOptions.from_mapping({**both, "method": method, "resources": ["R"], "waivers": waive})
     with as_(server, "owner") as source, as_(server, "owner") as destination:
-        here, there, labels_ = read_sides(source, destination, chosen)
-        made = plan(here, there, chosen, labels=labels_)
+        made = prepare(source, destination, chosen)
         return run(made, source, destination, folder=folder).exit_code
 
 

@@ -18,13 +18,13 @@ from meddler import WORDS, empties, meddling, missing, shortens
 from people import people
 from places import Place, copied
 
-from xnbtransfer import actions, progress, xnat
+from xnbtransfer import actions, xnat
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, RefusedError, XnbTransferError
 from xnbtransfer.finish import copy_record, plan_finish
 from xnbtransfer.method_options import FinishOptions
 from xnbtransfer.options import TransferOptions
-from xnbtransfer.plan import plan
+from xnbtransfer.preparing import prepare
 from xnbtransfer.steps import carry_out
 from xnbtransfer.transfer import run
 
@@ -98,8 +98,7 @@ def copies(world: World, folder: Path) -> str:
     kit = world.kit
     values = {"source_project": kit.source, "destination_project": kit.destination, "archive": True}
     options = TransferOptions.from_mapping({**values, "resources": ["NOTES"]})
-    here, there, labels = progress.read_sides(*world.sides, options)
-    result = run(plan(here, there, options, labels=labels), *world.sides, folder=folder)
+    result = run(prepare(*world.sides, options), *world.sides, folder=folder)
     if result.exit_code != ExitCode.PROVED:
         return ""
     held = world.held_in(kit.destination)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from ..beside import read_beside
 from ..conflicts import MATRIX, Decision
 from ..csv_files import as_cell
 from ..decisions import Decisions
 from ..diff import Diff, Status, diff
 from ..errors import InputError
+from ..inputs import Inputs
 from ..keys import SessionKey
 from ..label_rules import map_by_rule
 from ..labels import COLUMNS, LabelMap, check_labels, crosswalk, folded, read_label_map
 from ..outputs import write_whole
-from ..progress import read_met, read_selected, with_fields, with_others
+from ..progress import Sides, meet_again, read_sides
 from ..values import Inventory, tuples_of
+from ..xnat import Connection
 from .checks import label_notes
 from .selection import Selection
 
@@ -48,25 +48,23 @@ class Matching(Selection):
         if self.differences is not None:
             return
         with self.working("compare", "reading both projects"):
-            options = self.transfer_options()
-            source = self.connections["source"]
-            here = read_selected(source, options.source_project, options, gives=True)
-            self.here = dataclasses.replace(here, beside=read_beside(source, here))
-            self._meet()
+            self._take(read_sides(*self._servers(), self.transfer_options(), self._labelled()))
 
     def _meet(self) -> None:
         """Read of the destination what the selected sessions could meet under their labels."""
-        project = self.chosen_projects["destination"]
-        labels, destination = Decisions(self.decisions).over(self.label_map()), self.connections["destination"]
-        self.there = read_met(destination, project, self.here, labels)
-        if self.option("resources"):
-            source = self.connections["source"]
-            self.here, self.there = with_others(source, destination, self.here, self.there, labels)
-        if self.option("fields"):
-            source = self.connections["source"]
-            self.here, self.there = with_fields(source, destination, self.here, self.there, labels)
+        self._take(meet_again(*self._servers(), self.transfer_options(), self.here, self._labelled()))
+
+    def _take(self, sides: Sides) -> None:
+        self.here, self.there, _ = sides
         self._met_under = dict(self.labels)
         self._compare()
+
+    def _servers(self) -> tuple[Connection, Connection]:
+        return self.connections["source"], self.connections["destination"]
+
+    def _labelled(self) -> Inputs:
+        """The labels and decisions of the page, in place of files."""
+        return Inputs(labels=self.label_map(), decisions=Decisions(dict(self.decisions)))
 
     def _compare(self) -> None:
         if self.here is not None and self.there is not None:

@@ -7,6 +7,7 @@ when it has no blocker; whatever changes later withdraws that confirmation and a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from ..decisions import Decisions
 from ..errors import InputError, RefusedError, XnbTransferError
 from ..findings import Finding
 from ..html import duration
+from ..inputs import Inputs, read_inputs
 from ..journal import JOURNAL
 from ..outputs import with_home
-from ..plan import Plan, plan
+from ..plan import Plan
+from ..preparing import prepare
+from ..progress import Sides
 from ..record import (
     PLAN,
     SUMMARY,
@@ -118,23 +122,32 @@ class GuidedTransfer(Matching):
                 with self.working("review", "looking at headers"):
                     self._plan()
             else:
-                self.made = self._decided().with_findings(self._seen)
+                self.made = self._decided(self._inputs()).with_findings(self._seen)
                 self._changed()
 
     def _plan(self) -> None:
-        made = self._decided()
-        reviewed = review(made, self.connections["source"], self.here)
+        inputs = self._inputs()
+        made = self._decided(inputs)
+        reviewed = review(made, self.connections["source"], self.here, inputs=inputs)
         self._seen = [one for one in reviewed.findings if one not in made.findings]
         self.made = reviewed
 
-    def _decided(self) -> Plan:
-        options, labels = self.transfer_options(), self.label_map()
-        made = plan(self.here, self.there, options, labels=labels, decisions=Decisions(self.decisions))
+    def _inputs(self) -> Inputs:
+        """The files that the parameters name, with the labels and decisions of the page."""
+        page = self._labelled()
+        return dataclasses.replace(read_inputs(self.transfer_options()), labels=page.labels, decisions=page.decisions)
+
+    def _decided(self, inputs: Inputs) -> Plan:
+        made = self._planned(inputs)
         # Comparing showed what would be left out and why; who confirmed that page has decided so.
         seen = {row.key: ("skip", "") for row in made.sessions if row.unsettled and row.action == "skip"}
         if not seen:
             return made
-        return plan(self.here, self.there, options, labels=labels, decisions=Decisions(seen | self.decisions))
+        return self._planned(dataclasses.replace(inputs, decisions=Decisions(seen | self.decisions)))
+
+    def _planned(self, inputs: Inputs) -> Plan:
+        sides = Sides(self.here, self.there, inputs.labels, inputs)
+        return prepare(*self._servers(), self.transfer_options(), sides=sides, headers=False)
 
     def _blockers_review(self) -> list[str]:
         return list(self.made.blockers) if self.made is not None else ["There is no plan yet."]
