@@ -17,6 +17,7 @@ from xnbtransfer import cli, errors, progress
 from xnbtransfer import server as embedded
 from xnbtransfer.cli import invoke
 from xnbtransfer.options import TransferOptions
+from xnbtransfer.plan_file import Plan
 from xnbtransfer.record import close_record, open_record, open_workspace, seal
 
 
@@ -125,7 +126,7 @@ RESULTS = [
 def test_the_exit_code_of_a_run_is_that_of_its_result(here, monkeypatch, capsys, quiet, result, code):
     log_in(monkeypatch, quiet)
     made = a_plan().model_copy(update={"fingerprint": ""})
-    monkeypatch.setattr("xnbtransfer.plan.Plan.load", classmethod(lambda _cls, _path: made))
+    monkeypatch.setattr(Plan, "load", classmethod(lambda _cls, _path: made))
     monkeypatch.setattr(cli, "_connections", lambda *_: _nobody())
     monkeypatch.setattr(progress, "follow", lambda _plan, _s, _d, folder, _w: folder.mkdir() or result)
     assert invoke(["run", "plan.json", "--json"]) == code

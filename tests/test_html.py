@@ -34,7 +34,7 @@ def everything(session: str, because: str = ""):
     result = a_result(*Verdict, session=session, because=because)
     there = inventory(session=session, notes=(because,) if because else ())
     yield html.parameters_table(options(reason=because, subjects=(session,)))
-    yield html.summary_card(there, "Selected")
+    yield there.card("Selected")
     yield html.sessions_table(there, "Sessions")
     yield html.scans_table(there)
     yield html.other_resources_table(there)

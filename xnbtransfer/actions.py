@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import steps
 from .changes import ChangePlan, is_change_plan
 from .control import Control
 from .errors import InputError, RefusedError
@@ -18,7 +19,7 @@ from .progress import Lines, Watcher, watch
 from .record import PLAN, Record, Workspace
 from .relocate import MoveCarrier
 from .share import ShareCarrier
-from .steps import Carrier, carry_out, look_again
+from .steps import Carrier, Listener, look_again
 from .values import Event, Result
 from .xnat import Connection, connect, connect_sides
 
@@ -79,6 +80,40 @@ def verify_changes(plan: ChangePlan, journal: str | Path, source: Connection, de
     return look_again(plan, carrier_of(plan, source, destination), journal, (source, destination))
 
 
+def carry_out(
+    plan: ChangePlan,
+    source: Connection,
+    destination: Connection,
+    *,
+    folder: str | Path,
+    confirm: str = "",
+    on_event: Listener | None = None,
+    control: Control | None = None,
+) -> Result:
+    """Carry out a plan that shares, moves, works on a prearchive or deletes, exactly as written.
+
+    Parameters
+    ----------
+    source, destination : Connection
+        Logged in to the servers of the plan; one and the same where both projects are on one server.
+    folder : path
+        Holds the journal. A journal of this plan that lies there is continued.
+    confirm : str
+        What somebody typed; where the plan deletes it must be its ``confirm``, letter by letter.
+    on_event, control : optional
+        Is told what happens; ends the run between two items.
+
+    Raises
+    ------
+    RefusedError
+        If the plan has blockers, the confirmation is another, or the project is not as the plan saw it.
+    InputError
+        If a connection is not to a server of the plan, or the journal is of another plan.
+    """
+    carrier, both = carrier_of(plan, source, destination), (source, destination)
+    return steps.carry_out(plan, carrier, both, folder=folder, confirm=confirm, on_event=on_event, control=control)
+
+
 def follow_changes(
     plan: ChangePlan,
     source: Connection,
@@ -90,11 +125,9 @@ def follow_changes(
     control: Control | None = None,
 ) -> Result:
     """Carry out a plan of changes in a thread of its own and tell ``watcher`` from this one; else as ``follow``."""
-    carrier = carrier_of(plan, source, destination)
 
     def work(tell: Callable[[Event], None], control: Control) -> Result:
-        both = (source, destination)
-        return carry_out(plan, carrier, both, folder=folder, confirm=confirm, on_event=tell, control=control)
+        return carry_out(plan, source, destination, folder=folder, confirm=confirm, on_event=tell, control=control)
 
     return watch(work, watcher, control or Control(folder))
 

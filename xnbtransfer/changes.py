@@ -16,12 +16,14 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from . import __version__
+from .change_tables import change_table
 from .findings import Finding, finding
 from .inputs import Inputs, read_inputs
 from .keys import SessionKey
+from .markup import Html, Shown, many
 from .outputs import write_whole
 from .plan import Side
-from .plan_file import lease_sentence, read_whole
+from .plan_file import Plan, lease_sentence, read_whole
 from .policy import Policy
 
 Kind = Literal["share", "unshare", "move", "prearchive", "finish-move"]
@@ -96,7 +98,7 @@ class Change(_Record):
         return str(self.key) if self.session else f"subject {self.subject}"
 
 
-class ChangePlan(_Record):
+class ChangePlan(Shown, _Record):
     """What would be changed. A JSON file that a person can read; refused if a letter of it was altered.
 
     Attributes
@@ -166,6 +168,15 @@ class ChangePlan(_Record):
         # Without what was never set: a plan of an earlier version lacks fields that have defaults today.
         body = self.model_dump(mode="json", exclude_unset=True, exclude={"fingerprint"})
         return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+    def line(self) -> str:
+        acting = sum(1 for change in self.sessions if change.steps)
+        todo = f"{acting} of {many(len(self.sessions), 'item')} to change, {many(len(self.blockers), 'blocker')}"
+        return f"Plan to {self.kind}, {self.source.project} to {self.destination.project}: {todo}"
+
+    def card(self) -> Html:
+        """What would be done with each item."""
+        return change_table(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per item, in the order of the run."""
@@ -262,6 +273,17 @@ def is_change_plan(path: str | Path) -> bool:
         return "kind" in json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
+
+
+def load_plan(path: str | Path) -> Plan | ChangePlan:
+    """Read a plan of either kind back from its file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cut short, changed by hand, of another kind or of another format.
+    """
+    return ChangePlan.load(path) if is_change_plan(path) else Plan.load(path)
 
 
 def digest_of(*things: Any) -> str:

@@ -111,7 +111,7 @@ def inventory(project: str | None, output: str | None, as_json: bool, **values: 
             }
         )
         return
-    click.echo(html.summary_card(found, "Selected"))
+    click.echo(found.card("Selected"))
     click.echo(html.sessions_table(found, "Sessions"))
 
 

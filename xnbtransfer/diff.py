@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .conflicts import MATRIX, Meeting, Surroundings, meetings
+from .html import diff_table
 from .keys import SessionKey
 from .labels import LabelMap
+from .markup import Html, Shown, many
 from .values import Inventory, tuples_of
 
 _DICOM_RESOURCES = {"DICOM", "SECONDARY"}
@@ -28,8 +30,8 @@ class Status(enum.StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
-@dataclass(frozen=True)
-class Diff:
+@dataclass(frozen=True, repr=False)
+class Diff(Shown):
     """Frames of one row per session, scan and file on either side, each with a ``status`` and a ``because``.
 
     ``meetings`` maps each session of the source to what it meets at the destination, the weightiest first.
@@ -39,6 +41,18 @@ class Diff:
     scans: pd.DataFrame
     files: pd.DataFrame
     meetings: dict[SessionKey, list[Meeting]] = field(default_factory=dict)
+
+    def line(self) -> str:
+        return f"Diff of {many(len(self.sessions), 'session')}: {_counted(self.sessions)}"
+
+    def card(self) -> Html:
+        """One row per session of either side."""
+        return diff_table(self)
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    found = rows["status"].astype(str).value_counts() if len(rows) else {}
+    return ", ".join(f"{count} {word}" for word, count in dict(found).items()) or "none"
 
 
 def of_a_desktop(path: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from .markup import Html, Shown, pairs
 from .values import FINDING_COLUMNS, frame
 
 Severity = Literal["blocking", "warning", "note"]
@@ -370,7 +371,7 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-class Finding(BaseModel):
+class Finding(Shown, BaseModel):
     """One row: a rule, how serious, where, how many files, a sentence and what to do. Values are never in it.
 
     Attributes
@@ -407,6 +408,16 @@ class Finding(BaseModel):
         """The place in words."""
         place = "/".join(part for part in (self.subject, self.session) if part) or self.project
         return f"{place} scan {self.scan}" if self.scan else place
+
+    def line(self) -> str:
+        return f"Finding {self.rule}, {self.severity}, {self.where or 'everywhere'}: {self.sentence}"
+
+    def card(self) -> Html:
+        """The rule, how serious, where, and what to do."""
+        told = {"severity": self.severity, "where": self.where, "what": self.sentence}
+        told |= {"element": self.element} if self.element else {}
+        told |= {"waived": self.waived} if self.waived else {"remedy": self.remedy}
+        return pairs(told, f"{self.rule} {RULES[self.rule].title}")
 
 
 def finding(rule: str, sentence: str, **more) -> Finding:

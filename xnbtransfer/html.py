@@ -6,9 +6,7 @@ scoped headings, inline styles and ``bgcolor``, a status is a symbol and a word,
 
 from __future__ import annotations
 
-import enum
 import hashlib
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,17 +17,27 @@ from .conflicts import MATRIX
 from .csv_files import as_cells
 from .errors import ExitCode
 from .findings import RULES, SEVERITIES, Finding, in_order
-from .printable import printable
+from .markup import (  # noqa: F401 - what the front shows, it finds in one place
+    NEXT,
+    NEXT_OF_AUDIT,
+    WORDS,
+    Html,
+    Tone,
+    banner,
+    cell_style,
+    duration,
+    escape,
+    framed,
+    look_of,
+    many,
+    next_step,
+    pairs,
+    paragraph,
+    size,
+)
 from .values import Result, Verdict, tuples_of
 
 SHOWN = 200
-_CELL = "padding:3px 9px;border:1px solid #d0d7de;text-align:{align};vertical-align:top"
-
-
-class Tone(enum.StrEnum):
-    """What a colour says: the background of a banner or a status, and beside it always a word and a symbol."""
-
-    GOOD, INFO, BAD, WARN, QUIET = "#dff3e4", "#e1edfb", "#fbdfdd", "#fdf1d0", "#f0f1f3"
 
 
 # word -> (symbol, colour). The word always stands there: colour and symbol only help to find it.
@@ -96,87 +104,6 @@ _HEADINGS = {
     "size_bytes_source": "size at source",
     "size_bytes_destination": "size at destination",
 }
-WORDS = {
-    ExitCode.PROVED: "all proved",
-    ExitCode.ERROR: "error",
-    ExitCode.BAD_INPUT: "bad parameters",
-    ExitCode.DIFFERENCES: "differences or failed sessions",
-    ExitCode.CANNOT_BE_PROVED: "not everything can be proved",
-    ExitCode.REFUSED: "refused",
-    ExitCode.TRANSIENT: "not complete: run it again",
-    ExitCode.NEEDS_A_PERSON: "proved, and something needs a person",
-}
-NEXT = {
-    ExitCode.PROVED: "Nothing needs to be done. Keep the record.",
-    ExitCode.DIFFERENCES: "Look at the rows marked 'different' or 'failed' and their reasons; delete nothing at the "
-    "source. What is already right is not sent again by another run.",
-    ExitCode.NEEDS_A_PERSON: "What was sent is proved. Settle what is named as needing a person (decisions, label map, "
-    "prearchive of the destination) and plan again; what is right is not sent again.",
-    ExitCode.CANNOT_BE_PROVED: "Delete nothing at the source. Verify again with proof=all, or check the files named "
-    "below by hand.",
-    ExitCode.REFUSED: "Clear the blockers and run again; what they stop was not sent.",
-    ExitCode.TRANSIENT: "Run the same command again: it goes on where it stopped, and what is done is not sent twice.",
-}
-NEXT_OF_AUDIT = {
-    ExitCode.PROVED: "Nothing needs to be done. Keep the record of this audit.",
-    ExitCode.DIFFERENCES: "Look at the records that want it: take what was changed or lost from your backup, and ask "
-    "who had access; where a server no longer holds what a record says, find out who changed it there.",
-    ExitCode.CANNOT_BE_PROVED: "Let the runs that did not end go on, by the same command, and give the credentials of "
-    "the servers that could not be asked; then audit again.",
-}
-
-
-class Html:
-    """A piece of HTML with its text: notebooks show the one, plain readers the other.
-
-    Parameters
-    ----------
-    markup, text : str
-        ``markup`` is shown as it is, so whatever came from outside is escaped before. Control characters of both
-        become visible, so that no name in a table is a command to a terminal.
-    metadata : dict, optional
-        Kept with the output in the saved notebook, never shown.
-    """
-
-    def __init__(self, markup: str, text: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self.markup, self.text, self.metadata = printable(markup), printable(text), dict(metadata or {})
-
-    def _repr_html_(self) -> str:
-        return self.markup
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"text/html": self.markup, "text/plain": self.text}, self.metadata
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def __add__(self, other: Html) -> Html:
-        return Html(
-            self.markup + "\n" + other.markup, self.text + "\n\n" + other.text, {**self.metadata, **other.metadata}
-        )
-
-
-def size(count: int) -> str:
-    """Bytes for people: 1.5 MB."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def many(count: int, noun: str) -> str:
-    """How many of something: 1 session, 2 sessions."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 1 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def digest(frame: pd.DataFrame) -> str:
@@ -217,7 +144,7 @@ def table(
     """
     whole = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=columns)
     if whole.empty:
-        return Html(f"<p><b>{_escape(caption)}</b>: {_escape(empty)}</p>", f"{caption}: {empty}")
+        return Html(f"<p><b>{escape(caption)}</b>: {escape(empty)}</p>", f"{caption}: {empty}")
     shown, left_out = _cut(whole, limit)
     names = [name for name in (columns or list(whole.columns)) if name in whole.columns]
     names = [name for name in names if name == names[0] or not (whole[name].astype(str) == "").all()]
@@ -229,8 +156,8 @@ def table(
             note += f" All are in {full}, SHA-256 {digest(whole if of is None else of)}."
     titles = [_HEADINGS.get(name, name) for name in names]
     head = "".join(
-        f'<th scope="col" bgcolor="{Tone.QUIET}" style="{_style(name in numbers)};background-color:{Tone.QUIET};'
-        f'color:#1f2328">{_escape(title)}</th>'
+        f'<th scope="col" bgcolor="{Tone.QUIET}" style="{cell_style(name in numbers)};background-color:{Tone.QUIET};'
+        f'color:#1f2328">{escape(title)}</th>'
         for name, title in zip(names, titles, strict=True)
     )
     lines, texts = [], []
@@ -240,9 +167,9 @@ def table(
         drawn = [_cell(n, cell, n in numbers, n == names[0], bleak) for n, cell in zip(names, cells, strict=True)]
         lines.append(f"<tr>{''.join(drawn)}</tr>")
         texts.append([_plain(name, cell) for name, cell in zip(names, cells, strict=True)])
-    markup = _framed(caption, f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>")
+    markup = framed(caption, f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>")
     if note:
-        markup += f"<p>{_escape(note)}</p>"
+        markup += f"<p>{escape(note)}</p>"
     right = [name in numbers for name in names]
     return Html(markup, "\n".join([caption, *_aligned(titles, texts, right), *([note] if note else [])]))
 
@@ -256,30 +183,6 @@ def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
         cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
         lines.append("  " + "  ".join(cells).rstrip())
     return lines
-
-
-def pairs(rows: Mapping[str, Any], caption: str, metadata: Mapping[str, Any] | None = None) -> Html:
-    """Names and values, one a line."""
-    style = f"{_style(False)};background-color:{Tone.QUIET};color:#1f2328;white-space:nowrap"
-    lines = "".join(
-        f'<tr><th scope="row" bgcolor="{Tone.QUIET}" style="{style}">{_escape(name)}</th>'
-        f'<td style="{_style(False)};overflow-wrap:anywhere">{_escape(value)}</td></tr>'
-        for name, value in rows.items()
-    )
-    markup = _framed(caption, f"<tbody>{lines}</tbody>")
-    text = "\n".join([caption, *(f"{name}: {value}" for name, value in rows.items())])
-    return Html(markup, text, metadata)
-
-
-def banner(word: str, sentence: str, colour: str, symbol: str) -> Html:
-    """One line that tells how it went, and what to do next."""
-    markup = (
-        f'<table width="100%" style="border-collapse:collapse;margin:8px 0;width:100%"><tr><td bgcolor="{colour}" '
-        f'style="background-color:{colour};color:#1f2328;padding:12px 16px;border:1px solid #d0d7de;text-align:left;'
-        'overflow-wrap:anywhere">'
-        f'<b style="font-size:120%">{symbol} {_escape(word)}</b><br>{_escape(sentence)}</td></tr></table>'
-    )
-    return Html(markup, f"{symbol} {word}\n{sentence}")
 
 
 def parameters_table(options: Any) -> Html:
@@ -338,26 +241,6 @@ def record_table(workspace: Any, summary: Mapping[str, Any], files: Mapping[str,
     return table(rows, f"Record {workspace.name}: {summary['result']} (exit code {summary['exit_code']})")
 
 
-def summary_card(inventory: Any, title: str) -> Html:
-    """What a project holds, in numbers."""
-    sessions = inventory.sessions
-    kinds = sessions["modality"].replace("", "unknown").value_counts()
-    of_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if len(kinds) else ""
-    return pairs(
-        {
-            "project": f"{inventory.project} on {inventory.server}",
-            "read": f"{inventory.read_at} by {inventory.user}, {inventory.requests} requests",
-            "subjects": sessions["subject"].nunique(),
-            "sessions": f"{len(sessions)}{of_kind}",
-            "scans": int(sessions["scans"].sum()),
-            "files": f"{int(sessions['files'].sum())}, {size(int(sessions['size_bytes'].sum()))}",
-            "in the prearchive": len(inventory.prearchive),
-            **({"could not be read": " ".join(inventory.notes)} if inventory.notes else {}),
-        },
-        title,
-    )
-
-
 def sessions_table(inventory: Any, title: str, full: str = "") -> Html:
     """One row per session of an inventory."""
     columns = ["subject", "session", "modality", "date", "scans", "files", "size_bytes"]
@@ -379,11 +262,6 @@ def other_resources_table(inventory: Any) -> Html:
     return table(
         rest, f"Resources that are not DICOM scans: {len(rest)}", columns, full="resources.csv", of=inventory.resources
     )
-
-
-def paragraph(text: str) -> Html:
-    """A sentence between the tables."""
-    return Html(f"<p>{_escape(text)}</p>", text)
 
 
 def settings_table(source: Mapping[str, Any], destination: Mapping[str, Any]) -> Html:
@@ -433,16 +311,18 @@ def diff_scans_table(differences: Any) -> Html:
 def earlier_table(record: Any) -> Html:
     """What an earlier record says of itself."""
     found = record.summary
+    sides = {word: found[side] for word, side in (("from", "source"), ("to", "destination")) if side in found}
+    users = [side["user"] for side in sides.values()]
+    verdicts = ", ".join(f"{count} {word}" for word, count in found.get("verdicts", {}).items())
     return pairs(
         {
             "record": found["record"],
             "checked": "every file of it is as it was sealed",
             "closed": found["closed_at"],
-            "from": f"{found['source']['project']} on {found['source']['server']}",
-            "to": f"{found['destination']['project']} on {found['destination']['server']}",
-            "by": found["destination"]["user"],
+            **{word: f"{side['project']} on {side['server']}" for word, side in sides.items()},
+            **({"by": users[-1]} if users else {}),
             "result": f"{found['result']} (exit code {found['exit_code']})",
-            "files by verdict": ", ".join(f"{count} {word}" for word, count in found.get("verdicts", {}).items()),
+            **({"files by verdict": verdicts} if verdicts else {}),
         },
         "The earlier record",
     )
@@ -562,50 +442,7 @@ def verdict_banner(plan: Any, result: Result | None) -> Html:
             return banner("dry run: there are blockers", sentence, Tone.BAD, "✗")
         sentence = "Nothing was written at the destination. Review the plan, then run again with dry_run=False."
         return banner("dry run: this is the plan", sentence, Tone.INFO, "i")
-    code = ExitCode(result.exit_code)
-    counts = result.counts
-    total = sum(counts.values())
-    sentence = f"{', '.join(f'{n} {word}' for word, n in counts.items())}; together {total} files."
-    if code == ExitCode.PROVED and not total and not result.open_points:
-        words = "No session of the plan needed to be sent. See the plan for why."
-        return banner("nothing to send", words, Tone.QUIET, "–")
-    done = result.sessions["state"].value_counts()
-    sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
-    if result.open_points:
-        more = f" and {len(result.open_points) - 3} more" if len(result.open_points) > 3 else ""
-        sentence += f" Needs a person: {'; '.join(result.open_points[:3])}{more}."
-    sentence += "".join(f" {message}" for message in result.messages)
-    colour, symbol = look_of(code)
-    return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)
-
-
-def look_of(code: ExitCode) -> tuple[str, str]:
-    """Colour and symbol of a result."""
-    if code == ExitCode.PROVED:
-        return Tone.GOOD, "✓"
-    symbols = {ExitCode.CANNOT_BE_PROVED: "?", ExitCode.TRANSIENT: "…", ExitCode.NEEDS_A_PERSON: "!"}
-    return (Tone.WARN, symbols[code]) if code in symbols else (Tone.BAD, "✗")
-
-
-def next_step(
-    code: ExitCode, states: Mapping[str, int], warnings: int = 0, template: str = "", dry_run: bool = False
-) -> str:
-    """What to do next, from how it ended, how many sessions ended in which state, and how many warnings stand."""
-    if dry_run and code == ExitCode.PROVED:
-        return "Review the plan in the record, then run again without --dry-run (in a notebook: dry_run=False)."
-    follow = (NEXT_OF_AUDIT if template == "audit" else NEXT).get(code, "")
-    if code != ExitCode.PROVED:
-        return follow
-    if warnings:
-        them = "the warning" if warnings == 1 else f"the {warnings} warnings"
-        follow = f"Read {them} in the record; have what is named there cleared, or waive the rule. Keep the record."
-    if states.get("in prearchive"):
-        follow = "The sessions wait in the prearchive of the destination: archive them there. Keep the record."
-    if skipped := int(states.get("skipped", 0)) + int(states.get("there already", 0)):
-        word = "session was" if skipped == 1 else "sessions were"
-        follow = follow.replace("Nothing needs to be done.", "Nothing needs to be done for what was sent.")
-        follow += f" {skipped} {word} not sent: the plan says why."
-    return follow
+    return result.card()
 
 
 def verdict_table(result: Result) -> Html:
@@ -715,27 +552,12 @@ def _plain(name: str, cell: str) -> str:
 def _cell(name: str, cell: str, number: bool, first: bool, bleak: bool) -> str:
     if name in _STATUS_COLUMNS and cell in STATUS:
         colour = "#ffffff" if bleak else STATUS[cell][1]
-        style = f"{_style(number)};background-color:{colour};color:#1f2328;white-space:nowrap"
-        return f'<td bgcolor="{colour}" style="{style}">{_escape(_plain(name, cell))}</td>'
+        style = f"{cell_style(number)};background-color:{colour};color:#1f2328;white-space:nowrap"
+        return f'<td bgcolor="{colour}" style="{style}">{escape(_plain(name, cell))}</td>'
     if first and not number:
-        return f'<th scope="row" style="{_style(False)};font-weight:normal;white-space:nowrap">{_escape(cell)}</th>'
+        return f'<th scope="row" style="{cell_style(False)};font-weight:normal;white-space:nowrap">{escape(cell)}</th>'
     # Short words stay on one line, so that a narrow screen breaks the sentences, and digests, and not the labels.
     breaks = "white-space:nowrap" if len(cell) <= 24 else "min-width:9em;overflow-wrap:anywhere"
-    return f'<td style="{_style(number)};{breaks}">{_escape(cell)}</td>'
+    return f'<td style="{cell_style(number)};{breaks}">{escape(cell)}</td>'
 
 
-def _framed(caption: str, rows: str) -> str:
-    """A table under its caption, in a box of its own: what is too wide is scrolled there and moves nothing else."""
-    return (
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:8px 0">'
-        f'<caption style="caption-side:top;text-align:left;font-weight:bold;padding:4px 0">{_escape(caption)}</caption>'
-        f"{rows}</table></div>"
-    )
-
-
-def _style(number: bool) -> str:
-    return _CELL.format(align="right" if number else "left")
-
-
-def _escape(value: Any) -> str:
-    return html.escape(str(value), quote=True)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from .diff import Diff, Status
-from .html import Html, _escape, duration, size
+from .markup import Html, duration, escape, size
 from .plan import Plan
 from .values import Inventory, Result, Verdict
 
@@ -58,7 +58,7 @@ class Picture:
 
     def caption(self) -> Html:
         """The text below the picture."""
-        return Html(f"<p><i>{_escape(self.title)}.</i> {_escape(self.alt)}</p>", f"{self.title}. {self.alt}")
+        return Html(f"<p><i>{escape(self.title)}.</i> {escape(self.alt)}</p>", f"{self.title}. {self.alt}")
 
     def save(self, folder: str | Path) -> Path:
         """Write the PNG into a folder."""

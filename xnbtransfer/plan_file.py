@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from . import __version__
 from .errors import InputError
 from .findings import Finding, in_order
+from .html import findings_table, left_behind_table, plan_table
 from .keys import SessionKey
+from .markup import Html, Shown, many, size
 from .options import TransferOptions
 from .outputs import write_whole
 from .policy import Policy
@@ -289,7 +291,7 @@ def _open_fields(plan: Plan) -> list[str]:
     return [*left, *(f"The field {one}: nothing that was selected has it" for one in idle)]
 
 
-class Plan(_Record):
+class Plan(Shown, _Record):
     """What would be done. A JSON file that a person can read; refused if a letter of it was changed.
 
     Attributes
@@ -367,8 +369,18 @@ class Plan(_Record):
         """
         return read_whole(cls, path, "Make the plan again with 'xnbtransfer plan', and review that.")
 
+    def line(self) -> str:
+        total, blocked = self.totals, many(len(self.blockers), "blocker")
+        sent = f"{total['sessions']} of {many(len(self.sessions), 'session')} to send, {many(total['scans'], 'scan')}"
+        sent += f", {many(total['files'], 'file')}, {size(total['size_bytes'])}; {blocked}"
+        return f"Plan from {self.source.project} to {self.destination.project}: {sent}"
+
+    def card(self) -> Html:
+        """What would be done, session by session, what was found before the start, and what is not carried."""
+        return plan_table(self) + findings_table(self) + left_behind_table(self)
+
     def to_frame(self) -> pd.DataFrame:
-        """One row per session, in the order of the run."""
+        """One row per session, in the order of the run; what is done with it stands first, and why last."""
         rows = [
             {
                 **session.model_dump(exclude={"scans", "source_state", "destination_state", "met", "met_elsewhere"}),
@@ -378,8 +390,9 @@ class Plan(_Record):
             }
             for session in self.sessions
         ]
-        columns = ["subject", "session", "destination_subject", "destination_session", "modality", "date", "action"]
-        columns += ["conflict", "decided", "scans", "files", "size_bytes", "because"]
+        # pandas leaves out the middle where a screen is narrow
+        columns = ["subject", "session", "action", "conflict", "scans", "files", "size_bytes", "decided"]
+        columns += ["destination_subject", "destination_session", "modality", "date", "because"]
         return pd.DataFrame(rows, columns=columns)
 
     def decisions_frame(self) -> pd.DataFrame:

@@ -33,8 +33,9 @@ from .csv_files import of_cell
 from .dicomedit.engines import engines_of
 from .errors import ExitCode, InputError, RefusedError
 from .findings import recorded_findings
-from .html import WORDS, csv_text, left_behind
+from .html import WORDS, csv_text, earlier_table, left_behind
 from .journal import JOURNAL
+from .markup import Html, Shown
 from .outputs import folder_mode, make_folder, make_private, not_written, with_home, write_whole
 from .plan import Plan
 from .values import OUTCOME_COLUMNS, Result, frame
@@ -332,12 +333,20 @@ def seal(where: Workspace | str | Path, executed: str | Path | None = None, *, h
     return final
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Record(Shown):
     """A sealed record that was found whole."""
 
     path: Path
     summary: dict[str, Any]
+
+    def line(self) -> str:
+        told = self.summary
+        return f"Record {told['record']} ({told['template']}): {told['result']} (exit code {told['exit_code']})"
+
+    def card(self) -> Html:
+        """What the record says of itself."""
+        return earlier_table(self)
 
     @property
     def data(self) -> Path:

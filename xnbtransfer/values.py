@@ -14,6 +14,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from .errors import ExitCode
+from .markup import WORDS, Html, Shown, Tone, banner, look_of, many, next_step, pairs, size
+
 SESSION_COLUMNS = {
     "subject": str,
     "session": str,
@@ -148,8 +151,8 @@ BESIDE_COLUMNS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inventory:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Inventory(Shown):
     """One project as frames, with where and when it was read.
 
     ``sessions``, ``scans``, ``resources``, ``files`` and ``prearchive`` have the columns of this module.
@@ -179,6 +182,31 @@ class Inventory:
     fields: pd.DataFrame | None = None
     field_salt: str = ""
     beside: pd.DataFrame | None = None
+
+    def line(self) -> str:
+        rows = self.sessions
+        held = f"{many(len(rows), 'session')}, {many(int(rows['scans'].sum()), 'scan')}"
+        held += f", {many(int(rows['files'].sum()), 'file')}, {size(int(rows['size_bytes'].sum()))}"
+        return f"Inventory of {self.project} on {self.server}: {held}; read {self.read_at}"
+
+    def card(self, title: str = "Inventory") -> Html:
+        """What the project holds, in numbers."""
+        sessions = self.sessions
+        kinds = sessions["modality"].replace("", "unknown").value_counts()
+        of_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if len(kinds) else ""
+        return pairs(
+            {
+                "project": f"{self.project} on {self.server}",
+                "read": f"{self.read_at} by {self.user}, {self.requests} requests",
+                "subjects": sessions["subject"].nunique(),
+                "sessions": f"{len(sessions)}{of_kind}",
+                "scans": int(sessions["scans"].sum()),
+                "files": f"{int(sessions['files'].sum())}, {size(int(sessions['size_bytes'].sum()))}",
+                "in the prearchive": len(self.prearchive),
+                **({"could not be read": " ".join(self.notes)} if self.notes else {}),
+            },
+            title,
+        )
 
 
 class Verdict(enum.StrEnum):
@@ -290,8 +318,8 @@ class Event:
     at: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(Shown):
     """What a run or a verification found. ``files`` has MANIFEST_COLUMNS, ``sessions`` OUTCOME_COLUMNS.
 
     ``extra`` lists files at the destination that the plan does not name (columns as FILE_COLUMNS).
@@ -322,8 +350,6 @@ class Result:
     @property
     def exit_code(self):
         """The exit code of this result: never 0 with a failed or unproved row."""
-        from .errors import ExitCode
-
         counts = self.counts
         states = self.sessions["state"]
         # what waits with files that nobody sent is not what was to be archived
@@ -340,3 +366,25 @@ class Result:
         if self.open_points:
             return ExitCode.NEEDS_A_PERSON
         return ExitCode.PROVED
+
+    def line(self) -> str:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
+        return f"Result: {WORDS[ExitCode(self.exit_code)]} (exit code {int(self.exit_code)}); files: {counts}"
+
+    def card(self) -> Html:
+        """How it went in one line, and what to do next."""
+        code = ExitCode(self.exit_code)
+        counts = self.counts
+        total = sum(counts.values())
+        sentence = f"{', '.join(f'{n} {word}' for word, n in counts.items())}; together {total} files."
+        if code == ExitCode.PROVED and not total and not self.open_points:
+            why = "No session of the plan needed to be sent. See the plan for why."
+            return banner("nothing to send", why, Tone.QUIET, "–")
+        done = self.sessions["state"].value_counts()
+        sentence += " Sessions: " + ", ".join(f"{n} {word}" for word, n in done.items()) + "."
+        if self.open_points:
+            more = f" and {len(self.open_points) - 3} more" if len(self.open_points) > 3 else ""
+            sentence += f" Needs a person: {'; '.join(self.open_points[:3])}{more}."
+        sentence += "".join(f" {message}" for message in self.messages)
+        colour, symbol = look_of(code)
+        return banner(WORDS[code], f"{sentence} Next: {next_step(code, done)}", colour, symbol)

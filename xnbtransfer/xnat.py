@@ -36,6 +36,7 @@ from ._settings import Told
 from ._store import Store
 from ._waiting import Waiting
 from .errors import EmptyAnswerError, NotDataError, NotFoundError, RefusedError, ServerError
+from .markup import Html, Shown, pairs
 
 _THREADS = 8
 _UID_REQUESTS = 5  # lists of UIDs that are asked for one by one
@@ -129,7 +130,7 @@ def _logged_in(
     return Connection(session, effective, renew, timeout)
 
 
-class Connection(Items, Store, Waiting, Told):
+class Connection(Shown, Items, Store, Waiting, Told):
     """A login at one XNAT. Thread-safe; a context manager that closes the login; never pickled.
 
     Attributes
@@ -154,8 +155,13 @@ class Connection(Items, Store, Waiting, Told):
         self._tells_subjects = True  # whether a list of sessions may name whose their subjects are
         keep_alive_quietly(session, lambda: self._http.read(forms.WHO()))
 
-    def __repr__(self) -> str:
-        return f"<Connection {self.user} at {self.server}>"
+    def line(self) -> str:
+        return f"Connection {self.user} at {self.server}"
+
+    def card(self) -> Html:
+        """Who is logged in where; no server is asked for it."""
+        told = {"server": self.server, "user": self.user, **({"XNAT": self._version} if self._version else {})}
+        return pairs({**told, "requests so far": f"{self.requests}, {self.writes} of them writes"}, "Login")
 
     def __reduce__(self):
         raise TypeError("A Connection holds a login and is not pickled; connect again instead.")

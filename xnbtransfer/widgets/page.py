@@ -30,7 +30,7 @@ class Page:
         self.guide, self.model = guide, guide.transfer
         step = BY_NAME[self.name]
         title = f'<h2 tabindex="-1" data-step="{self.name}">{step.title}</h2>'  # the stepper moves the focus there
-        self.head = ipw.HTML(f"{title}<p>{html._escape(step.purpose)}</p>")
+        self.head = ipw.HTML(f"{title}<p>{html.escape(step.purpose)}</p>")
         self.told = ipw.HTML()
         self.back = ipw.Button(description="Back")
         self.act = ipw.Button(description=step.act, button_style="primary")
@@ -100,9 +100,9 @@ class Page:
 
 def listed(title: str, sentences: list[str], kind: str = "") -> str:
     """Sentences below a title, as the page shows what stands in the way."""
-    items = "".join(f"<li>{html._escape(one)}</li>" for one in sentences[:8])
+    items = "".join(f"<li>{html.escape(one)}</li>" for one in sentences[:8])
     more = f"<li>and {len(sentences) - 8} more</li>" if len(sentences) > 8 else ""
-    return f'<div class="xnb-blockers {kind}" role="status"><b>{html._escape(title)}</b><ul>{items}{more}</ul></div>'
+    return f'<div class="xnb-blockers {kind}" role="status"><b>{html.escape(title)}</b><ul>{items}{more}</ul></div>'
 
 
 def button(words: str) -> ipw.Button:
@@ -120,7 +120,7 @@ def image(picture: pictures.Picture | None) -> str:
     if picture is None:
         return ""
     data = base64.b64encode(picture.png).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{html._escape(f"{picture.title}: {picture.alt}")}">'
+    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(f"{picture.title}: {picture.alt}")}">'
 
 
 def details(told: Html) -> str:

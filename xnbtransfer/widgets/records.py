@@ -123,7 +123,7 @@ class Records(ipywidgets.VBox):
         self.table.on_current(lambda key: self._do(self._open))
         self._again.on_click(lambda _: self._do(self._read))
         self._verify.on_click(lambda _: self._do(self._prove))
-        folder = ipywidgets.HTML(f"<p>Records in <b>{html._escape(self.shelf.root)}</b>; choose one to open it.</p>")
+        folder = ipywidgets.HTML(f"<p>Records in <b>{html.escape(self.shelf.root)}</b>; choose one to open it.</p>")
         super().__init__([Styles(), folder, self.table, ipywidgets.HBox([self._again, self._verify]), self._told])
         self.add_class("xnb-guide")
 

@@ -42,7 +42,7 @@ def chapter(transfer: GuidedTransfer, name: str) -> Chapter:
 
 def heading(text: str) -> Html:
     """A heading between the tables."""
-    return Html(f"<h3>{html._escape(text)}</h3>", f"\n{text}\n")
+    return Html(f"<h3>{html.escape(text)}</h3>", f"\n{text}\n")
 
 
 def short(rows: pd.DataFrame, caption: str, columns: list[str], full: str = "", limit: int = ROWS) -> Html:
@@ -102,7 +102,7 @@ def _compare(transfer: GuidedTransfer) -> list[Any]:
         for key, word in sorted(transfer.decided().items())
     ]
     return [
-        html.summary_card(transfer.here, "Selected at the source") + html.summary_card(transfer.there, "There already"),
+        transfer.here.card("Selected at the source") + transfer.there.card("There already"),
         short(rows.reset_index(drop=True), f"Side by side: {words}", columns, "diff-sessions.csv"),
         html.table(decided, "Decisions for single sessions", empty="none", limit=ROWS),
         paragraph(f"For all others: {transfer.option('existing')} what the destination has."),
@@ -173,7 +173,7 @@ def _run(transfer: GuidedTransfer) -> list[Any]:
     if progress is None:
         return [paragraph("The run has not begun.")]
     lines = progress.log[-40:]
-    log = "".join(f"{html._escape(line)}<br>" for line in lines)
+    log = "".join(f"{html.escape(line)}<br>" for line in lines)
     as_of = f" This was so at {time.strftime('%H:%M:%S', time.gmtime())} UTC." if transfer.going else ""
     words = f"{progress.sentence()}.".capitalize() + as_of
     told = [paragraph(words), Html(f"<p><code>{log}</code></p>", "\n".join(lines))]

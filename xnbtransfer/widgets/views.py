@@ -160,7 +160,7 @@ class ChoosePage(Page):
         carried = self.model.option("resources")
         if self.news("resources", carried) and labels_of(self.resources.value) != carried:
             self.resources.value = ", ".join(carried)
-        told = "".join(f"<p>{html._escape(one)}</p>" for one in self.model.other_ways())
+        told = "".join(f"<p>{html.escape(one)}</p>" for one in self.model.other_ways())
         if self.other.value != told:
             self.other.value = told
         if self.table is not None:

@@ -80,7 +80,7 @@ class MovePage(Page):
         self.stop.layout.display = None if busy and self.model.heard else "none"
         self.delete.layout.display = "none" if busy else None
         self._typed()
-        lines = html._escape("\n".join(self.model.heard[-10:]))
+        lines = html.escape("\n".join(self.model.heard[-10:]))
         log = f'<div class="xnb-log" role="log" aria-label="What is deleted">{lines}</div>' if lines else ""
         if self.log.value != log:
             self.log.value = log

@@ -77,7 +77,7 @@ class LabelsPage(Page):
 
     def _write(self) -> None:
         path = self.model.write_labels(self.file.value)
-        self.preview.value = details(Html(f"<p>The labels are in {html._escape(path)}.</p>", ""))
+        self.preview.value = details(Html(f"<p>The labels are in {html.escape(path)}.</p>", ""))
 
     def _read(self) -> None:
         self.model.read_labels(self.file.value)

@@ -82,14 +82,14 @@ class RunPage(Page):
         self.bar.value = (
             f'<div class="xnb-bar {progress.state}" role="progressbar" aria-label="Data sent" aria-valuemin="0" '
             f'aria-valuemax="100" aria-valuenow="{share}"><div style="width:{share}%"></div></div>'
-            f"<p>{share} %, {html._escape(progress.sentence())}</p>"
+            f"<p>{share} %, {html.escape(progress.sentence())}</p>"
         )
         changes = {
             tuple(key): {"state": state, "sent": files, "size_bytes": count}
             for key, (state, files, count) in progress.sessions.items()
         }
         self.table.patch(changes)
-        lines = html._escape("\n".join(progress.log[-10:]))
+        lines = html.escape("\n".join(progress.log[-10:]))
         self.log.value = f'<div class="xnb-log" role="log" aria-label="What happened">{lines}</div>'
 
 
@@ -164,5 +164,5 @@ class RecordPage(Page):
         result = self.model.outcome()
         told = html.verdict_banner(self.model.made, result) if result is not None else Html("", "")
         folder = self.model.option("record_root")
-        words = f"<p>The record goes to <b>{html._escape(folder)}</b>. After that a copy can be made a move.</p>"
+        words = f"<p>The record goes to <b>{html.escape(folder)}</b>. After that a copy can be made a move.</p>"
         self.found.value = told.markup + words
