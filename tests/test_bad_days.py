@@ -93,6 +93,8 @@ def test_a_script_that_does_something_else_is_not_believed(demo, tmp_path):
         result = run(made, source, destination, folder=tmp_path, on_event=on_event)
     assert result.exit_code == ExitCode.DIFFERENCES
     assert result.files["because"].str.contains("no script explains it: ProtocolName").any()
+    told = " ".join(result.messages)
+    assert "site's anonymisation script" in told and "is another one now" in told and "Plan again" in told
 
 
 @pytest.mark.parametrize("existing", ["skip", "stop", "merge", "replace"])

@@ -33,7 +33,7 @@ from .errors import (
     XnbTransferError,
 )
 from .files_door import FilesDoor
-from .fresh import changed_since, unsure
+from .fresh import changed_meanwhile, changed_since, unsure
 from .history import SessionHistory, read_history
 from .journal import JOURNAL, Journal
 from .keys import SessionKey
@@ -704,6 +704,9 @@ class _Run:
         add_existing(ended, existing)
         if self.fatal is None:
             add_silent(ended, self.plan, self.source)
+        meanwhile = ""
+        if works and any(row["verdict"] not in (Verdict.EQUAL, Verdict.EXPLAINED) for row in ended.rows):
+            meanwhile = changed_meanwhile(self.plan.destination, self.destination)
         return result_of(
             beside.told(ended.ordered(self.plan)),
             [*ended.rows, *beside.rows],
@@ -711,7 +714,7 @@ class _Run:
             self.started,
             requests=self.source.requests + self.destination.requests - before[0],
             writes=self.source.writes + self.destination.writes - before[1],
-            messages=(*self._messages(), *beside.messages, *self.lease.messages),
+            messages=(*self._messages(), *filter(None, [meanwhile]), *beside.messages, *self.lease.messages),
             problems=(*ended.problems, *beside.problems),
             transient=ended.transient,
             timeline=tuple(self.timeline),
