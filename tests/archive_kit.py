@@ -65,7 +65,7 @@ class Kit:
         """Label to (scan, path, MD5) of all its files, of every session that ``project`` owns or shows."""
         found = {}
         for row in self.who.rows(f"/data/projects/{project}/experiments", columns="ID,label"):
-            rows = self.who.rows(f"/data/experiments/{row['ID']}/scans/ALL/files")
+            rows = self.who.files(f"/data/experiments/{row['ID']}/scans/ALL/files")
             found[row["label"]] = sorted(
                 (one["URI"].split("/scans/")[1].split("/")[0], one["Name"], one["digest"]) for one in rows
             )

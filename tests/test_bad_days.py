@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from people import AS_TEXT
+from people import Person, set_script
 from roads import DESTINATION, SOURCE, again, as_, copy, make_plan, options, writes
+from which_xnat import script
 
 from xnbtransfer import _http
 from xnbtransfer import server as embedded
@@ -83,10 +84,9 @@ def test_a_script_that_does_something_else_is_not_believed(demo, tmp_path):
 
     def on_event(event) -> None:
         if (event.kind, event.name) == ("run", "started"):
-            with as_(demo, "admin") as admin:
-                script = 'version "6.1"\n(0010,0010) := subject\n(0010,0020) := session\n(0018,1030) := "other"\n'
-                http = admin._session.interface
-                http.put(demo.url + "/xapi/anonymize/site", data=script, headers=AS_TEXT).raise_for_status()
+            lines = '(0010,0010) := subject\n(0010,0020) := session\n(0018,1030) := "other"\n'
+            with Person(demo, "admin") as admin:
+                set_script(admin, "", script(lines))
 
     with as_(demo) as source, as_(demo) as destination:
         made = make_plan(source, destination, options(sessions=["001_MR2"]))

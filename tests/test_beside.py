@@ -78,7 +78,7 @@ def held(kit, project, *places):
     subject = f"/data/projects/{project}/subjects/S1"
     found = {}
     for place in (f"/data/projects/{project}", subject, *(f"{subject}/experiments/{one}" for one in places)):
-        for row in kit.who.rows(f"{place}/files"):
+        for row in kit.who.files(f"{place}/files"):
             found[(place.replace(project, "P"), row["collection"], row["URI"].partition("/files/")[2])] = row["digest"]
     return found
 

@@ -8,10 +8,11 @@ import json
 import zipfile
 
 import pytest
-from people import AS_JSON
+from people import set_script
 from planted import written
 from reviews import Ward, told
 from roads import as_
+from which_xnat import script
 
 from xnbtransfer.plan import plan
 from xnbtransfer.progress import read_sides
@@ -63,10 +64,8 @@ def test_a_data_type_that_is_missing_at_the_destination_is_told(ward):
 
 
 def test_what_the_scripts_rewrite_is_named(ward):
-    script = 'version "6.1"\n(0010,0010) := subject\n-(0008,0080)\n(0020,000D) := hashUID[(0020,000D)]\n'
-    where = f"/xapi/anonymize/projects/{ward.destination}"
-    assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
-    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).status_code == 200
+    lines = "(0010,0010) := subject\n-(0008,0080)\n(0020,000D) := hashUID[(0020,000D)]\n"
+    set_script(ward.who, ward.destination, script(lines))
     made = ward.plan(review="none")
     told_ = sentence(made, "S02")
     assert "sets PatientName" in told_ and "removes InstitutionName" in told_ and "hashes StudyInstanceUID" in told_
@@ -74,10 +73,7 @@ def test_what_the_scripts_rewrite_is_named(ward):
 
 
 def test_what_the_script_writes_is_harmless_and_what_it_replaces_is_said(ward):
-    where = f"/xapi/anonymize/projects/{ward.destination}"
-    script = '(0010,4000) := "FIXED TEXT"\n-(0008,0080)\n'
-    assert ward.who.put(where, data=script, headers={"Content-Type": "text/plain"}).status_code == 200
-    assert ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).status_code == 200
+    set_script(ward.who, ward.destination, '(0010,4000) := "FIXED TEXT"\n-(0008,0080)\n')
     values = {"PatientComments": "FIXED TEXT", "InstitutionName": "Some Place", "ImageComments": "fixed text"}
     ward.store("002", "002_MR1", {"1": ward.series("002", "002_MR1", count=1, **values)})
     made = ward.plan()

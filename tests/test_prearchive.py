@@ -9,6 +9,7 @@ import json
 import pytest
 from places import carried, make_place
 from roads import DESTINATION, as_
+from which_xnat import script
 
 from xnbtransfer import actions
 from xnbtransfer import server as embedded
@@ -161,11 +162,10 @@ def test_archiving_is_proved_file_by_file_and_not_done_twice(place, tmp_path):
     assert place.writes() == []
 
 
-@pytest.mark.needs("1.7.2", because="1.6 has DicomEdit 4 alone, which knows no version statement and does nothing")
 def test_a_script_of_the_project_changes_headers_and_is_recognised(place, tmp_path):
     place.sql(
         "UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?",
-        'version "6.3"\n(0008,0090) := "nobody"\n',
+        script('(0008,0090) := "nobody"\n'),
         place.project,
     )
     _, result = act(place, tmp_path, action="archive")

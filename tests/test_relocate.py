@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from places import SMALL, carried, states, three_sessions
+from which_xnat import ENGINE_6, script
 
 from xnbtransfer import actions
 from xnbtransfer import server as embedded
@@ -257,7 +258,7 @@ def test_a_project_whose_script_runs_over_what_is_moved_is_recognised(place, tmp
     place.sql(f"INSERT OR REPLACE INTO site VALUES('rerunProjectAnonOnRename', '{on_rename}')")
     place.sql(
         "UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?",
-        'version "6.3"\n(0008,0090) := "nobody"\n',
+        script('(0008,0090) := "nobody"\n'),
         place.other,
     )
     try:
@@ -269,6 +270,7 @@ def test_a_project_whose_script_runs_over_what_is_moved_is_recognised(place, tmp
     assert result.counts[Verdict.EXPLAINED] == 10
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_a_script_that_cannot_be_read_stops_a_move_before_it_starts(place, tmp_path):
     place.sql("UPDATE projects SET anon_enabled=1, anon_script=? WHERE id=?", 'version "6.6"\n(((\n', place.other)
     made = planned(place, subjects=["B"])

@@ -6,9 +6,10 @@ import contextlib
 import time
 
 import pytest
-from people import AS_JSON
+from people import set_script, site_script
 from reviews import Ward, told
 from roads import as_, make_plan
+from which_xnat import ENGINE_6
 
 from xnbtransfer.dicom import read_content
 from xnbtransfer.dicomedit.dataset import write
@@ -18,7 +19,6 @@ from xnbtransfer.script_findings import UNTOLD, dataset_of, text_findings, troub
 from xnbtransfer.transfer import run
 
 WORDS = {"project": "DEST", "subject": "S", "session": "E"}
-TEXT = {"Content-Type": "text/plain"}
 
 
 @pytest.fixture
@@ -30,20 +30,18 @@ def ward(person) -> Ward:
 
 
 def of_project(ward: Ward, script: str) -> None:
-    where = f"/xapi/anonymize/projects/{ward.destination}"
-    ward.who.put(where, data=script.encode(), headers=TEXT).raise_for_status()
-    ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).raise_for_status()
+    set_script(ward.who, ward.destination, script)
 
 
 @contextlib.contextmanager
 def of_site(ward: Ward, person, script: str):
     admin = person("admin")
-    before = admin.get("/xapi/anonymize/site").text
-    admin.put("/xapi/anonymize/site", data=script.encode(), headers=TEXT).raise_for_status()
+    before = site_script(admin)
+    set_script(admin, "", script)
     try:
         yield
     finally:
-        admin.put("/xapi/anonymize/site", data=before.encode(), headers=TEXT).raise_for_status()
+        set_script(admin, "", before)
 
 
 def by_rule(made, rule: str) -> list:
@@ -139,6 +137,7 @@ def test_a_failure_of_one_of_the_engines_names_it():
     assert trouble(scripts_of(site=(True, script), context=WORDS, version="1.8.8"), values) is None
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_a_script_that_fails_blocks_the_sessions_that_it_strikes(ward, person):
     ward.store("003", "003_MR1", {"1": ward.series("003", "003_MR1", count=1, ImageComments="t1")})
     of_project(ward, 'version "6.6"\n(0010,0010) := subject\n(0008,103E) := uppercase[(0020,4000)]\n')
@@ -150,6 +149,7 @@ def test_a_script_that_fails_blocks_the_sessions_that_it_strikes(ward, person):
     assert "S19" in told(ward.plan(review="none"), "warning")
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_the_site_s_script_runs_first_and_the_project_s_sees_what_it_leaves(ward, person):
     of_project(ward, 'version "6.6"\n(0008,103E) := uppercase[(0008,0060)]\n')
     assert not told(ward.plan()) & {"S16", "S17", "S18", "S19", "S20"}
@@ -158,6 +158,7 @@ def test_the_site_s_script_runs_first_and_the_project_s_sees_what_it_leaves(ward
     assert "the project's script fails" in found.sentence
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_a_script_that_rejects_is_told_with_its_place(ward):
     of_project(ward, 'version "6.6"\nsession = "002_MR1" ? reject[]\n')
     made = ward.plan()
@@ -165,6 +166,7 @@ def test_a_script_that_rejects_is_told_with_its_place(ward):
     assert found.session == "002_MR1" and "rejects at line 2" in found.sentence and found.severity == "blocking"
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_a_word_that_is_only_an_argument_fails_and_as_a_value_it_does_not(ward):
     of_project(ward, 'version "6.6"\n(0010,0010) := uppercase[project]\n')
     (found,) = by_rule(ward.plan(), "S18")
@@ -173,6 +175,7 @@ def test_a_word_that_is_only_an_argument_fails_and_as_a_value_it_does_not(ward):
     assert "S18" not in told(ward.plan())
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_what_a_dump_does_not_show_is_read_from_the_file(ward):
     long = "x" * 90
     ward.store("004", "004_MR1", {"1": ward.series("004", "004_MR1", count=1, ProtocolName=long)})
@@ -184,6 +187,7 @@ def test_what_a_dump_does_not_show_is_read_from_the_file(ward):
     assert found.session == "004_MR1"
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_bulk_files_that_go_in_without_scripts_are_not_told(ward):
     of_project(ward, 'version "9.9"\n(0010,0010) := "X"\n')
     assert "S16" in told(ward.plan(), "blocking")
@@ -258,6 +262,7 @@ def test_a_hostile_script_ends_in_bounded_time(script):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.needs("1.7.2", because=ENGINE_6)
 def test_a_waiver_of_what_is_drawn_travels_into_the_verdict(ward, tmp_path):
     of_project(ward, 'version "6.6"\n(0020,0052) := newUID[]\n')
     policy = tmp_path / "policy.yaml"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from people import AS_JSON, AS_TEXT, people
+from people import AS_JSON, people, set_script
 from reviews import Ward
 from shell import Shell
+from which_xnat import script
 
 from xnbtransfer import _settings
 from xnbtransfer import server as embedded
@@ -30,10 +31,8 @@ def shell(person, tmp_path, capsys, monkeypatch):
     return Shell(person("owner").server, tmp_path, capsys, monkeypatch)
 
 
-def script(ward: Ward, text: str, *, on: str = "true") -> None:
-    where = f"/xapi/anonymize/projects/{ward.destination}"
-    ward.who.put(where, data=f'version "6.6"\n{text}\n', headers=AS_TEXT).raise_for_status()
-    ward.who.put(f"{where}/enabled", params={"enable": on}, headers=AS_JSON).raise_for_status()
+def scripted(ward: Ward, text: str, *, on: bool = True) -> None:
+    set_script(ward.who, ward.destination, script(f"{text}\n"), on=on)
 
 
 def code(ward: Ward) -> None:
@@ -47,15 +46,15 @@ def filtered(ward: Ward) -> None:
 
 
 LATER = {
-    "a script is set": (None, lambda ward: script(ward, "(0010,0020) := session"), "is on now, and was off"),
+    "a script is set": (None, lambda ward: scripted(ward, "(0010,0020) := session"), "is on now, and was off"),
     "a script is another": (
-        lambda ward: script(ward, "(0010,0020) := session"),
-        lambda ward: script(ward, "-(0010,0020)"),
+        lambda ward: scripted(ward, "(0010,0020) := session"),
+        lambda ward: scripted(ward, "-(0010,0020)"),
         "is another one now",
     ),
     "a script is off": (
-        lambda ward: script(ward, "(0010,0020) := session"),
-        lambda ward: script(ward, "(0010,0020) := session", on="false"),
+        lambda ward: scripted(ward, "(0010,0020) := session"),
+        lambda ward: scripted(ward, "(0010,0020) := session", on=False),
         "is off now, and was on",
     ),
     "another code": (None, code, "prearchive code"),
@@ -91,14 +90,14 @@ def test_what_the_server_fails_to_tell_is_asked_again_later(ward, shell):
 def test_a_run_that_is_finished_is_not_asked_about_it(ward, shell):
     name = shell.plan(ward.source, ward.destination, "--review", "none", "--archive")
     assert shell("run", name)[0] == 0
-    script(ward, "(0010,0020) := session")
+    scripted(ward, "(0010,0020) := session")
     assert shell("run", name)[0] == 0
 
 
 def test_a_move_is_refused_as_well(ward, shell):
     found, said = shell("move", ward.source, ward.destination, "-o", "move.json")
     assert found == 0, said
-    script(ward, "(0010,0020) := session")
+    scripted(ward, "(0010,0020) := session")
     since = len(shell.writes())
     found, said = shell("run", "move.json")
     assert found == 5 and "is on now, and was off" in said, said
@@ -109,7 +108,7 @@ def test_what_waits_is_not_archived_over_it(ward, shell):
     assert shell.copy(ward.source, ward.destination, "--review", "none")[0] == 0
     found, said = shell("prearchive", ward.destination, "--action", "archive", "-o", "archive.json")
     assert found == 0, said
-    script(ward, "(0010,0020) := session")
+    scripted(ward, "(0010,0020) := session")
     since = len(shell.writes())
     found, said = shell("run", "archive.json")
     assert found == 5 and "is on now, and was off" in said, said

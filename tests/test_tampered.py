@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from people import AS_JSON, people
+from people import people, set_script
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from reviews import Ward
 from roads import as_
+from which_xnat import script
 
 from xnbtransfer.errors import ExitCode
 from xnbtransfer.preparing import prepare
@@ -22,7 +23,7 @@ from xnbtransfer.transfer import run
 from xnbtransfer.values import Result, Verdict
 from xnbtransfer.verify import verify
 
-SCRIPT = 'version "6.1"\n(0020,0052) := hashUID[(0020,0052)]\n'
+SCRIPT = script("(0020,0052) := hashUID[(0020,0052)]\n")
 
 
 def item(**values) -> Dataset:
@@ -149,9 +150,7 @@ class Day:
 
     def __init__(self, ward: Ward, folder: Path, moment: tuple[str, str] | None = None, **values) -> None:
         self.ward, self.folder, self.moment = ward, folder, moment
-        where = f"/xapi/anonymize/projects/{ward.destination}"
-        ward.who.put(where, data=SCRIPT, headers={"Content-Type": "text/plain"}).raise_for_status()
-        ward.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).raise_for_status()
+        set_script(ward.who, ward.destination, SCRIPT)
         for label in (*LABELS.values(), UNTOUCHED):
             ward.store(label[0], label, {"1": [header(ward, label, number) for number in (1, 2)]})
         source, destination = self.sides()

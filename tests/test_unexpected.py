@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from people import AS_JSON, AS_TEXT
+from people import AS_JSON, AS_TEXT, Person, set_script
 from roads import DESTINATION, SOURCE, again, as_, copy, make_plan, options, writes
+from which_xnat import script
 
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, RefusedError
@@ -153,10 +154,8 @@ def test_with_checksums_off_the_archive_is_read_back(demo, tmp_path):
 
 
 def test_a_project_script_runs_at_archiving_and_is_explained(demo, tmp_path):
-    script = 'version "6.1"\n-(0018,1030)\n(0008,103E) := "series"\n'
-    with as_(demo, "owner") as owner:
-        http = owner._session.interface
-        http.put(f"{demo.url}/xapi/anonymize/projects/{DESTINATION}", data=script, headers=AS_TEXT).raise_for_status()
+    with Person(demo, "owner") as owner:
+        set_script(owner, DESTINATION, script('-(0018,1030)\n(0008,103E) := "series"\n'))
     made, result = copy(demo, tmp_path, archive=True, **ONE)
     assert made.destination.settings["project_script_on"] is True
     assert result.exit_code == ExitCode.PROVED, result.files["because"].unique()

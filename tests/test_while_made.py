@@ -6,14 +6,15 @@ import uuid
 
 import pytest
 from archive_kit import Kit
-from people import Person
+from people import Person, set_script
 from roads import as_
 from shell import Shell
+from which_xnat import script
 
 from xnbtransfer import _http, _login, _settings
 from xnbtransfer.server import running
 
-SCRIPT = 'version "6.1"\n(0008,1030) := "told"\n'
+SCRIPT = script('(0008,1030) := "told"\n')
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,7 @@ def test_what_guards_something_is_told_all_the_same(busy, somebody_makes_a_proje
     """One question is asked three times, and may meet each failure itself."""
     kit = Kit(lambda role: Person(busy, role))
     owner = Person(busy, "owner")
-    path = f"/xapi/anonymize/projects/{kit.destination}"
-    assert owner.put(path, data=SCRIPT, headers={"Content-Type": "text/plain"}).status_code == 200
+    set_script(owner, kit.destination, SCRIPT)
     assert owner.put(f"/data/projects/{kit.destination}/prearchive_code/4").status_code == 200
     with as_(busy, "owner") as connection:
         somebody_makes_a_project(requests)

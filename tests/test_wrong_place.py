@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from archive_kit import Kit, logged
-from people import AS_JSON, Person
+from people import Person, set_script
 from roads import WRITES, as_
+from which_xnat import script
 
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode
@@ -167,10 +168,7 @@ def test_a_finished_plan_says_the_same_again_from_the_prearchive(server, kit, tm
 
 
 def test_what_was_sampled_is_read_again_where_archiving_changed_it(server, kit, tmp_path):
-    where = f"/xapi/anonymize/projects/{kit.destination}"
-    script = 'version "6.1"\n(0008,0080) := "a place"\n'
-    kit.who.put(where, data=script, headers={"Content-Type": "text/plain"}).raise_for_status()
-    kit.who.put(f"{where}/enabled", params={"enable": "true"}, headers=AS_JSON).raise_for_status()
+    set_script(kit.who, kit.destination, script('(0008,0080) := "a place"\n'))
     kit.put(kit.source, "S1", "E2", kit.uid("E2"))
     road = Road(server, kit, tmp_path / "first", proof="sample:9", sessions=["E1"])
     assert road.run().exit_code == ExitCode.PROVED

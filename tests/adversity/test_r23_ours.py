@@ -60,7 +60,7 @@ def holds(kit, ids) -> dict[str, list]:
     """The files of sessions by accession."""
     found = {}
     for one in ids:
-        rows = kit.who.rows(f"/data/experiments/{one}/scans/ALL/files")
+        rows = kit.who.files(f"/data/experiments/{one}/scans/ALL/files")
         found[one] = sorted((row["URI"], row["Size"], row["digest"]) for row in rows)
     return found
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pydicom
 import requests
+from people import with_digests
 
 HERE = Path(__file__).parent
 SOURCE = "DEMO_SOURCE"
@@ -66,7 +67,8 @@ class Reader:
         """MD5 by session, scan (empty for results), resource and path."""
         found = {}
         for label, accession in self.sessions(project).items():
-            for row in self.rows(f"/data/experiments/{accession}/files", all="true"):
+            rows = self.rows(f"/data/experiments/{accession}/files", all="true")
+            for row in with_digests(rows, lambda uri: self.http.get(self.server.url + uri, timeout=60)):
                 address, _, path = row["URI"].partition("/files/")
                 scan = address.split("/scans/")[1].split("/")[0] if "/scans/" in address else ""
                 found[(label, scan, row["collection"], path)] = row["digest"]
