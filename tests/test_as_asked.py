@@ -69,6 +69,8 @@ MADE = {"ID": "X_E1", "label": "E1", "project": "P", "subject_ID": "X_S1", "UID"
 def test_a_session_that_was_made_as_another_gets_no_file(connection, standin, other, word):
     made = MADE | other
     standin.answers |= {
+        "/data/projects/P/experiments": [(200, {}, table([]))],
+        "/data/projects": [(200, {}, table([{"id": "P"}]))],
         "/data/projects/P/subjects/S/experiments/E1": [(201, {}, b"X_E1")],
         "/data/experiments/X_E1": item(made.pop("kind", "xnat:mrSessionData"), **made),
         "/data/experiments/X_E9": item("xnat:mrSessionData", ID="X_E9", label="E1", project="A"),
