@@ -11,6 +11,7 @@ import pytest
 from archive_kit import Kit, logged
 from people import Person
 from roads import WRITES, as_
+from which_xnat import has
 
 from xnbtransfer import server as embedded
 from xnbtransfer.errors import ExitCode, RefusedError
@@ -281,7 +282,8 @@ def test_fields_are_carried_by_name_and_their_values_are_nowhere_written_down(se
     told = made.to_json() + (tmp_path / "journal.jsonl").read_text() + result.files.to_csv() + result.sessions.to_csv()
     assert not [value for value in SECRET.values() if value in told]
     queries = "".join(one["query"] for one in writes(server) if kit.destination in one["path"])
-    assert "stick" not in queries and "spring" not in queries
+    if has("forms-are-read"):  # else there is no other way
+        assert "stick" not in queries and "spring" not in queries
     since = logged(server)
     carried_out(server, made, tmp_path)
     assert writes(server, since) == []
@@ -420,7 +422,8 @@ def test_the_files_door_is_closed_until_its_consequence_is_waived(server, kit, t
 
 def test_the_files_door_keeps_every_byte_and_the_fields_of_scans(server, kit, tmp_path, waived):
     scan = f"/data/projects/{kit.source}/subjects/S1/experiments/E1/scans/1"
-    assert kit.who.put(scan, params={"quality": "questionable", "note": "moved"}).status_code == 200
+    fields = {"xsiType": "xnat:mrScanData", "quality": "questionable", "note": "moved"}  # its type: 417 before 1.8.6
+    assert kit.who.put(scan, params=fields).status_code == 200
     made = planned(server, kit, **waived, resources=["NIFTI"])
     result = carried_out(server, made, tmp_path)
     assert result.exit_code == ExitCode.PROVED, result.problems

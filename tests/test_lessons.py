@@ -292,7 +292,10 @@ def test_a_body_that_a_proxy_finds_too_large_goes_in_smaller_ones(kit, front, sh
         status, said, _ = pass_on(body)
         return status, said
 
-    front.rule = lambda method, path: refuses_large if method in ("POST", "PUT") else None
+    logs_in = re.compile("/data/(JSESSION|services/auth)")  # its cookie is in the headers of the answer, up to 1.6
+    front.rule = lambda method, path: (
+        refuses_large if method in ("POST", "PUT") and not logs_in.match(path) else None
+    )
     code, said, _ = getattr(shell, copy)(kit.source, kit.destination, "--archive")
     assert code == 0, said
     assert len(kit.files(kit.destination)["E1"]) == 4

@@ -14,6 +14,7 @@ import nbformat
 import papermill
 import pytest
 from roads import DECIDED, DESTINATION, SOURCE, as_, writes
+from which_xnat import has
 
 from xnbtransfer import server as embedded
 from xnbtransfer.cli import invoke
@@ -65,7 +66,8 @@ def test_the_whole_road_of_records(demo, tmp_path):
     with as_(demo, "owner") as connection:
         there = read_inventory(connection, DESTINATION)
     files = found.table("files")
-    assert set(files["destination_md5"]) <= set(there.files["md5"])
+    if has("digests-are-listed"):
+        assert set(files["destination_md5"]) <= set(there.files["md5"])
     page, notebook = text_of(found.page), text_of(found.notebook)
     for word in ("a test", "mia", demo.url, SOURCE, "xnbtransfer 0.1", "Conflicts", "all proved", "Keep the record"):
         assert word in page and word in notebook, word

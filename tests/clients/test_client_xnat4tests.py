@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from client_kit import Reader, drive, unknown
 
-pytestmark = pytest.mark.other_client
+pytestmark = [
+    pytest.mark.other_client,
+    pytest.mark.needs("1.8", because="it uploads with Direct-Archive, which XNAT has since 1.8.3"),
+]
 
 
 def test_what_it_uploads_is_in_the_archive(client, source, tmp_path):
