@@ -85,7 +85,8 @@ def test_the_files_door_makes_a_session_of_its_own_and_writes_nothing_to_the_sou
     copy = ids(kit, kit.destination)["E2"]
     assert copy != source and writes_to(shell, source, kit, since) == []
     assert kit.files(kit.source) == before and kit.files(kit.destination)["E2"] == before["E2"]
-    kit.who.delete(f"/data/experiments/{copy}", params={"removeFiles": "true"})
+    there = f"/data/projects/{kit.destination}/subjects/S2/experiments/{copy}"
+    kit.who.delete(there, params={"removeFiles": "true"}).raise_for_status()
     found = shell.counts(folder)
     assert (found["exit_code"], found["different"]) == (3, 6)
 

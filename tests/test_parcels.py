@@ -160,6 +160,7 @@ def test_a_source_file_that_is_not_what_the_source_lists(server, places):
     assert set(holds(kit, there)) == set(NAMES) - {"same.txt"}
 
 
+@pytest.mark.needs("1.7", because="the destination lists an MD5 there, and up to 1.7.2 none is listed")
 def test_no_md5_and_no_read_back_is_not_proved(server, places):
     kit, here, there = places
     with as_(server, "owner") as connection:
