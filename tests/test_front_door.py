@@ -148,6 +148,7 @@ def values(tmp_path_factory):
         found = {
             "Connection": source,
             "Inventory": sides.source,
+            "Sides": sides,
             "Diff": xt.diff(*sides),
             "Plan": made,
             "Result": result,
@@ -188,6 +189,14 @@ def test_a_name_in_a_line_commands_no_terminal(values):
         one = dataclasses.replace(value, **change) if kind == "Inventory" else value.model_copy(update=change)
         assert not re.search(r"[\x00-\x1f]", repr(one)), repr(one)
         assert "\x1b" not in one._repr_html_()
+
+
+def test_both_sides_show_themselves_together(values):
+    sides = values[0]["Sides"]
+    assert repr(sides).count("Inventory of") == 2 and "\n" not in repr(sides) and len(repr(sides)) < 400
+    assert sides.source.card("Selected at the source").markup in sides._repr_html_()
+    here, there, labels = sides
+    assert here is sides.source and there is sides.destination and labels is sides.labels
 
 
 def test_a_printed_plan_begins_with_what_is_done(values):

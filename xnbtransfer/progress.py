@@ -23,11 +23,11 @@ from .control import Control
 from .errors import InputError
 from .fields import read_fields
 from .forms import archived_path, item_path, subject_path
-from .html import duration, size
 from .inputs import Inputs, read_inputs
 from .inventory import read_elsewhere, read_inventory, read_others
 from .keys import SessionKey
 from .labels import LabelMap
+from .markup import Html, Shown, duration, size
 from .one_place import refuse_one_place
 from .options import CHOICE, OF_SCANS, TransferOptions
 from .plan import Plan
@@ -45,8 +45,8 @@ _HELD = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sides(Shown):
     """The selected part of the source, the destination with what could be met, and the labels between them.
 
     ``here, there, labels = sides`` takes it apart; ``inputs`` are the files that the labels come from.
@@ -59,6 +59,13 @@ class Sides:
 
     def __iter__(self) -> Iterator[Inventory | LabelMap]:
         return iter((self.source, self.destination, self.labels))
+
+    def line(self) -> str:
+        return f"Sides: {self.source.line()}; {self.destination.line()}"
+
+    def card(self) -> Html:
+        """What is selected at the source, and what of the destination it could meet, in numbers."""
+        return self.source.card("Selected at the source") + self.destination.card("At the destination")
 
 
 def read_selected(
