@@ -218,7 +218,7 @@ def read_header(data: bytes | memoryview, *, key: bytes = b"") -> Content:
 def _read(view: memoryview, key: bytes, values: Values | None, *, whole: bool) -> Content:
     if len(view) < 132 or view[128:132] != b"DICM":
         raise DicomError("it is not a DICOM file (no DICM after the preamble)")
-    data_set = contextlib.nullcontext(view)
+    data_set: contextlib.AbstractContextManager[memoryview] = contextlib.nullcontext(view)
     try:
         if values is not None and any(view[:128]):
             values[PREAMBLE] = (b"", bytes(view[:128]))
@@ -395,8 +395,8 @@ def pair(
     pairs: list[tuple[K | None, L | None]] = []
     for uids in (lambda name: (source[name].sop_instance_uid,), renamed):
         by_uid: dict[str, list[L]] = {}
-        for name, content in right.items():
-            by_uid.setdefault(content.sop_instance_uid, []).append(name)
+        for other, content in right.items():
+            by_uid.setdefault(content.sop_instance_uid, []).append(other)
         for name in list(left) if right else ():
             there = next((by_uid[uid] for uid in uids(name) if by_uid.get(uid)), None)
             if there:
@@ -406,9 +406,9 @@ def pair(
         if not left or not right:
             break
     by_content: dict[tuple[str, str], list[L]] = {}
-    for name, content in right.items():
+    for other, content in right.items():
         if content.bulk:
-            by_content.setdefault((content.bulk, content.geometry), []).append(name)
+            by_content.setdefault((content.bulk, content.geometry), []).append(other)
     for name in list(left):
         there = by_content.get((left[name].bulk, left[name].geometry))
         if there:
@@ -416,5 +416,5 @@ def pair(
             pairs.append((name, other))
             del left[name], right[other]
     pairs += [(name, None) for name in left]
-    pairs += [(None, name) for name in right]
+    pairs += [(None, other) for other in right]
     return pairs

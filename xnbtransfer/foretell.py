@@ -313,7 +313,7 @@ def _with_pixels(source: Content, after: Content) -> Content:
     if one is None or other is None or parts(one).vr != parts(other).vr:
         return after  # there are none, or reading and writing alone gives them another VR
     beside = [bulk for bulk in after.bulk_each if bulk[0] != PIXEL_DATA_PATH]
-    elements = after.elements | {PIXEL_DATA_PATH: one}
+    elements = {**after.elements, PIXEL_DATA_PATH: one}
     return with_bulk(replace(after, elements=elements), [*beside, *_pixels(source)])
 
 

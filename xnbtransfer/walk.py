@@ -303,7 +303,7 @@ class Walker:
     def walk(self, at: int, end: int) -> int:
         """Walk the elements outside of sequences, in runs that were seen before where their bytes are the same."""
         order, raw = self.main, self.raw
-        if raw is self.view:
+        if not isinstance(raw, bytes):
             return self.elements(at, end, "", 0, order)
         runs = _runs(self.key, order.explicit, order.big, self.kept is not None)
         begin, meta, before = at, dict(self.found), None if self.kept is None else dict(self.kept)
@@ -326,12 +326,12 @@ class Walker:
             found.update(run.found)
             if len(found) < more:  # an element stands twice: once more, with an eye on that
                 self.found, self.values, self.kept, self.frames, self.bulk = meta, {}, kept, {}, []
-                if kept is not None:
+                if kept is not None and before is not None:
                     kept.clear()
                     kept.update(before)
                 return self.elements(begin, end, "", 0, order)
             values.update(run.values)
-            if kept is not None:
+            if kept is not None and run.kept is not None:
                 kept.update(run.kept)
         self.found, self.values, self.kept = found, values, kept
         return at
@@ -538,7 +538,7 @@ class Walker:
         stop = start + length
         if stop > end:
             raise DicomError("it is cut short inside its bulk data")
-        value = self.view[start:stop]
+        value: bytes | memoryview = self.view[start:stop]
         if order.big and vr in WORDS:
             value = _swapped(value, WORDS[vr])
         self.bulk.append((name, hashlib.sha256(value).hexdigest(), length, False))

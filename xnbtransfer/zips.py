@@ -120,14 +120,14 @@ def write_zip(members: Sequence[ZipMember], read: Callable[[ZipMember], Iterable
     central = bytearray()
     for member, at in zip(members, offsets, strict=True):
         name = member.name.encode()
-        wide = b""
+        large = b""
         if member.size_bytes >= _MOST:
-            wide += struct.pack("<QQ", member.size_bytes, member.size_bytes)
+            large += struct.pack("<QQ", member.size_bytes, member.size_bytes)
         if at >= _MOST:
-            wide += struct.pack("<Q", at)
-        extra = struct.pack("<HH", 1, len(wide)) + wide if wide else b""
+            large += struct.pack("<Q", at)
+        extra = struct.pack("<HH", 1, len(large)) + large if large else b""
         size = min(member.size_bytes, _MOST)
-        version = 45 if wide else 20
+        version = 45 if large else 20
         central += _CENTRAL.pack(
             b"PK\x01\x02",
             version,

@@ -47,7 +47,7 @@ class Element:
         value: bytes = b"",
         *,
         items: list[Dataset] | None = None,
-        fragments: list[bytes] | None = None,
+        fragments: list[bytes | memoryview] | None = None,
         random: bool = False,
     ) -> None:
         self.tag, self.vr, self.value = tag, vr, value
@@ -212,7 +212,8 @@ class _Reader:
         if self.big and vr in WORDS:
             value = swapped(value, WORDS[vr])
         # Bulk data stays where it is: a script reads no more of it than its presence.
-        into.put(Element(tag, vr, value if tag == PIXEL_DATA else bytes(value)))
+        held = value if tag == PIXEL_DATA else bytes(value)
+        into.put(Element(tag, vr, held))  # type: ignore[arg-type]  # only the bulk data is a view, and nobody reads it
         return at + length
 
     def without_pixels(self) -> bytes:
@@ -242,8 +243,8 @@ class _Reader:
         """UN of undefined length is a sequence (PS3.5 6.2.2); OB, OW and OF of undefined length are fragments."""
         return vr != "UN"
 
-    def _fragments(self, at: int, end: int) -> tuple[list[bytes], int]:
-        fragments = []
+    def _fragments(self, at: int, end: int) -> tuple[list[bytes | memoryview], int]:
+        fragments: list[bytes | memoryview] = []
         while at + 8 <= end:
             group, element = self.tag.unpack_from(self.view, at)
             (size,) = self.long.unpack_from(self.view, at + 4)
@@ -257,7 +258,7 @@ class _Reader:
         raise ValueError
 
     def _items(self, at: int, end: int, undefined: bool, depth: int, parent: Dataset) -> tuple[list[Dataset], int]:
-        items = []
+        items: list[Dataset] = []
         while at < end:
             group, element = self.tag.unpack_from(self.view, at)
             (size,) = self.long.unpack_from(self.view, at + 4)
@@ -297,10 +298,10 @@ def write(root: Dataset) -> bytes:
     """
     if not root.text(0x00020010):
         root.put(Element(0x00020010, "UI", EXPLICIT_LITTLE.encode()))
-    for meta, tag in ((0x00020002, 0x00080016), (0x00020003, 0x00080018)):
+    for copy, tag in ((0x00020002, 0x00080016), (0x00020003, 0x00080018)):
         uid = root.get(tag)
         value = uid.value.rstrip(b" \0") if uid and uid.items is None else b""
-        root.put(Element(meta, "UI", value.lstrip(b" "), random=bool(uid and uid.random)))
+        root.put(Element(copy, "UI", value.lstrip(b" "), random=bool(uid and uid.random)))
     syntax = root.text(0x00020010)
     meta = _write((e for e in root if e.tag >> 16 == 2), explicit=True, big=False)
     head = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta))

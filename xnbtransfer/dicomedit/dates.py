@@ -28,7 +28,7 @@ class Moment:
 
     time: datetime
     fields: int
-    rest: str
+    rest: tuple[str, str]
 
     @classmethod
     def read(cls, text: str | None) -> Moment | None:

@@ -276,9 +276,11 @@ class _Parser:
     def statement(self) -> Statement | None:
         place = self.place
         if self.kind in ("describe", "export"):
-            return self.description()
+            self.description()
+            return None
         if self.kind == "name" and self.ahead(1) == ":=":
-            return self.initialization()
+            self.initialization()
+            return None
         conditions = self.conditions() if self.begins_condition() else ()
         if conditions and self.kind not in ("tag", "pattern", "-", "echo"):
             raise _Drop("behind its condition stands no action", self.place)

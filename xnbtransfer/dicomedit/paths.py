@@ -282,12 +282,13 @@ def make(tags: list[int], root: Dataset) -> Dataset:
         if tags[at + 1] > 10_000:
             raise NotForetold("a script makes more than 10,000 items")
         sequence = here.get(tags[at])
-        if sequence is None or sequence.items is None:
-            sequence = Element(tags[at], "SQ", items=[])
-            here.put(sequence)
-        while len(sequence.items) <= tags[at + 1]:
-            sequence.items.append(Dataset(here))
-        here = sequence.items[tags[at + 1]]
+        items = None if sequence is None else sequence.items
+        if items is None:
+            items = []
+            here.put(Element(tags[at], "SQ", items=items))
+        while len(items) <= tags[at + 1]:
+            items.append(Dataset(here))
+        here = items[tags[at + 1]]
     return here
 
 

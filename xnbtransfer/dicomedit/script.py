@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from . import run4, run6
 from .dataset import Dataset, Element, read, write
@@ -96,29 +97,29 @@ def read_script(text: str, *, engine: str = LATEST) -> Script:
     """
     dialect = DIALECTS[engine]
     stated, line = version_of(text)
-    common = {"text": text, "dialect": dialect, "stated": stated, "line": line}
+    script = partial(Script, text=text, dialect=dialect, stated=stated, line=line)
     place = Place(line=max(line, 1), column=1)
     if len(text) > _MOST_SIGNS:
-        return Script(**common, number=0, problem=Refused("the script is too long to be read", place))
+        return script(number=0, problem=Refused("the script is too long to be read", place))
     numbers = _numbers(stated)
     if numbers == (4,) or not stated or engine == "4":
         try:
-            return Script(**common, number=4, four=parse4(text))
+            return script(number=4, four=parse4(text))
         except Refused as refused:
-            return Script(**common, number=4, four=Statements(), problem=refused)
+            return script(number=4, four=Statements(), problem=refused)
         except RecursionError:
             untold = NotForetold("the script is nested too deeply", place)
-            return Script(**common, number=4, four=Statements(), problem=untold)
+            return script(number=4, four=Statements(), problem=untold)
     if dialect > (6, 6) and numbers in ((6, 7), (6, 8)):
-        return Script(**common, number=6, problem=NotForetold(f"what DicomEdit {stated} does was not measured", place))
+        return script(number=6, problem=NotForetold(f"what DicomEdit {stated} does was not measured", place))
     known = run6.VERSIONS[: dialect[1] + 1]
     if numbers is None or numbers not in [tuple(int(n) for n in v.split(".") if n != "0") for v in known]:
         reason = f"no engine takes a script of version {stated}" if numbers else "its version line cannot be read"
-        return Script(**common, number=0, problem=Refused(reason, place))
+        return script(number=0, problem=Refused(reason, place))
     try:
-        return Script(**common, number=6, six=parse6(text, dialect=dialect))
+        return script(number=6, six=parse6(text, dialect=dialect))
     except Refused as refused:
-        return Script(**common, number=6, problem=refused)
+        return script(number=6, problem=refused)
 
 
 def _numbers(stated: str | None) -> tuple[int, ...] | None:

@@ -58,7 +58,7 @@ class DataSet(dict[int, Element]):
     def __init__(self, parent: DataSet | None = None, *, big: bool = False) -> None:
         super().__init__()
         self.parent = parent
-        self.big = big if parent is None else parent.big
+        self.big: bool = big if parent is None else parent.big
 
     def tags(self, *, meta: bool = True) -> Iterator[int]:
         """Each tag in order while it is there, so that elements may be taken away meanwhile."""
@@ -299,9 +299,9 @@ def write(dataset: DataSet) -> bytes:
     """
     if not dataset.get(0x00020010, Element("UI")).value.strip(b" \0"):
         dataset[0x00020010] = Element("UI", EXPLICIT.encode() + b"\0")
-    for meta, tag in ((0x00020002, 0x00080016), (0x00020003, 0x00080018)):
+    for copy, tag in ((0x00020002, 0x00080016), (0x00020003, 0x00080018)):
         uid = dataset[tag].value.strip(b" \0") if tag in dataset else b""
-        dataset[meta] = Element("UI", uid)
+        dataset[copy] = Element("UI", uid)
     syntax = dataset[0x00020010].value.decode("latin-1").strip(" \0")
     group = _Writer(explicit=True, big=False, swap=False)
     group.elements(dataset, meta=True)

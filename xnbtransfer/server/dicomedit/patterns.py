@@ -305,7 +305,7 @@ class _Parser:
             raise Malformed("Illegal repetition range")
         return least, min(most, _LIMIT)
 
-    def _literal(self, char: str) -> _Node:
+    def _literal(self, char: str) -> _Char:
         if "i" in self.flags:
             low, up = char.lower(), char.upper()
             return _Char(lambda one: one in (char, low, up))
