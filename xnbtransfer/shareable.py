@@ -1,7 +1,8 @@
 """A copy of a record for others: who, when, what and with what result, without crosswalk and without labels.
 
-Subjects and sessions bear numbers of this copy. What could say more (labels, file names, dates, UIDs, sentences, the
-notebook, the plan, the journal) is left out, and the copy is searched for what was left out before it is handed over.
+Subjects and sessions bear numbers of this copy, and so do resources and scans that bear no name which everybody's have.
+What could say more (labels, file names, dates, UIDs, sentences, the notebook, the plan, the journal) is left out, and
+the copy is searched for what was left out before it is handed over.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _ABOUT = (
     "format", "template", "made_at", "closed_at", "resumed", "exit_code", "result", "versions", "verdicts", "sessions",
     "extra", "left_behind", "started_at", "finished_at", "seconds", "requests", "writes", "read_in", "way_out",
 )  # fmt: skip
+# Names that XNAT, its pipelines and dcm2niix give, whoever the project is of; any other was typed by somebody.
+_PUBLIC_RESOURCES = frozenset(("", "DICOM", "secondary", "SNAPSHOTS", "NIFTI", "NIFTI_RAW", "BIDS", "(fields)"))
+_SCAN = re.compile(r"([0-9]{1,5}(-[A-Z]{2}[0-9]{1,3})?)?")  # 4, and 4-MR1 where two series have one number
+_MODALITY = re.compile(r"([A-Z]{2,3})?")  # DICOM's codes (PS3.3 C.7.3.1.1.1) that sessions have
 _LABELS = ("subject", "session", "destination_subject", "destination_session", "to_subject", "to_session")
 
 
@@ -82,7 +87,7 @@ def _write(found: Record, folder: Path) -> set[str]:
             if column in table:
                 labels |= set(table[column])
     labels.discard("")
-    numbers = {"subject": _Numbers("subject"), "session": _Numbers("session")}
+    numbers = {kind: _Numbers(kind) for kind in ("subject", "session", "resource", "scan")}
     for name, table in tables.items():
         shown = pd.DataFrame(index=table.index)
         if "subject" in table:
@@ -91,9 +96,9 @@ def _write(found: Record, folder: Path) -> set[str]:
                 shown[kind] = [numbers[kind].of(prefix, *key) for key in _keys(table, kind)]
         for column in _KEPT:
             if column in table:
-                shown[column] = table[column]
+                shown[column] = [_told(column, text, numbers) for text in table[column]]
         if "kind" in table:  # the names of other things may hold a label
-            shown["resource"] = table["resource"].where(table["kind"] == "resource", "")
+            shown["resource"] = shown["resource"].where(table["kind"] == "resource", "")
         write_whole(folder / f"{name}.csv", csv_text(shown))
     about = {name: found.summary[name] for name in _ABOUT if name in found.summary}
     about |= {"record": f"shareable copy {secrets.token_hex(4)}", "blockers": len(found.summary.get("blockers", ()))}
@@ -105,6 +110,17 @@ def _write(found: Record, folder: Path) -> set[str]:
     about["plan"] = {"fingerprint": found.summary.get("plan", {}).get("fingerprint", "")}
     write_whole(folder / SUMMARY, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return labels
+
+
+def _told(column: str, text: str, numbers: dict[str, _Numbers]) -> str:
+    """A cell as the copy tells it: what somebody may have named is a number, a modality that is none is "other"."""
+    if column == "resource":
+        return text if text in _PUBLIC_RESOURCES else numbers["resource"].of(text)
+    if column in ("scan", "destination_scan"):
+        return text if _SCAN.fullmatch(text) else numbers["scan"].of(text)
+    if column == "modality":
+        return text if _MODALITY.fullmatch(text) else "other"
+    return text
 
 
 def _keys(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, ...]]:
