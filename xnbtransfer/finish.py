@@ -272,6 +272,8 @@ def _would_be_lost(item: dict, copy: dict | None, options: FinishOptions) -> str
 def _in_the_way(made: Plan, one: SessionPlan, item: dict, states) -> str:
     if item["label"] != one.session:
         return f"it is called {item['label']} now"
+    if one.key not in states:
+        return f"the source does not list it under the subject {one.subject} any more; copy it again"
     if states.get(one.key, "") != one.source_state and not made.transfer_options.of_scans:
         return "it changed at the source since it was copied; copy it again"
     if item["shares"]:
@@ -280,6 +282,14 @@ def _in_the_way(made: Plan, one: SessionPlan, item: dict, states) -> str:
     if item["assessors"]:
         return f"it has {len(item['assessors'])} assessors, and no copy carries them"
     return ""
+
+
+def _subject_now(source: Connection, project: str, item: dict) -> str:
+    """The label that a session's subject has in a project, which the session does not tell; "" where nobody tells."""
+    found = source.subject_item(item["subject_id"]) if item["subject_id"] else None
+    if found is None:
+        return ""
+    return found["label"] if found["project"] == project else dict(found["shares"]).get(project, "")
 
 
 def destination_files(destination: Connection, there: str) -> set[tuple[str, str, str]]:
@@ -419,6 +429,9 @@ class FinishCarrier(Carrier):
         item = self.source.session_item(change.item)
         if item is None or session_state(item, files_of(self.source, change.item)) != before["state"]:
             raise RefusedError(f"{change.name} was not deleted: it changed at the source meanwhile.", "Plan again.")
+        if (now := _subject_now(self.source, change.project, item)) != change.subject:
+            whose = f"its subject is called {now} now" if now else "the source does not tell whose it is"
+            raise RefusedError(f"{change.name} was not deleted: {whose}.", "Copy it again, or rename the copy as well.")
         copy = self.destination.session_item(before["there_id"])
         if copy is None or copy["project"] != self.made.destination.project:
             raise RefusedError(f"{change.name} was not deleted: its copy is not there any more.", "Copy it again.")
