@@ -12,13 +12,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import unread
+
+if TYPE_CHECKING:
+    from .state import Record
 
 NAMESPACES = (
     'xmlns:arc="http://nrg.wustl.edu/arc" xmlns:cat="http://nrg.wustl.edu/catalog" '
@@ -109,7 +112,7 @@ async def json_body(request: Request, kind: type) -> Any:
         found = None
     if not isinstance(found, kind):
         raise Refusal(400, f"The body must be a JSON {'object' if kind is dict else 'list'}.")
-    return unread.values(request, found, found) if kind is dict else found
+    return unread.values(request, found, found) if isinstance(found, dict) else found
 
 
 def flag(request: Request, name: str) -> bool:
@@ -271,7 +274,7 @@ def root_element(xsi_type: str) -> str:
     return (stem.upper() if tail and stem.islower() else stem[:1].upper() + stem[1:]) + tail
 
 
-def catalog(label: str, key: str, files: Iterable[Mapping[str, Any]]) -> Response:
+def catalog(label: str, key: str, files: Iterable[Record]) -> Response:
     """The catalogue of a resource; xnatpy tells a resource from a file by its first two lines."""
     rows = list(files)
     dicom = any(row["sop_uid"] for row in rows)

@@ -134,7 +134,9 @@ def _transfer(state: State, row: Row, plan: Merge, user: str, quarantine: bool,
     waiting = Waiting(state)
     changed = _anonymise(state, row, plan, waiting)
     if changed and waiting.name_all(row):  # XNAT builds the session again after a script has run
-        again = weigh(state, waiting.again(row), project=plan.project, subject=plan.subject_label, label=plan.label)
+        built = waiting.again(row)
+        assert built is not None  # it is being archived
+        again = weigh(state, built, project=plan.project, subject=plan.subject_label, label=plan.label)
         plan.scans = again.scans
     code = state.row("SELECT quarantine_code FROM projects WHERE id=?", plan.project)
     quarantine = quarantine or bool(code and code["quarantine_code"])
@@ -316,7 +318,7 @@ def _archive(request: Request, values: dict[str, list[str]]) -> Response:
     if len(rows) > 1:
         for row in rows:
             Waiting(state).set_status(row, "ARCHIVING")
-        listing = [found.listing() for row in rows if (found := Waiting(state).again(row))]
+        listing = [marked.listing() for row in rows if (marked := Waiting(state).again(row))]
         in_background("archive", _archive_later, state, rows, user, given, quarantine)
         return answers.table(request, listing, total=False)
     event = {name: given.get(name, "") for name in ("event_reason", "event_type", "event_comment")}
@@ -433,6 +435,7 @@ def archive_idle(state: State) -> None:
             continue
         with contextlib.suppress(Refusal):
             built = waiting.build(row)
+            assert built is not None
             code = prearchive_code(state, row)
             wanted = row.autoarchive not in ("", "Manual")
             if built.status == "READY" and wanted and row.project != UNASSIGNED:

@@ -7,7 +7,6 @@ shares and resources of its own. Its files lie with its session.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,7 +17,7 @@ from . import fields, find, removing, subjects, unread
 from .answers import Refusal, item_answer, table, text
 from .fields import Given
 from .find import EXPERIMENT
-from .state import State
+from .state import Record, State
 from .views import view
 from .workflows import justified
 
@@ -97,7 +96,7 @@ def _to_list(request: Request, body: bytes) -> Response:
     return subjects.created(request, made)
 
 
-def _session(request: Request) -> tuple[Mapping, str]:
+def _session(request: Request) -> tuple[Record, str]:
     """The session of the address, and the project in it or ""."""
     state: State = request.app.state.xnat
     words, user = request.path_params, request.state.user
@@ -108,7 +107,7 @@ def _session(request: Request) -> tuple[Mapping, str]:
     return session, below
 
 
-def _new(request: Request, session: Mapping, below: str, given: Given, name: str) -> str:
+def _new(request: Request, session: Record, below: str, given: Given, name: str) -> str:
     """Make an assessor in the project of the address, or in its session's; its accession number.
 
     Raises

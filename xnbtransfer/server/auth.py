@@ -208,7 +208,7 @@ def _identify(request: Request) -> Response | None:
         if login is None or (not there and sessions.full(state, login)):
             known.timeout_s = None  # the one answer that sets no cookie
             return container_page(401, _FAILED, CHALLENGE)
-        if not there:
+        if session is None or not there:
             session = known.fresh = sessions.start(login)
             _begun(request, state, session)
     elif session is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,13 +100,13 @@ def _compare(path: Path, size: int) -> list[str]:
     return [] if found == size else [f"{path} has {found} bytes, not the {size} that the catalogue lists"]
 
 
-def _archive_files(state: State) -> Iterator[tuple[Path, dict]]:
+def _archive_files(state: State) -> Iterator[tuple[Path, sqlite3.Row]]:
     for holder in state.rows("SELECT pk FROM resources"):
         for row in state.rows("SELECT * FROM files WHERE resource_pk=?", holder["pk"]):
             yield state.file_path(holder["pk"], row["path"]), row
 
 
-def _prearchive_files(state: State) -> Iterator[tuple[Path, dict]]:
+def _prearchive_files(state: State) -> Iterator[tuple[Path, sqlite3.Row]]:
     for row in state.rows("SELECT * FROM prearchive"):
         scans = state.prearchive_folder(row["project"], row["timestamp"], row["folder"]) / "SCANS"
         for file in state.rows("SELECT * FROM prearchive_files WHERE row_pk=?", row["pk"]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from . import find, personality, site
 from .answers import Refusal, flag, table, text
-from .state import State, now
+from .state import Record, State, now
 
 _COLUMNS = ["tool", "path", "project", "user", "create_date", "reason", "contents", "unversioned", "version", "status"]
 
@@ -86,7 +86,7 @@ def _overview(request: Request, project: str, tool: str) -> Response:
     return table(request, found, _COLUMNS, total=False)
 
 
-def versions(state: State, project: str, tool: str, path: str) -> list[Mapping[str, Any]]:
+def versions(state: State, project: str, tool: str, path: str) -> Sequence[Record]:
     """All versions of one configuration, the newest first."""
     if (tool, path) == ("anon", f"projects/{project}" if project else "script"):
         return _script_rows(state, project)
@@ -95,7 +95,7 @@ def versions(state: State, project: str, tool: str, path: str) -> list[Mapping[s
     )
 
 
-def _script_rows(state: State, project: str) -> list[Mapping[str, Any]]:
+def _script_rows(state: State, project: str) -> Sequence[Record]:
     """The script of the site or of a project as the configuration service shows it."""
     script, enabled = site.script(state, project)
     if script is None:
@@ -105,7 +105,7 @@ def _script_rows(state: State, project: str) -> list[Mapping[str, Any]]:
     return [row | site.written(state, project) | {"status": "enabled" if enabled else "disabled"}]
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: Record) -> dict[str, Any]:
     found = {name: row[name] for name in ("tool", "path", "project", "user", "contents", "version", "status")}
     return found | {"create_date": row["date"], "reason": "", "unversioned": "false"}
 

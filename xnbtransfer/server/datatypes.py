@@ -91,8 +91,8 @@ def lower_names() -> frozenset[str]:
 
 
 def _counts(state: State) -> dict[str, int]:
-    found = {"xnat:projectData": state.row("SELECT count(*) AS n FROM projects")["n"],
-             "xnat:subjectData": state.row("SELECT count(*) AS n FROM subjects")["n"]}  # fmt: skip
+    found = {"xnat:projectData": state.one("SELECT count(*) AS n FROM projects")["n"],
+             "xnat:subjectData": state.one("SELECT count(*) AS n FROM subjects")["n"]}  # fmt: skip
     for where in ("experiments", "scans"):
         found |= {row[0]: row[1] for row in state.rows(f"SELECT xsi_type, count(*) FROM {where} GROUP BY xsi_type")}
     return found

@@ -18,7 +18,7 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://xnbtransfer.example/demo")
 _GONE = [
@@ -72,7 +72,7 @@ def make_series(plan: SeriesPlan, *, project: str, subject: str, session: str, s
     seed = uuid.uuid5(_NAMESPACE, series_uid).int % 2**32
     random = np.random.default_rng(seed)
     noise = random.integers(0, 64, size=(base.shape[0] + plan.count, base.shape[1] + plan.count), dtype=np.uint16)
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = make_uid(series_uid, 0)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(make_uid(series_uid, 0))
     dataset.InstanceNumber, dataset.SliceLocation = "0001", "0000.0"
     dataset.ImagePositionPatient = ["-100", "-100", "0000.0"]
     dataset.PixelData = bytes(base.size * 2)
@@ -119,7 +119,9 @@ def _template(source: str) -> tuple[Dataset, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if source in ("MR", "CT"):
-            dataset = pydicom.dcmread(get_testdata_file(f"{source}_small.dcm", download=False))
+            path = get_testdata_file(f"{source}_small.dcm", download=False)
+            assert isinstance(path, str)  # pydicom ships these two
+            dataset: Dataset = pydicom.dcmread(path)
             base = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
             for keyword in _GONE:
                 if keyword in dataset:

@@ -67,6 +67,7 @@ def commit(request: Request) -> Response:
     """``POST /xapi/direct-archive/P/UID/NAME``: into the archive; the answer is empty (recorded from 1.8.11: n454)."""
     state: State = request.app.state.xnat
     row = Waiting(state).build(_named(request))
+    assert row is not None
     try:
         archive_row(state, row, request.state.user, merge=False, override=False, overwrite_files=False)
     except Refusal as refusal:  # an exception below xapi is a 500, whatever it says itself

@@ -147,7 +147,7 @@ def as_zip(request: Request) -> Response:
     if request.scope["path"].endswith("/test"):
         dummy = state.folder / "catalogs" / "dummy.txt"
         dummy.write_text("dummy\n", encoding="utf-8")
-        members = ((name, dummy) for name, _ in _members(state, entries))
+        members: Iterator[tuple[str, Path]] = ((name, dummy) for name, _ in _members(state, entries))
     else:
         members = _members(state, entries)
     headers = {"Content-Disposition": f'attachment; filename="{key}.zip"'}

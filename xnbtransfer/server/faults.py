@@ -102,7 +102,8 @@ class FaultMiddleware:
             return
         address = scope["method"], scope["path"], scope["query_string"].decode("latin-1")
         rules, moment = self.faults.meeting(*address), self.faults.moment(*address)
-        app = reached = _Reached(self.app)
+        reached = _Reached(self.app)
+        app: App = reached
         for rule in reversed(rules):
             app = _wrap(rule, app)
         moment.struck += [rule.fault for rule in rules]

@@ -126,6 +126,7 @@ class _Expression:
             found = _TOKEN.match(text, at)
             if not found:
                 raise FilterError(f"this server knows no filter expression like {text[at : at + 40]!r}")
+            assert found.lastgroup is not None  # each way to match is a named group
             self.tokens.append((found.lastgroup, found[found.lastgroup]))
             at = found.end()
 
@@ -166,7 +167,7 @@ class _Expression:
             return lambda read: word == "true"
         tag = tag_for_keyword(word) if kind == "word" else None
         operator = self._next("==", "!=", "=~", "!~") if tag else ""
-        if not operator:
+        if tag is None or not operator:
             raise FilterError(f"a filter expression compares a DICOM keyword, not {word!r}")
         kind, value = self.tokens.pop(0) if self.tokens else ("", "nothing")
         if kind not in ("one", "two", "regex"):

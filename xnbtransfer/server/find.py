@@ -7,13 +7,12 @@ Ids and labels are accepted at every level. What somebody may not read is answer
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from .answers import Refusal
-from .state import State
+from .state import Record, State
 
 WITHOUT_SUBJECT = "/data/projects/{p}/experiments/{e}"
 """An address of sessions without a list of scans below it: XNAT answers the session there (recorded, both versions)."""
@@ -100,13 +99,13 @@ def sessions_of(state: State, user: str | None, subject_id: str) -> list[sqlite3
     return [row for row in rows if _readable(state, user, EXPERIMENT, row)]
 
 
-def assessors(state: State, user: str | None, session: Mapping) -> list[sqlite3.Row]:
+def assessors(state: State, user: str | None, session: Record) -> list[sqlite3.Row]:
     """The assessors of a session that somebody may read."""
     rows = state.rows("SELECT * FROM experiments WHERE session_id=? ORDER BY rowid", session["id"])
     return [row for row in rows if _readable(state, user, EXPERIMENT, row)]
 
 
-def assessor(state: State, user: str | None, session: Mapping, name: str, in_project: str = "") -> sqlite3.Row:
+def assessor(state: State, user: str | None, session: Record, name: str, in_project: str = "") -> sqlite3.Row:
     """An assessor of a session by accession number or label, also by the label of its share in a project."""
     for row in assessors(state, user, session):
         if name in (row["id"], row["label"], label_in(state, EXPERIMENT, row, in_project)):
@@ -128,7 +127,7 @@ def experiments(state: State, user: str | None, names: str, in_project: str = ""
     return found
 
 
-def scans(state: State, session: sqlite3.Row, names: str) -> list[sqlite3.Row]:
+def scans(state: State, session: Record, names: str) -> list[sqlite3.Row]:
     """The scans that a segment names: ids, types, lists of them, ``ALL`` or ``*`` (XNAT source, XNATTemplate)."""
     all_scans = state.rows("SELECT * FROM scans WHERE experiment_id=? ORDER BY pk", session["id"])
     if names in ("ALL", "*"):
@@ -149,7 +148,7 @@ def by_label(state: State, kind: Kind, in_project: str, label: str) -> sqlite3.R
     )
 
 
-def label_in(state: State, kind: Kind, row: Mapping, in_project: str) -> str:
+def label_in(state: State, kind: Kind, row: Record, in_project: str) -> str:
     """The label of an item in a project that owns it or has it shared, or ""."""
     if row["project"] == in_project:
         return row["label"]
@@ -159,7 +158,7 @@ def label_in(state: State, kind: Kind, row: Mapping, in_project: str) -> str:
     return (shared["label"] or row["label"]) if shared else ""
 
 
-def again(state: State, kind: Kind, row: Mapping) -> sqlite3.Row:
+def again(state: State, kind: Kind, row: Record) -> sqlite3.Row:
     """An item as it is now, for those who hold the catalogue; 404 when it is gone or another project's by now."""
     found = state.row(f"SELECT * FROM {kind.table} WHERE id=?", row["id"])
     if found is None or found["project"] != row["project"]:
@@ -167,7 +166,7 @@ def again(state: State, kind: Kind, row: Mapping) -> sqlite3.Row:
     return found
 
 
-def may(state: State, user: str | None, row: Mapping, action: str, below: str = "") -> bool:
+def may(state: State, user: str | None, row: Record, action: str, below: str = "") -> bool:
     """Whether somebody may change an item: where it is owned and, asked for below another project, there as well.
 
     REST test BasePermissionComparisonTest.
@@ -175,7 +174,7 @@ def may(state: State, user: str | None, row: Mapping, action: str, below: str = 
     return all(state.can(user, name, action) for name in {row["project"], below or row["project"]})
 
 
-def _readable(state: State, user: str | None, kind: Kind, row: Mapping) -> bool:
+def _readable(state: State, user: str | None, kind: Kind, row: Record) -> bool:
     if state.can(user, row["project"], "read"):
         return True
     shared = state.rows("SELECT project FROM shares WHERE kind=? AND item_id=?", kind.name, row["id"])

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from . import anonymise, filters, personality, unpack
 from .answers import Refusal
@@ -140,7 +140,7 @@ class Importer:
         self._projects: dict[tuple[str, ...], str] = {}
         self.digests = state.site("checksums") == "true"
 
-    def take_upload(self, stream: BinaryIO, name: str) -> None:
+    def take_upload(self, stream: unpack.Source, name: str) -> None:
         """Take every object of an uploaded archive, or the one object when it is no archive.
 
         Raises
@@ -185,7 +185,7 @@ class Importer:
             return source.peek(2) == b"PK"
         return personality.has(self.state, "late-files-join")  # a tar is 200 and nothing stored (recorded from 1.6.4)
 
-    def _take_or_skip(self, name: str, stream: BinaryIO, tolerant: bool) -> None:
+    def _take_or_skip(self, name: str, stream: unpack.Source, tolerant: bool) -> None:
         try:
             self.take(name, stream)
         except NotDicom as error:
@@ -194,7 +194,7 @@ class Importer:
         except (OSError, anonymise.ScriptError) as error:  # XNAT's wrapper hides a full disk and a script's error, too
             raise Refusal(400, f"unable to read DICOM object {clean_name(name)}") from error
 
-    def take(self, name: str, stream: BinaryIO) -> None:
+    def take(self, name: str, stream: unpack.Source) -> None:
         """Store one object; ``name`` is what the sender calls it. What a filter or script keeps out is dropped.
 
         The row is made before the site's script runs, which sees its folder's name as the session: a row stays that

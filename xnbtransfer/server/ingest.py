@@ -21,7 +21,7 @@ from . import direct, receiver, tracking, unread, user_cache
 from .answers import Refusal, flag
 from .archiving import archive_row, prearchive_code
 from .importer import Importer, Order
-from .unpack import Flow
+from .unpack import Flow, Source
 from .uploads import derived_name, file_in_body
 from .waiting_rows import DIRECT, Row
 
@@ -47,8 +47,8 @@ async def import_data(request: Request) -> Response:
     if given.get("src"):
         order = _order(request, given, content_type)
         return await run_in_threadpool(_from_cache, request, order, given["src"])
-    form = content_type == "application/x-www-form-urlencoded" and not flag(request, "inbody")
-    if form or content_type == "multipart/form-data":
+    plain = content_type == "application/x-www-form-urlencoded" and not flag(request, "inbody")
+    if plain or content_type == "multipart/form-data":
         async with request.form() as form:
             uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             told = {key: value for key, value in form.multi_items() if isinstance(value, str)}
@@ -119,7 +119,7 @@ def _answer(request: Request, uris: list[str]) -> Response:
     return Response(body, headers={"Content-Type": "text/uri-list;charset=ISO-8859-1"})
 
 
-def run_import(state: State, order: Order, source: Flow, name: str = "upload") -> list[str]:
+def run_import(state: State, order: Order, source: Source, name: str = "upload") -> list[str]:
     """Import the upload in ``source`` and return the URIs of what it became.
 
     Raises

@@ -324,7 +324,8 @@ def _join_scans(state: State, sessions: list[str], found, columns: list[ScanColu
     sql = f"SELECT s.experiment_id, {', '.join(column.sql for column in columns)} FROM scans s"
     if any(column.sql.startswith("r.") for column in columns):
         sql += " LEFT JOIN resources r ON r.parent_kind='scan' AND r.parent_id=CAST(s.pk AS TEXT)"
-    conditions, values = [], []
+    conditions: list[str] = []
+    values: list[str] = []
     kinds = {column.kind for column in columns if column.kind}
     if kinds:
         conditions.append(f"lower(s.xsi_type) IN ({','.join('?' * len(kinds))})")

@@ -174,6 +174,7 @@ class RunningServer:
         if self._receiver:
             command += ["--receiver", "0", *(["--receiver-tls", *map(str, self._tls)] if self._tls else [])]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None  # it is a pipe
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the server did not start; what it said is above")
@@ -218,6 +219,7 @@ class RunningServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
 
@@ -231,6 +233,7 @@ class RunningServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
 

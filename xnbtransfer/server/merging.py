@@ -157,7 +157,9 @@ def _weigh_folders(waiting: Waiting, row: Row, merge: Merge, scans: list[Scan]) 
 
     Only the folders of scans that are in the session document are looked at (XNAT source: ``validateDicomFiles``).
     """
-    named = {(file["scan"], file["resource"], file["path"]): file["sop_uid"] for file in waiting.files(row)}
+    named: dict[tuple[str, ...], str] = {
+        (file["scan"], file["resource"], file["path"]): file["sop_uid"] for file in waiting.files(row)
+    }
     known = {place[:2] for place in named}
     stops, top = _stops(waiting.state), waiting.folder(row) / "SCANS"
     for scan in scans:
@@ -194,6 +196,7 @@ def find_subject(state: State, project: str, name: str) -> sqlite3.Row | None:
 
 def _weigh_session(state: State, row: Row, merge: Merge) -> None:
     existing, add = merge.existing, merge.findings.append
+    assert existing is not None  # the caller has seen it
     if merge.subject is None or existing["subject_id"] != merge.subject["id"]:
         add(Finding(4, "FAIL", "Invalid modification of session subject via archive process.: "
                                f"{merge.label} Already Exists for another Subject"))
@@ -209,6 +212,7 @@ def _weigh_session(state: State, row: Row, merge: Merge) -> None:
 
 def _weigh_scan(state: State, merge: Merge, scan: Scan) -> None:
     add = merge.findings.append
+    assert merge.existing is not None  # the caller has seen it
     existing = state.rows("SELECT * FROM scans WHERE experiment_id=?", merge.existing["id"])
     same_id = next((found for found in existing if found["id"] == scan.id), None)
     same_uid = next((found for found in existing if found["uid"] and found["uid"] == scan.series_uid), None)

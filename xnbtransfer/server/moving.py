@@ -6,7 +6,6 @@ TestAnonymizerLegacy.testProjectChange, TestRename; checked against answers of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.requests import Request
@@ -17,12 +16,12 @@ from .anonymise import Labels, Rejected, ScriptError
 from .answers import Refusal, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .importer import anonymise_file, project_script
-from .state import State
+from .state import Record, State
 
 _CLASH = {"experiment": "Specified label is already in use.", "subject": "Conflict: Duplicate subject label"}
 
 
-def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Response:
+def move(request: Request, kind: Kind, row: Record, to: str, label: str) -> Response:
     """``PUT <item>/projects/DEST?primary=true``: DEST becomes the owner; the accession number stays.
 
     A subject goes without its sessions, and a session without its subject. Assessors stay with their owner but for
@@ -44,7 +43,7 @@ def move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Res
     return answer
 
 
-def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tuple[Response, Path | None]:
+def _move(request: Request, kind: Kind, row: Record, to: str, label: str) -> tuple[Response, Path | None]:
     """The answer, and the folder that is to be removed after the transaction."""
     state: State = request.app.state.xnat
     user = request.state.user
@@ -53,7 +52,7 @@ def _move(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> tu
         label = label or row["label"]
         taken = find.by_label(state, kind, to, label)
         clashing = taken is not None
-        other = clashing and taken["id"] != row["id"]
+        other = taken is not None and taken["id"] != row["id"]
         if other and kind is SUBJECT:
             raise Refusal(409, _CLASH[kind.name])
         source = state.item_folder(kind.name, row["id"], row["project"])
@@ -95,14 +94,14 @@ def _has_files(state: State, session_id: str) -> bool:
     return state.row(where, session_id, session_id) is not None
 
 
-def _assessors(request: Request, session: Mapping) -> list[Mapping]:
+def _assessors(request: Request, session: Record) -> list[Record]:
     """The assessors that ``moveAssessors`` names, by accession number or label, and that are the session's owner's."""
     wanted = set(request.query_params.get("moveAssessors", "").split(","))
     rows = find.assessors(request.app.state.xnat, request.state.user, session)
     return [row for row in rows if {row["id"], row["label"]} & wanted and row["project"] == session["project"]]
 
 
-def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -> Response:
+def rename(request: Request, kind: Kind, row: Record, below: str, label: str) -> Response:
     """``PUT <item>?label=NEW`` and nothing else. The new label is not checked for characters, as on a live server."""
     state: State = request.app.state.xnat
     user = request.state.user
@@ -132,14 +131,14 @@ def rename(request: Request, kind: Kind, row: Mapping, below: str, label: str) -
     return done
 
 
-def _renamed(state: State, kind: Kind, row: Mapping) -> Response:
+def _renamed(state: State, kind: Kind, row: Record) -> Response:
     """What a rename that worked is answered: nothing; 1.6 tells a subject's number, and 1.7 fails after it."""
     if kind is EXPERIMENT or personality.has(state, "renames-tell-nothing"):
         return text("")
     return status_page(500) if personality.has(state, "xapi") else text(row["id"])
 
 
-def change_subject(state: State, session: Mapping, subject_id: str) -> None:
+def change_subject(state: State, session: Record, subject_id: str) -> None:
     """Give a session another subject, within the caller's transaction."""
     if subject_id == session["subject_id"]:
         return
@@ -157,7 +156,7 @@ def anonymise_again(state: State, session_id: str, *, renamed: bool = False) -> 
     """
     if renamed and state.site("rerunProjectAnonOnRename") != "true":
         return
-    session = state.row("SELECT * FROM experiments WHERE id=?", session_id)
+    session = state.one("SELECT * FROM experiments WHERE id=?", session_id)
     subject = state.row("SELECT label FROM subjects WHERE id=?", session["subject_id"])
     script = project_script(state, session["project"])
     if script is None:

@@ -89,7 +89,7 @@ def _prefix(state: State, place: Place, query) -> str:
     """The folders of project and subject before the session's, for those who ask for them."""
     if place.kind not in ("experiment", "scan", places.INPUT):
         return ""
-    found = state.row(
+    found = state.one(
         "SELECT e.project, s.label AS subject FROM experiments e JOIN subjects s ON s.id=e.subject_id WHERE e.id=?",
         place.scan["experiment_id"] if place.scan else (place.session or place).key,
     )
@@ -109,7 +109,8 @@ class _Pieces(list):
 def _tar(members: Iterable[tuple[str, Path]], gz: bool) -> Iterator[bytes]:
     """A tar of files, member by member."""
     pieces = _Pieces()
-    with tarfile.open(fileobj=pieces, mode="w|gz" if gz else "w|") as out:
+    mode = "w|gz" if gz else "w|"
+    with tarfile.open(fileobj=pieces, mode=mode) as out:  # type: ignore[call-overload]  # a stream is only written to
         for name, path in members:
             out.add(path, name)
             yield b"".join(pieces)

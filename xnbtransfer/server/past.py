@@ -7,16 +7,15 @@ Recorded answers of 1.6.4, topic "history in items"; 1.7 and later show the item
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from . import personality
 from .find import EXPERIMENT, Kind
-from .state import State
+from .state import Record, State
 from .views import view
 
 
-def remember(state: State, kind: Kind, row: Mapping) -> None:
+def remember(state: State, kind: Kind, row: Record) -> None:
     """Keep an item as it is now, within the transaction that is going to change it."""
     if personality.has(state, "history-on-request"):
         return
@@ -26,7 +25,7 @@ def remember(state: State, kind: Kind, row: Mapping) -> None:
         db.execute("INSERT INTO former(item, view) VALUES(?,?)", (row["id"], json.dumps(found)))
 
 
-def items(state: State, kind: Kind, row: Mapping, found: dict[str, Any]) -> list[dict[str, Any]]:
+def items(state: State, kind: Kind, row: Record, found: dict[str, Any]) -> list[dict[str, Any]]:
     """The items that an answer holds, in their order."""
     rows = state.rows("SELECT view FROM former WHERE item=? ORDER BY pk", row["id"])
     former = [json.loads(one["view"]) for one in rows]

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from . import find, personality
 from .answers import Refusal, as_json, json_body, table, text
-from .state import GROUPS, State
+from .state import GROUPS, Record, State
 
 GUEST = "guest"
 _STARTED = time.time()
@@ -49,7 +49,7 @@ def _enabled(state: State) -> list:
     return state.rows("SELECT * FROM users WHERE enabled=1 ORDER BY login")
 
 
-def _profile(row: Mapping) -> dict[str, Any]:
+def _profile(row: Record) -> dict[str, Any]:
     return {
         "id": row["number"],
         "username": row["login"],
@@ -216,7 +216,7 @@ def _save(request: Request, given: Mapping[str, Any]) -> Response:
         if "enabled" in given:
             db.execute("UPDATE users SET enabled=? WHERE login=?", (int(bool(given["enabled"])), login))
     request.app.state.sessions.forget()
-    found = state.row("SELECT * FROM users WHERE login=?", login)
+    found = state.one("SELECT * FROM users WHERE login=?", login)
     return as_json(_profile(found), 201 if request.method == "POST" else 200)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from . import find, personality
 from .answers import Refusal
-from .state import State
+from .state import Record, State
 
 _URI = re.compile(
     r"/?(?:(?:data|REST)/)?(?:archive/)?(?:projects/(?P<p>[^/]+)/?)?(?:subjects/(?P<s>[^/]+)/?)?"
@@ -145,7 +145,7 @@ def assessors_of(state: State, user: str | None, sessions: Iterable[Place]) -> l
     return [_assessor(place, row) for place in sessions for row in find.assessors(state, user, {"id": place.key})]
 
 
-def _assessor(place: Place, row: Mapping, side: str = "out") -> Place:
+def _assessor(place: Place, row: Record, side: str = "out") -> Place:
     """What came out of an assessor, or went ``in``; without a word it is ``out`` (XNAT source: XNATTemplate)."""
     kind, uri = "experiment" if side == "out" else INPUT, f"{place.uri}/assessors/{row['id']}/{side}"
     return Place(kind, row["id"], row["project"], uri, row["label"], row["id"], below=place.below, session=place)
@@ -184,13 +184,13 @@ def numbered(state: State, user: str | None, wanted: str) -> list:
     return found
 
 
-def _may_read(state: State, user: str | None, resource: Mapping) -> bool:
+def _may_read(state: State, user: str | None, resource: Record) -> bool:
     """Whether somebody may read what a resource is of."""
     kind, key = resource["parent_kind"], resource["parent_id"]
     if kind == "project":
         return state.can(user, key, "read")
     if kind == "scan":
-        key, kind = state.row("SELECT experiment_id FROM scans WHERE pk=?", key)["experiment_id"], "experiment"
+        key, kind = state.one("SELECT experiment_id FROM scans WHERE pk=?", key)["experiment_id"], "experiment"
     of = find.SUBJECT if kind == "subject" else find.EXPERIMENT
     try:
         find.item(state, user, of, key)

@@ -200,8 +200,9 @@ def act(request: Request) -> Response:
         auto = next((query[key] for key in ("AA", "auto-archive", "autoArchive") if key in query), None)
         code = prearchive_code(state, row)
         wanted = is_true(auto) if auto is not None else row.autoarchive.startswith("AutoArchive")
-        if not wanted or row.project == UNASSIGNED or built.status == "RECEIVING":
+        if not wanted or row.project == UNASSIGNED or (built is not None and built.status == "RECEIVING"):
             return _uri(row.uri)
+        assert built is not None
         uri = archive_row(state, built, request.state.user, merge=True, override=False, overwrite_files=code == 5)
         return Response(uri, 301, media_type="text/plain")
     if action in ("reset-status", "set-status"):
@@ -223,6 +224,7 @@ def _move(request: Request, target: str) -> Response:
     if not state.can(request.state.user, project["id"], "edit"):
         raise Refusal(403, "Invalid permissions for new project.")
     moved = waiting.move(waiting.claim(row, "MOVING"), project["id"])
+    assert moved is not None
     return Response(moved.uri, 301, media_type="text/plain")
 
 
@@ -426,7 +428,7 @@ def _batch(request: Request, values: dict[str, list[str]]) -> Response:
     free = [row for row in rows if unlock or not locked(row.status)]
     for row in free:
         waiting.set_status(row, status)
-    listing = [found.listing() for row in rows if (found := waiting.again(row))]
+    listing = [marked.listing() for row in rows if (marked := waiting.again(row))]
 
     def work() -> None:
         for row in free:

@@ -47,7 +47,7 @@ def project_list(request: Request) -> Response:
         return _rich(request, readable)
     if query.get("restrict") in ("edit", "delete"):
         readable = [row for row in readable if state.can(user, row["id"], query["restrict"], "project")]
-    found = [
+    shown = [
         {
             "ID": row["id"],
             "secondary_ID": row["secondary_id"],
@@ -64,13 +64,13 @@ def project_list(request: Request) -> Response:
         column = _column(name)
         if column and pattern:
             unread.looked(request, name)
-            found = [row for row in found if matches(pattern, str(row[column] or ""))]
+            shown = [one for one in shown if matches(pattern, str(one[column] or ""))]
     asked = [column for name in query.get("columns", "").split(",") if (column := _column(name))]
     for name in unread.columns(request):
         if not _column(name) and name.upper() != "URI":
             unread.ignored(request, "column", name)
     columns = list(dict.fromkeys(["ID", *asked, "URI"])) if query.get("columns") else _PLAIN
-    return table(request, found, columns)
+    return table(request, shown, columns)
 
 
 def _column(name: str) -> str:
@@ -134,10 +134,10 @@ def _project(request: Request, body: bytes) -> Response:
     if request.method == "GET":
         return item_answer(request, _view(find.project(state, user, name)))
     if request.method == "DELETE":
-        row = find.project(state, user, name)
-        if not state.can(user, row["id"], "delete", "project"):
+        gone = find.project(state, user, name)
+        if not state.can(user, gone["id"], "delete", "project"):
             raise Refusal(403, "User account doesn't have permission to delete this project.")
-        removing.remove_project(state, row["id"])
+        removing.remove_project(state, gone["id"])
         return text("")
     given = fields.read(request, body)
     name = name or given.id
@@ -210,7 +210,9 @@ def _update(state: State, name: str, given: dict[str, str]) -> None:
                 db.execute(f"UPDATE projects SET {_COLUMNS[key.lower()]}=? WHERE id=?", (value, name))
         custom = {key: value for key, value in given.items() if key.startswith("fields/")}
         if custom:
-            known = json.loads(state.project(name)["fields"] or "{}")
+            row = state.project(name)
+            assert row is not None  # who calls has found or made it
+            known = json.loads(row["fields"] or "{}")
             db.execute("UPDATE projects SET fields=? WHERE id=?", (json.dumps(known | custom), name))
 
 

@@ -6,12 +6,11 @@ REST tests TestScans.testPullDataFromHeaders, TestArchive.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from . import dumps, personality, places
 from .answers import Refusal, cell
-from .state import State
+from .state import Record, State
 
 # Field of a session or scan, and the DICOM keyword that it comes from.
 _SESSION = {
@@ -22,7 +21,7 @@ _SESSION = {
 _SCAN = {"uid": "SeriesInstanceUID", "series_description": "SeriesDescription", "modality": "Modality"}
 
 
-def from_headers(state: State, session: Mapping) -> None:
+def from_headers(state: State, session: Record) -> None:
     """Fill fields of a session and its scans; what the headers leave out stays.
 
     A session whose scans have no file is refused: 500 (recorded from 1.6.4 and 1.8.11: F82).
@@ -57,7 +56,7 @@ def from_headers(state: State, session: Mapping) -> None:
         fix_types(state, session, ("", "unknown") if personality.has(state, "unknown-type-from-headers") else ("",))
 
 
-def fix_types(state: State, session: Mapping, blank: tuple[str, ...] = ("",)) -> None:
+def fix_types(state: State, session: Record, blank: tuple[str, ...] = ("",)) -> None:
     """Let scans without a type have their SeriesDescription as one."""
     marks = ",".join("?" * len(blank))
     with state.write() as db:

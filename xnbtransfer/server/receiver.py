@@ -67,7 +67,7 @@ def start(state: State, host: str, port: int, tls: tuple[str | Path, str | Path]
         Files in PEM form; with them only encrypted associations are taken.
     """
     from pynetdicom import AE, AllStoragePresentationContexts, evt
-    from pynetdicom.sop_class import Verification
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made from a table when imported
 
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     entity = AE(ae_title=settings(state)["aeTitle"])
@@ -75,15 +75,18 @@ def start(state: State, host: str, port: int, tls: tuple[str | Path, str | Path]
     entity.maximum_pdu_size = 0
     entity.maximum_associations = 50
     entity.add_supported_context(Verification)
-    for context in AllStoragePresentationContexts:
-        entity.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
+    for storage in AllStoragePresentationContexts:
+        assert storage.abstract_syntax is not None
+        entity.add_supported_context(storage.abstract_syntax, TRANSFER_SYNTAXES)
     context = None
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*map(str, tls))
     handlers = [(evt.EVT_C_ECHO, lambda event: SUCCESS), (evt.EVT_C_STORE, lambda event: _store(state, event)),
                 (evt.EVT_CONN_OPEN, _at_once), (evt.EVT_REQUESTED, lambda event: _admit(state, event))]  # fmt: skip
-    server = entity.start_server((host, port), block=False, evt_handlers=handlers, ssl_context=context)
+    server = entity.start_server((host, port), block=False, ssl_context=context,
+                                 evt_handlers=handlers)  # type: ignore[arg-type]  # its events look like plain tuples
+    assert server is not None and server.socket is not None  # it does not block, and is bound
     port = server.socket.getsockname()[1]
     _save(state, port=port, enabled=True)
     return server, port

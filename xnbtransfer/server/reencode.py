@@ -20,10 +20,12 @@ import zlib
 from bisect import bisect_left
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
+
+from .unpack import Source
 
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
@@ -183,13 +185,19 @@ class _Encoding:
 _IMPLICIT = _Encoding(IMPLICIT_LE)
 
 
+class _Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
 class Header:
     """The elements of one file before its bulk data, already re-encoded, and what is left of the stream.
 
     ``elements`` are tuples ``(tag, vr, length of the head, encoded bytes)`` in tag order.
     """
 
-    def __init__(self, syntax: str, elements: list[tuple[int, bytes, int, bytes]], left: bytes, rest: BinaryIO,
+    def __init__(self, syntax: str, elements: list[tuple[int, bytes, int, bytes]], left: bytes, rest: Source,
                  group2: bytes = b"") -> None:
         self.syntax = syntax
         self.group2 = group2
@@ -270,7 +278,7 @@ class Header:
             self.become(read_header(io.BytesIO(data)))
         self._whole = data
 
-    def write(self, out: BinaryIO) -> int:
+    def write(self, out: _Sink) -> int:
         """Write the whole file to ``out`` and return its size in bytes."""
         if self._whole is not None:
             return out.write(self._whole)
@@ -320,7 +328,7 @@ class _BrokenOff(io.RawIOBase):
         raise self._problem
 
 
-def read_header(stream: BinaryIO) -> Header:
+def read_header(stream: Source) -> Header:
     """Read and re-encode the header at the start of ``stream``.
 
     Only as much is read as the header needs; `Header.write` copies the rest of the stream.
@@ -341,7 +349,7 @@ def read_header(stream: BinaryIO) -> Header:
             buf, want = buf + more, want * 2
 
 
-def _parse(buf: bytes, stream: BinaryIO) -> Header:
+def _parse(buf: bytes, stream: Source) -> Header:
     if len(buf) >= 132 and buf[128:132] == b"DICM":
         pos = 132
     elif len(buf) >= 8 and buf[:2] in (b"\2\0", b"\x08\0"):

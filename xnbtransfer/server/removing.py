@@ -6,7 +6,7 @@ XNAT source: ``SecureResource.deleteItem``; REST tests TestSharing, TestDeletion
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -15,11 +15,11 @@ from starlette.responses import Response
 from . import find, folders, personality
 from .answers import Refusal, flag, status_page, text
 from .find import EXPERIMENT, SUBJECT, Kind
-from .state import State
+from .state import Record, State
 from .workflows import justified
 
 
-def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
+def delete(request: Request, kind: Kind, row: Record, below: str) -> Response:
     """Answer a DELETE of an item that was asked for below a project ("" for an address without one)."""
     state: State = request.app.state.xnat
     user = request.state.user
@@ -35,7 +35,7 @@ def delete(request: Request, kind: Kind, row: Mapping, below: str) -> Response:
     return text("")
 
 
-def _delete(request: Request, kind: Kind, row: Mapping, project: str) -> Response | list[Path]:
+def _delete(request: Request, kind: Kind, row: Record, project: str) -> Response | list[Path]:
     """Unshare or delete in one transaction; the folders to remove after it."""
     state: State = request.app.state.xnat
     user, query, keep = request.state.user, request.query_params, not flag(request, "removeFiles")
@@ -57,7 +57,7 @@ def _delete(request: Request, kind: Kind, row: Mapping, project: str) -> Respons
     return [] if keep else left
 
 
-def _unshare(state: State, user: str, kind: Kind, row: Mapping, project: str, query) -> Response:
+def _unshare(state: State, user: str, kind: Kind, row: Record, project: str, query) -> Response:
     """End a share; that of a subject ends its sessions' one by one, up to one that the project owns.
 
     A live server refuses with 403 there, and what came before stays unshared.
@@ -80,7 +80,7 @@ def _unshare(state: State, user: str, kind: Kind, row: Mapping, project: str, qu
     return text("")
 
 
-def forget(state: State, kind: Kind, row: Mapping, *, keep: bool = False) -> Path:
+def forget(state: State, kind: Kind, row: Record, *, keep: bool = False) -> Path:
     """Take an item out of the catalogue, within the caller's transaction; its folder, which is still there.
 
     A session takes its assessors along, whoever owns them: their files lie in its folder.

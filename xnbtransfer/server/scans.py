@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from . import fields, find, personality, removing, unread
 from .answers import Refusal, item_answer, text
-from .state import State, too_long
+from .state import Record, State, too_long
 from .views import scan_view
 from .workflows import justified
 
@@ -136,7 +136,7 @@ def _to_list(request: Request, body: bytes) -> Response:
     return created(request, name)
 
 
-def _note(request: Request, owner: Mapping, what: str) -> None:
+def _note(request: Request, owner: Record, what: str) -> None:
     request.app.state.xnat.workflow(
         owner["id"], what, request.state.user, request.query_params, project=owner["project"]
     )

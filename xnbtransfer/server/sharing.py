@@ -5,8 +5,6 @@ XNAT source: ``SecureResource.shareExperimentToProject``; REST test TestSharing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +14,7 @@ from . import find, moving, personality, removing
 from .answers import Refusal, flag, status_page, table, text
 from .find import EXPERIMENT, SUBJECT, Kind
 from .rules import strike
-from .state import State
+from .state import Record, State
 from .workflows import justified
 
 _COLUMNS = ["label", "ID", "Secondary_ID", "Name"]
@@ -30,11 +28,12 @@ def projects(request: Request) -> Response:
     rows = []
     for name in (row["project"], *(share["project"] for share in shares)):
         label, owner = find.label_in(state, kind, row, name), state.project(name)
+        assert owner is not None  # a project that owns or shares is there
         rows.append({"label": label, "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
     return table(request, rows, _COLUMNS, total=False)
 
 
-def _told(request: Request, kind: Kind, row: Mapping, label: str, owner: str) -> Response:
+def _told(request: Request, kind: Kind, row: Record, label: str, owner: str) -> Response:
     """What a share or a move is answered: a page with the owner, or the session's id where its subject is named.
 
     XNAT source: ``SubjectResource`` and ``ExperimentResource``, ``SubjAssessmentResource``; recorded answers, topic W8.
@@ -75,7 +74,7 @@ def _one_project(request: Request) -> Response:
     return _share(request, kind, row, to, label)
 
 
-def _share(request: Request, kind: Kind, row: Mapping, to: str, label: str) -> Response:
+def _share(request: Request, kind: Kind, row: Record, to: str, label: str) -> Response:
     """Let a project have an item, under a label of its own or, without one, under the original label."""
     state: State = request.app.state.xnat
     user = request.state.user
@@ -112,7 +111,7 @@ def _allowed(project: str, label: str) -> None:
 # -- scans ------------------------------------------------------------------------------------------------------
 
 
-def _scan(request: Request) -> tuple[Mapping, Mapping]:
+def _scan(request: Request) -> tuple[Record, Record]:
     """The session and the scan that an address names."""
     state: State = request.app.state.xnat
     _, session, _ = find.asked(request)
@@ -130,6 +129,7 @@ def scan_projects(request: Request) -> Response:
     rows = []
     for name in (session["project"], *(share["project"] for share in shares)):
         owner = state.project(name)
+        assert owner is not None  # a project that owns or shares is there
         rows.append({"label": row["id"], "ID": name, "Secondary_ID": owner["secondary_id"], "Name": owner["name"]})
     return table(request, rows, _COLUMNS, total=False)
 

@@ -169,7 +169,7 @@ def _typed(value: str) -> object:
 def script(state: State, project: str) -> tuple[str | None, bool]:
     """The script of a project, or of the site for "", and whether it is switched on."""
     if project:
-        row = state.row("SELECT anon_script, anon_enabled FROM projects WHERE id=?", project)
+        row = state.one("SELECT anon_script, anon_enabled FROM projects WHERE id=?", project)
         return row["anon_script"], bool(row["anon_enabled"]) and row["anon_script"] is not None
     return site_script(state), state.site("enableSitewideAnonymizationScript") == "true"
 

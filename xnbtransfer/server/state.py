@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from . import clock, schema
 from .faulty_files import disk_full, spoil
@@ -42,6 +42,12 @@ without_rights: ContextVar[bool] = ContextVar("without_rights", default=False)
 def now(form: str = "%Y-%m-%d %H:%M:%S.%f") -> str:
     """The time as XNAT prints it in lists."""
     return clock.now().strftime(form)[: -3 if form.endswith("%f") else None]
+
+
+class Record(Protocol):
+    """Values by name: a row of the catalogue, or a mapping that stands for one."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 class Gone(Exception):
@@ -112,6 +118,12 @@ class State:
             return self.read().execute(sql, values).fetchone()
         except OverflowError:
             return None
+
+    def one(self, sql: str, *values: Any) -> sqlite3.Row:
+        """The row of a question that always has one: it counts, or what it asks for is known to be there."""
+        found = self.row(sql, *values)
+        assert found is not None, sql
+        return found
 
     def site(self, key: str) -> str | None:
         found = self.row("SELECT value FROM site WHERE key=?", key)
@@ -266,11 +278,13 @@ class State:
         given = {name: fields.pop(name, "usable" if name == "quality" else "") for name in names}
         own = {name: "" if value is None else str(value) for name, value in given.items()}  # 0 frames are "0"
         with self.write() as db:
-            return db.execute(
+            key = db.execute(
                 f"INSERT INTO scans(experiment_id, id, xsi_type, {', '.join(own)}, fields) "
                 "VALUES(?,?,?,?,?,?,?,?,?,?,?)",
                 (experiment_id, scan, xsi_type, *own.values(), json.dumps(fields)),
             ).lastrowid
+        assert key is not None
+        return key
 
     def add_resource(self, kind: str, parent_id: str | int, label: str, **fields: str) -> int:
         """The primary key of a resource, made if it is missing; ``kind``: project, subject, experiment, input, scan."""
@@ -281,7 +295,7 @@ class State:
             ).fetchone()
             if found:
                 return found["pk"]
-            return db.execute(
+            key = db.execute(
                 "INSERT INTO resources(parent_kind, parent_id, label, format, content, description, tags) "
                 "VALUES(?,?,?,?,?,?,?)",
                 (
@@ -291,6 +305,8 @@ class State:
                     *(fields.get(n, "") for n in ("format", "content", "description", "tags")),
                 ),
             ).lastrowid
+        assert key is not None
+        return key
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -311,18 +327,18 @@ class State:
 
     def resource_folder(self, pk: int) -> Path:
         """Where the files of a resource lie, below the project that owns it."""
-        found = self.row("SELECT * FROM resources WHERE pk=?", pk)
+        found = self.one("SELECT * FROM resources WHERE pk=?", pk)
         kind, parent = found["parent_kind"], found["parent_id"]
         if kind == "project":
             return self.folder / "archive" / safe(parent) / "resources" / safe(found["label"])
         if kind == "input":
-            owner = self.row("SELECT project FROM experiments WHERE id=?", parent)
+            owner = self.one("SELECT project FROM experiments WHERE id=?", parent)
             return self.item_folder("experiment", parent, owner["project"]) / "IN" / safe(found["label"])
         if kind in ("subject", "experiment"):
-            owner = self.row(f"SELECT project FROM {kind}s WHERE id=?", parent)
+            owner = self.one(f"SELECT project FROM {kind}s WHERE id=?", parent)
             base = self.item_folder(kind, parent, owner["project"])
             return (base if kind == "subject" else base / "RESOURCES") / safe(found["label"])
-        scan = self.row(
+        scan = self.one(
             "SELECT s.id AS id, e.id AS experiment, e.project AS project FROM scans s JOIN experiments e "
             "ON e.id=s.experiment_id WHERE s.pk=?",
             int(parent),
@@ -357,7 +373,7 @@ class State:
         disk_full(path)
         part = source if isinstance(source, Path) else self.temporary()
         try:
-            if part is not source:
+            if not isinstance(source, Path):
                 with open(part, "wb") as out:
                     if isinstance(source, bytes | bytearray | memoryview):
                         out.write(source)

@@ -17,7 +17,7 @@ from . import fields, find, moving, past, personality, pulling, removing, scans
 from .answers import Refusal, flag, item_answer, text
 from .fields import Given
 from .find import EXPERIMENT, SUBJECT, Kind
-from .state import State
+from .state import Record, State
 from .views import view
 from .workflows import justified
 
@@ -78,7 +78,7 @@ def _not_mine(state: State, name: str, refusal: Refusal) -> Refusal:
     return Refusal(403, "Specified user account has insufficient edit privileges for experiments in this project.")
 
 
-def change(request: Request, kind: Kind, row: Mapping, below: str, given: Given) -> Response:
+def change(request: Request, kind: Kind, row: Record, below: str, given: Given) -> Response:
     """Rename or change a subject, session or assessor asked for below a project ("" for an address without one).
 
     A session is changed by its path: with its accession number alone, fields are 422 (live 1.8.11, fact 11).
@@ -94,7 +94,7 @@ def change(request: Request, kind: Kind, row: Mapping, below: str, given: Given)
     return _modify(request, kind, row, below, given)
 
 
-def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given) -> Response:
+def _modify(request: Request, kind: Kind, row: Record, below: str, given: Given) -> Response:
     state: State = request.app.state.xnat
     user = request.state.user
     if not find.may(state, user, row, "edit", below):
@@ -126,7 +126,7 @@ def _modify(request: Request, kind: Kind, row: Mapping, below: str, given: Given
     write(state, kind, row["id"], known, given)
     for name, pull in (("pullDataFromHeaders", pulling.from_headers), ("fixScanTypes", pulling.fix_types)):
         if kind is EXPERIMENT and not row["session_id"] and flag(request, name):
-            pull(state, state.row("SELECT * FROM experiments WHERE id=?", row["id"]))
+            pull(state, state.one("SELECT * FROM experiments WHERE id=?", row["id"]))
     state.workflow(row["id"], "Modified via web service", user, request.query_params, project=row["project"])
     return text(row["id"])
 

@@ -12,12 +12,18 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 _PIECE = 1 << 20
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
 """What reading a damaged archive raises."""
+
+
+class Source(Protocol):
+    """What bytes are read from: a file, an upload while it arrives, or an entry of an archive."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 class Flow(io.RawIOBase):
@@ -27,7 +33,7 @@ class Flow(io.RawIOBase):
         self._fetch, self._waiting, self._at = fetch, memoryview(b""), 0
 
     @classmethod
-    def of(cls, stream: BinaryIO) -> Flow:
+    def of(cls, stream: Source) -> Flow:
         """The flow of a file that is open for reading."""
         return cls(lambda: stream.read(_PIECE))
 
@@ -79,7 +85,7 @@ def is_archive(flow: Flow) -> bool:
     return head[:2] in (b"PK", b"\x1f\x8b") or head[257:262] == b"ustar"
 
 
-def entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
+def entries(flow: Flow) -> Iterator[tuple[str, Source]]:
     """Yield name and stream of each file in the archive, in its order.
 
     A stream is to be read before the next one is asked for. Archives inside the archive are opened in turn.
@@ -102,7 +108,7 @@ def entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
             yield name, member
 
 
-def _zip_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
+def _zip_entries(flow: Flow) -> Iterator[tuple[str, Source]]:
     while (head := flow.peek(30))[:4] == b"PK\x03\x04":
         if len(head) < 30:
             raise EOFError("the zip ends inside the head of an entry")
@@ -118,7 +124,7 @@ def _zip_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
             packed, size = _wide(extra)
         late = bool(flags & 8) and not packed
         if method == zipfile.ZIP_DEFLATED:
-            pieces = _inflated(flow, None if late else packed)
+            pieces: Iterator[bytes | memoryview] = _inflated(flow, None if late else packed)
         else:
             pieces = _searched(flow) if late else _counted(flow, packed)
         name = raw.decode("utf-8" if flags & 0x800 else "cp437", "replace")
@@ -159,7 +165,7 @@ class _Member(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             size = 1 << 62
-        found = []
+        found: list[memoryview] = []
         while size:
             if not self._left:
                 if self._broken and not found:
@@ -198,7 +204,7 @@ def _counted(flow: Flow, size: int) -> Iterator[memoryview]:
 
 def _inflated(flow: Flow, packed: int | None) -> Iterator[bytes]:
     inflate = zlib.decompressobj(wbits=-15)
-    pending = b""
+    pending: bytes | memoryview = b""
     while not inflate.eof:
         if not pending:
             pending = flow.some(_PIECE if packed is None else min(packed, _PIECE))
@@ -254,7 +260,7 @@ def _wide(extra: bytes) -> tuple[int, int]:
     raise zipfile.BadZipFile("a large entry without its size")
 
 
-def _tar_entries(flow: Flow) -> Iterator[tuple[str, BinaryIO]]:
+def _tar_entries(flow: Flow) -> Iterator[tuple[str, Source]]:
     with tarfile.open(fileobj=flow, mode="r|*") as archive:
         for info in archive:
             if info.isfile() and (member := archive.extractfile(info)) is not None:

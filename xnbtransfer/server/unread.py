@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -34,7 +34,7 @@ _CARRIERS = {
 class Notes:
     """The names that one request gave, and those that were looked at; each as ``query x``, ``header x``, ``body x``."""
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self.read: set[str] = set()
         self.given: dict[str, None] = {}
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from . import find
 from .answers import item
 from .fields import DEMOGRAPHICS
 from .find import EXPERIMENT, Kind
-from .state import State
+from .state import Record, State
 
 
-def view(state: State, user: str | None, kind: Kind, row: Mapping) -> dict[str, Any]:
+def view(state: State, user: str | None, kind: Kind, row: Record) -> dict[str, Any]:
     """A subject, session or assessor with its shares, a subject with its sessions, a session with its scans."""
     shown = {name: row[name] for name in ("label", "project")} | {"ID": row["id"]}
     if kind is EXPERIMENT:
@@ -41,7 +40,7 @@ def view(state: State, user: str | None, kind: Kind, row: Mapping) -> dict[str, 
     return item("xnat:subjectData", shown | fields, below | {"sharing/share": shares})
 
 
-def scan_view(state: State, session_id: str, scan: Mapping) -> dict[str, Any]:
+def scan_view(state: State, session_id: str, scan: Record) -> dict[str, Any]:
     """A scan with its resources, which stand below ``file`` (recorded of 1.6.4 and 1.8.11, form F40)."""
     shown = {name: scan[name] for name in ("type", "quality", "note", "series_description", "frames")}
     shown |= {"ID": scan["id"], "UID": scan["uid"], "image_session_ID": session_id}

@@ -76,6 +76,12 @@ class Waiting:
         found = self.rows(None, "pk=?", row.id, direct=None)
         return found[0] if found else None
 
+    def _there(self, row: Row) -> Row:
+        """Read ``row`` anew in the transaction that found it."""
+        found = self.again(row)
+        assert found is not None
+        return found
+
     def find_or_create(self, *, project: str, study_uid: str, label: str, subject: str, user: str,
                        auto_archive: bool | None, prevent_anon: bool, prevent_auto_commit: bool, source: str,
                        timestamp: str, folder: str, fresh: bool, one_study: bool, date: str, time: str = "",
@@ -114,7 +120,7 @@ class Waiting:
                            (now(), prevent_anon, prevent_auto_commit, source, source, bool(auto_archive) and not direct,
                             row.id))
             if found:
-                return [self.again(row) for row in found], False
+                return [self._there(row) for row in found], False
             auto = DIRECT if direct else self.auto(project)
             if auto_archive is not None and project != UNASSIGNED and not direct:
                 auto = "AutoArchive" if auto_archive else "Manual"
@@ -141,7 +147,7 @@ class Waiting:
 
     def _insert(self, values: dict[str, object]) -> Row:
         """Make a row that is RECEIVING, under a time that no other row of its name has."""
-        while not values["timestamp"] or self.rows([values["project"]], "timestamp=? AND folder=?",
+        while not values["timestamp"] or self.rows([str(values["project"])], "timestamp=? AND folder=?",
                                                    values["timestamp"], values["folder"], direct=None):
             values["timestamp"] = now("%Y%m%d_%H%M%S%f")
         values = {**values, "status": "RECEIVING", "lastmod": now(), "uploaded": ""}
@@ -257,7 +263,8 @@ class Waiting:
 
         ``every`` adds those that came after the row was built last.
         """
-        sql, values = "SELECT * FROM prearchive_files WHERE row_pk=?", [row.id]
+        sql = "SELECT * FROM prearchive_files WHERE row_pk=?"
+        values: list[int | str] = [row.id]
         if not every:
             sql += " AND listed=1"
         for column, value in (("scan", scan), ("resource", resource)):
@@ -280,7 +287,7 @@ class Waiting:
 
     # -- verbs --------------------------------------------------------------------------------------------------
 
-    def build(self, row: Row) -> Row:
+    def build(self, row: Row) -> Row | None:
         """Write the session document of ``row``: it becomes READY, with date and time.
 
         It takes a moment, and names what was there when it began. What comes meanwhile makes the row RECEIVING, and
@@ -359,7 +366,7 @@ class Waiting:
                            [(row.id, file["scan"], file["resource"], file["path"]) for file in files])
             db.execute("UPDATE prearchive SET document=? WHERE pk=?", (json.dumps(_document(files)), row.id))
 
-    def move(self, row: Row, project: str) -> Row:
+    def move(self, row: Row, project: str) -> Row | None:
         """Move ``row`` to another project and return it with its new address.
 
         Raises
@@ -407,14 +414,14 @@ class Waiting:
 
     def anonymised(self, row: Row, changed: Mapping[str, tuple[int, str]], failed: Iterable[sqlite3.Row]) -> None:
         """Note what a script left of the files of ``row``, size and SOP UID by path, and empty those it failed in."""
-        failed = {(file["scan"], file["resource"], file["path"]) for file in failed}
+        broken = {(file["scan"], file["resource"], file["path"]) for file in failed}
         with self.state.write() as db:
             for file in self.files(row):
                 key = file["scan"], file["resource"], file["path"]
                 path = self.file_path(row, *key)
-                if key in failed:
+                if key in broken:
                     path.write_bytes(b"")
-                known = 0 if key in failed else file["size"], file["sop_uid"]
+                known = 0 if key in broken else file["size"], file["sop_uid"]
                 size, sop_uid = changed.get(str(path), known)
                 fields = json.dumps([*json.loads(file["fields"])[:5], ""])
                 db.execute("UPDATE prearchive_files SET size=?, sop_uid=?, fields=? WHERE row_pk=? AND scan=? AND "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
@@ -94,7 +94,7 @@ class Row:
 
 def row_of(found: sqlite3.Row) -> Row:
     """The row that a line of the catalogue is."""
-    values = {key: found[key] if found[key] is not None else "" for key in found.keys()}  # noqa: SIM118
+    values: dict[str, Any] = {key: found[key] if found[key] is not None else "" for key in found.keys()}  # noqa: SIM118
     values["id"] = values.pop("pk")
     for flag in ("prevent_anon", "prevent_auto_commit", "built"):
         values[flag] = bool(values[flag])

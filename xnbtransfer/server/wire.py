@@ -38,11 +38,11 @@ class Protocol(httptools_impl.HttpToolsProtocol, asyncio.BufferedProtocol):
         return self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._memory[:nbytes])
+        self.data_received(self._memory[:nbytes])  # type: ignore[arg-type]  # httptools parses any buffer
 
 
 def protocol() -> type[Protocol]:
     """The protocol class for ``uvicorn.Config(http=...)``."""
-    httptools_impl.RequestResponseCycle = Cycle
+    httptools_impl.RequestResponseCycle = Cycle  # type: ignore[misc]  # uvicorn makes its cycles by this name
     httptools_impl.HIGH_WATER_LIMIT = _BUFFER
     return Protocol

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from . import fields, find
 from .answers import Refusal, as_json, item, item_answer, table, text
 from .find import EXPERIMENT, SUBJECT
-from .state import State
+from .state import Record, State
 
 TYPE = "wrk:workflowData"
 _NEEDED = ("id", "launch_time", "data_type", "pipeline_name")
@@ -55,7 +55,7 @@ def history(request: Request) -> Response:
     return as_json({"events": [_event(one) for one in rows]})
 
 
-def _event(row: Mapping) -> dict[str, Any]:
+def _event(row: Record) -> dict[str, Any]:
     try:
         at = datetime.datetime.fromisoformat(row["date"]).timestamp()
     except ValueError:
@@ -75,7 +75,7 @@ def _event(row: Mapping) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value != ""}
 
 
-def _view(row: Mapping) -> dict[str, Any]:
+def _view(row: Record) -> dict[str, Any]:
     shown = {"wrk_workflowData_id": row["pk"], "create_user": row["user"], "launch_time": row["date"]}
     shown |= {name: row[column] for name, column in _COLUMNS.items()}
     return item(TYPE, shown | json.loads(row["data"] or "{}"))
@@ -92,6 +92,7 @@ def _workflow(request: Request, body: bytes) -> Response:
     user, number = request.state.user, request.path_params.get("number", "")
     given = fields.read(request, body)
     asked = {"id": given.id, **given.values}
+    found: Record | None
     if number:
         found = state.row("SELECT * FROM workflows WHERE pk=?", int(number)) if number.isdecimal() else None
         if found is None:
@@ -117,11 +118,12 @@ def _workflow(request: Request, body: bytes) -> Response:
             "INSERT INTO workflows(item, name, status, user, date, type) VALUES(?,?,?,?,?,?)",
             (asked["id"], asked["pipeline_name"], "Queued", user, asked["launch_time"], "PROCESS"),
         ).lastrowid
+        assert key is not None
         _write(state, key, asked)
     return text(key)
 
 
-def _by_fields(state: State, asked: Mapping[str, str]) -> Mapping | None:
+def _by_fields(state: State, asked: Mapping[str, str]) -> Record | None:
     """The newest workflow with these values of the fields that tell one from another."""
     columns = {"id": "item", "pipeline_name": "name", "launch_time": "date", "ExternalID": "project"}
     wanted = {column: asked[name] for name, column in columns.items() if asked.get(name)}
@@ -137,11 +139,11 @@ def _write(state: State, key: int, asked: Mapping[str, str]) -> None:
             if asked.get(name):
                 db.execute(f"UPDATE workflows SET {column}=? WHERE pk=?", (asked[name], key))
         rest = {name: value for name, value in asked.items() if name not in _COLUMNS and name != "launch_time"}
-        known = json.loads(state.row("SELECT data FROM workflows WHERE pk=?", key)["data"] or "{}")
+        known = json.loads(state.one("SELECT data FROM workflows WHERE pk=?", key)["data"] or "{}")
         db.execute("UPDATE workflows SET data=? WHERE pk=?", (json.dumps(known | rest), key))
 
 
-def _readable(state: State, user: str, row: Mapping) -> bool:
+def _readable(state: State, user: str, row: Record) -> bool:
     if row["user"] == user or state.is_admin(user):
         return True
     for kind in (SUBJECT, EXPERIMENT):

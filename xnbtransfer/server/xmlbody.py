@@ -51,6 +51,8 @@ def xsi_type(element: str) -> str:
     ('xnat:mrSessionData', 'xnat:otherDicomSessionData', 'xnat:subjectData')
     """
     found = re.fullmatch(r"(\w*?)(Session|Scan)?", element)
+    if found is None:
+        raise TypeError(f"no type has an element {element}")
     stem, tail = found[1], found[2] or ""
     stem = stem.lower() if stem.isupper() else stem[:1].lower() + stem[1:]
     return f"xnat:{stem}{tail}Data"
