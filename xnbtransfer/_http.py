@@ -271,8 +271,8 @@ class Http:
             said = f"{self.host} did not answer {request.method} {request.path} ({_kind(problem)})."
             raise TransientError(*self._limit(said, data)) from None
         with contextlib.suppress(TypeError, ValueError, OverflowError):
-            said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
-            self.told_time = (said.timestamp(), steady_s())
+            date = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
+            self.told_time = (date.timestamp(), steady_s())
         return answer, generation
 
     def _read(self, response: requests.Response, request: Request) -> None:

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from http.cookiejar import Cookie, CookieJar
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -232,7 +233,7 @@ def _take(interface: requests.Session, answer: requests.Response, host: str) -> 
     NotDataError
         The answer gives none.
     """
-    cookies = list(answer.cookies)
+    cookies = _cookies(answer.cookies)
     if not any(cookie.name == "JSESSIONID" for cookie in cookies):
         token = answer.text.strip()
         if not re.fullmatch(r"[\w.!~-]{8,128}", token):
@@ -241,9 +242,14 @@ def _take(interface: requests.Session, answer: requests.Response, host: str) -> 
     new = {(cookie.domain, cookie.path) for cookie in cookies if cookie.name == "JSESSIONID"}
     for cookie in cookies:
         interface.cookies.set_cookie(cookie)
-    for cookie in list(interface.cookies):
+    for cookie in _cookies(interface.cookies):
         if cookie.name == "JSESSIONID" and (cookie.domain, cookie.path) not in new:
             interface.cookies.clear(cookie.domain, cookie.path, cookie.name)
+
+
+def _cookies(jar: CookieJar) -> list[Cookie]:
+    """The cookies themselves, as :class:`http.cookiejar.CookieJar` gives them."""
+    return list(jar)
 
 
 def _who(interface: requests.Session, server: str, shown: str, timeout_s: float) -> str:

@@ -72,8 +72,9 @@ class Store:
         try:
             return self._table(request)
         except (NotFoundError, ServerError) as problem:
-            missing = isinstance(problem, NotFoundError)
-            if (missing or problem.status == 500) and self._lacks(path, request, missing):
+            if isinstance(problem, ServerError) and problem.status != 500:
+                raise
+            if self._lacks(path, request, isinstance(problem, NotFoundError)):
                 return []
             raise
 

@@ -62,9 +62,9 @@ def select_sessions(inventory: Inventory, options: TransferOptions) -> Inventory
             f"Of the {len(sessions)} sessions in {where} the selection leaves none.",
             "Widen the selection; 'xnbtransfer inventory' lists what is there.",
         )
-    keys = set(zip(chosen["subject"], chosen["session"], strict=True))
+    kept = set(zip(chosen["subject"], chosen["session"], strict=True))
     scans, files, resources = (
-        _where(table, ["subject", "session"], keys.__contains__)
+        _where(table, ["subject", "session"], kept.__contains__)
         for table in (inventory.scans, inventory.files, inventory.resources)
     )
     found = dataclasses.replace(inventory, sessions=chosen, scans=scans, files=files, resources=resources)

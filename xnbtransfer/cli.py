@@ -155,8 +155,8 @@ def diff(source_: str | None, destination_: str | None, as_json: bool, **values:
 
     options = _both(values, source_, destination_)
     with _with_inputs(options) as (source, destination, inputs):
-        here, there, labels = read_sides(source, destination, options, inputs)
-    found = compare(here, there, labels)
+        sides = read_sides(source, destination, options, inputs)
+    found = compare(sides.source, sides.destination, sides.labels)
     if as_json:
         _print_json({"sessions": _rows(found.sessions), "scans": _rows(found.scans)})
     else:
@@ -184,13 +184,13 @@ def labels(source_: str | None, destination_: str | None, output: str | None, as
 
     options = _both(values, source_, destination_)
     with _with_inputs(options) as (source, destination, inputs):
-        here, there, chosen = read_sides(source, destination, options, inputs)
+        sides = read_sides(source, destination, options, inputs)
     found = preview(
-        here.sessions,
-        chosen,
+        sides.source.sessions,
+        sides.labels,
         subject_pattern=options.subject_pattern,
         session_pattern=options.session_pattern,
-        existing_sessions=there.sessions["session"],
+        existing_sessions=sides.destination.sessions["session"],
     )
     if output:
         table = found[["subject", "session", "to_subject", "to_session"]]

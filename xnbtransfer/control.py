@@ -42,7 +42,7 @@ class Control:
     @property
     def state(self) -> State:
         """What was asked last, here or by a file; a file that asks to stop is taken away once it is seen."""
-        if self._asks(STOP):
+        if self._folder is not None and self._asks(STOP):
             self.cancel()
             (self._folder / STOP).unlink(missing_ok=True)
         if self._state is State.CANCELLED:

@@ -80,8 +80,8 @@ def read_lines(path: str | Path, what: str, columns: Collection[str]) -> list[tu
     except OSError as problem:
         raise InputError(f"The {what} {path} cannot be read: {problem.strerror}.") from None
     except UnicodeDecodeError:
-        found = "a workbook or another archive" if raw[:2] == b"PK" else "not text in UTF-8"
-        raise InputError(f"The {what} {path} is {found}.", "Save it as CSV in UTF-8.") from None
+        kind = "a workbook or another archive" if raw[:2] == b"PK" else "not text in UTF-8"
+        raise InputError(f"The {what} {path} is {kind}.", "Save it as CSV in UTF-8.") from None
     known = {name.lower(): name for name in columns}
 
     def named(cells: list[str]) -> list[str]:

@@ -263,8 +263,8 @@ class Judge:
             allowed = "private" in self.retain or any(fnmatchcase(name, one) for one in self.creators)
             known = allowed or is_known_creator(name)
             shown = name if known else f"creator {shape_of(name)}"
-            hits = (Hit("D47" if known else "D14", f"{where}({tag[:4]},xx) {shown}", "" if known else shape_of(name)),)
-            return hits if known else (*hits, *self._patterns(hits[0].element, name), *self._listed(shown, name, raw))
+            hit = Hit("D47" if known else "D14", f"{where}({tag[:4]},xx) {shown}", "" if known else shape_of(name))
+            return (hit,) if known else (hit, *self._patterns(hit.element, name), *self._listed(shown, name, raw))
         name = creator.decode("latin-1").strip(" \0")
         known = bool(name) and is_known_creator(name)
         told = _private_entry(name, tag) if known else None

@@ -123,17 +123,17 @@ def check_labels(
                 "Give each a label of its own in the label map; XNAT would merge them.",
             )
     sentences = []
-    for kind, new, old in (
+    for kind, wanted, old in (
         ("subject", {key.subject for key in to.values()}, set(existing_subjects)),
         ("session", {key.session for key in to.values()}, set(existing_sessions)),
     ):
         groups: dict[str, set[str]] = collections.defaultdict(set)
-        for label in new | old:
+        for label in wanted | old:
             groups[folded(label)].add(label)
         sentences += [
             f"The {kind} labels {' and '.join(sorted(group))} differ only by case."
             for _, group in sorted(groups.items())
-            if len(group) > 1 and group & new
+            if len(group) > 1 and group & wanted
         ]
     idle = sorted(set(labels.table) - set(keys))
     if idle:

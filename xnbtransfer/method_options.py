@@ -43,7 +43,9 @@ class ShareOptions(_OneServer):
     """Parameters of ``templates/share.ipynb``: sessions shown in another project of the same server."""
 
     command = "share"
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
+    offered: ClassVar[tuple[str, ...]] = (
+        "source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule",
+    )
     offered += ("existing", "undo", "lease", "record_root", "dry_run", "reason")
     undo: bool = Field(False, description="take the shares back in place of making them; the sessions themselves stay")
 
@@ -52,7 +54,9 @@ class MoveOptions(_OneServer):
     """Parameters of ``templates/move.ipynb``: sessions given to another project of the same server, without a copy."""
 
     command = "move"
-    offered = ("source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule")
+    offered: ClassVar[tuple[str, ...]] = (
+        "source_server", "source_project", "destination_project", *CHOICE, "label_map", "label_rule",
+    )
     offered += ("existing", "split", "other_shares", "policy", "waivers", "proof", "lease", "record_root")
     offered += ("dry_run", "reason")
     split: Literal["stop", "share"] = Field(
@@ -69,7 +73,10 @@ class PrearchiveOptions(PartOptions):
     """Parameters of ``templates/prearchive.ipynb``: what waits in a project's prearchive, and what is done with it."""
 
     command = "prearchive"
-    offered = ("destination_server", "destination_project", "action", "subjects", "sessions", "statuses", "to_project")
+    offered: ClassVar[tuple[str, ...]] = (
+        "destination_server", "destination_project", "action", "subjects", "sessions", "statuses",
+        "to_project",
+    )
     offered += ("label_map", "label_rule", "existing", "policy", "waivers", "proof", "wait_minutes", "timezone")
     offered += ("confirm", "lease", "record_root", "dry_run", "reason")
     source_project: str = ""
@@ -120,7 +127,9 @@ class FinishOptions(PartOptions):
     """Parameters of ``templates/finish-move.ipynb``: a copy that is proved becomes a move by deleting the source."""
 
     command = "finish-move"
-    offered = ("record", "sessions", "limit", "cooling_off_days", "abandon", "empty_subjects", "backup", "confirm")
+    offered: ClassVar[tuple[str, ...]] = (
+        "record", "sessions", "limit", "cooling_off_days", "abandon", "empty_subjects", "backup", "confirm",
+    )
     offered += ("source_server", "destination_server", "lease", "record_root", "dry_run", "reason")
     source_project: str = ""
     destination_project: str = ""

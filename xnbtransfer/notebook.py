@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -50,7 +50,9 @@ class CompareOptions(PartOptions):
     """Parameters of ``templates/compare.ipynb``."""
 
     command = "diff"
-    offered = ("source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS)
+    offered: ClassVar[tuple[str, ...]] = (
+        "source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS,
+    )
     offered += ("label_map", "label_rule", "record_root")
 
 
@@ -58,7 +60,9 @@ class ReviewOptions(PartOptions):
     """Parameters of ``templates/review.ipynb``: the checks and the review alone, without a copy."""
 
     command = "review"
-    offered = ("source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS)
+    offered: ClassVar[tuple[str, ...]] = (
+        "source_server", "source_project", "destination_server", "destination_project", *CHOICE, *OF_SCANS,
+    )
     offered += ("label_map", "label_rule", "review", "policy", "waivers", "identifiers", "record_root", "reason")
 
 

@@ -109,12 +109,16 @@ class Policy(_Model):
     rules: dict[str, Literal["blocking", "warning", "note", "off"]] = Field(
         default_factory=dict, description="rule to its severity here, or off"
     )
-    retain: tuple[Retained, ...] = Field((), description="options of PS3.15 that the project is approved for")
-    private_creators: tuple[str, ...] = Field((), description="private creators that were reviewed; may hold * and ?")
-    harmless: tuple[str, ...] = Field(
-        (), description="values that identify nobody, such as pseudonyms; may hold * and ?"
+    retain: tuple[Retained, ...] = Field(default=(), description="options of PS3.15 that the project is approved for")
+    private_creators: tuple[str, ...] = Field(
+        default=(), description="private creators that were reviewed; may hold * and ?"
     )
-    waivers: tuple[Waiver, ...] = Field((), description="rules that do not count for a scope, each with a reason")
+    harmless: tuple[str, ...] = Field(
+        default=(), description="values that identify nobody, such as pseudonyms; may hold * and ?"
+    )
+    waivers: tuple[Waiver, ...] = Field(
+        default=(), description="rules that do not count for a scope, each with a reason"
+    )
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -246,9 +250,9 @@ def idle_findings(
             sentence = f"{sentence[:-1]}; perhaps {', '.join(near)} was meant."
         yield finding("P12" if near or one in waivers else "P13", sentence, project=project)
     if named is not None and not set(named) & {"*", project}:
-        near = _near(project, named)
+        meant = _near(project, named)
         sentence = f"The policy says nothing of {project}, and names {', '.join(sorted(named)) or 'no project'}."
-        yield finding("P14", f"{sentence[:-1]}; perhaps {near} is misspelt." if near else sentence, project=project)
+        yield finding("P14", f"{sentence[:-1]}; perhaps {meant} is misspelt." if meant else sentence, project=project)
 
 
 def _near(label: str, labels: Iterable[str]) -> str:

@@ -163,7 +163,7 @@ def meet_again(
 
 def _completed(source: Connection, destination: Connection, options: TransferOptions, sides: Sides) -> Sides:
     """Both sides with the resources and fields that are to be carried, and the rights that they take."""
-    here, there, labels = sides
+    here, there, labels = sides.source, sides.destination, sides.labels
     if options.resources:
         here, there = _with_others(source, destination, here, there, labels)
     if options.fields:

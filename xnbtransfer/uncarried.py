@@ -55,8 +55,8 @@ def leave_uncarried(
     for row in rows:
         bad = dict(_uncarried(row, names, options)) if row.action in SENDS else {}
         for scan, because in bad.items():
-            place = {"project": source.project, "subject": row.subject, "session": row.session, "scan": scan.scan}
-            found.append(finding("P16", f"{row.key} scan {scan.scan}: {because}.", files=scan.files, **place))
+            where = {"project": source.project, "subject": row.subject, "session": row.session, "scan": scan.scan}
+            found.append(finding("P16", f"{row.key} scan {scan.scan}: {because}.", files=scan.files, **where))
         kept.append(_without(row, bad) if bad else row)
     return kept, found
 

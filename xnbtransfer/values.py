@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,7 +83,7 @@ PREARCHIVE_COLUMNS = {
 }
 
 
-def frame(rows, columns: dict[str, type]) -> pd.DataFrame:
+def frame(rows, columns: Mapping[str, type]) -> pd.DataFrame:
     """A frame with exactly ``columns``, in that order, each of its type; missing cells become "", 0 or False."""
     rows = list(rows)
     index, data = pd.RangeIndex(len(rows)), {}

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-import requests
+from requests import Response
 
 from . import forms
 from ._http import Http, steady_s
@@ -482,7 +482,7 @@ class Connection(Shown, Items, Store, Waiting, Told):
             return self._out_of_zip(forms.LISTED_ZIP(uri=f"{where}/files"), f"/files/{unquote(path)}")
         return self._http.stream(forms.LISTED_FILE(uri=uri), zipped=False)
 
-    def answer(self, request: forms.Request) -> requests.Response:
+    def answer(self, request: forms.Request) -> Response:
         """The answer to one read as it comes, asked once; for a check of the server.
 
         Raises
@@ -492,7 +492,7 @@ class Connection(Shown, Items, Store, Waiting, Told):
         """
         return self._http.read(request, patient=False)
 
-    def _told(self, request: forms.Request) -> requests.Response | None:
+    def _told(self, request: forms.Request) -> Response | None:
         """The answer to a question the server may leave open, or None."""
         try:
             return self._http.read(request, patient=False)
@@ -561,7 +561,7 @@ class Connection(Shown, Items, Store, Waiting, Told):
             status=200,
         )
 
-    def _rows(self, answer: requests.Response, request: forms.Request) -> list[dict]:
+    def _rows(self, answer: Response, request: forms.Request) -> list[dict]:
         try:
             rows = json_of(answer)["ResultSet"]["Result"]
         except (ValueError, KeyError, TypeError):

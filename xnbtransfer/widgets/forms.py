@@ -21,7 +21,7 @@ class Stepper(anywidget.AnyWidget):
     _esm = _HERE / "stepper.js"
     _css = _HERE / "guide.css"
 
-    _steps = traitlets.List().tag(sync=True)  # name, title, state, glyph
+    _steps: traitlets.List[list[str]] = traitlets.List().tag(sync=True)  # name, title, state, glyph
     _current = traitlets.Unicode().tag(sync=True)
     _busy = traitlets.Unicode().tag(sync=True)
 

@@ -23,7 +23,7 @@ _HERE = Path(__file__).parent
 _FOLD = 200  # live changes that travel one by one before the whole table is sent again
 
 # word -> tone; the colours of a tone are those of the theme, in table.css
-_TONES = {tone: tone.name.lower() for tone in Tone}
+_TONES: dict[str, str] = {tone: tone.name.lower() for tone in Tone}
 _MORE = {"sending": ("↑", "info"), "compared": ("≈", "info"), "planned": ("…", "quiet"), "warning": ("!", "warn")}
 PALETTE = [
     *([word, symbol, _TONES[colour]] for word, (symbol, colour) in STATUS.items() if word not in _MORE),
@@ -66,7 +66,7 @@ class SessionTable(anywidget.AnyWidget):
 
     _data = traitlets.Bytes().tag(sync=True)
     _columns = traitlets.List().tag(sync=True)
-    _palette = traitlets.List().tag(sync=True)
+    _palette: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
     # what a browser sends is a memoryview, which Bytes alone refuses without a word
     _selected = traitlets.Bytes().tag(sync=True, from_json=lambda value, widget: bytes(value))
     _edits = traitlets.Dict().tag(sync=True)
