@@ -75,6 +75,7 @@ def test_a_setting_that_changed_after_the_plan_is_refused_and_said(ward, shell, 
     assert not shell.writes(since)
 
 
+@pytest.mark.needs("1.8", because="the test makes the address fail by which a newer XNAT tells a project's script")
 def test_what_the_server_fails_to_tell_is_asked_again_later(ward, shell):
     name = shell.plan(ward.source, ward.destination, "--review", "none", "--archive")
     where = f"/xapi/anonymize/projects/{ward.destination}"
@@ -115,6 +116,7 @@ def test_what_waits_is_not_archived_over_it(ward, shell):
     assert not shell.writes(since)
 
 
+@pytest.mark.needs("1.8", because="the test makes the address fail by which a newer XNAT tells a project's script")
 @pytest.mark.parametrize("kind", ["move", "archive"])
 def test_what_is_not_told_while_planning_is_no_missing_script(ward, shell, kind):
     if kind == "archive":

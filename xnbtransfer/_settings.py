@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import requests
 
@@ -34,19 +35,21 @@ class Told:
     _table: Callable
     _rows: Callable
     _version: str | None
+    _asks_version: AbstractContextManager
     server: str
     user: str
 
     def version(self) -> str:
-        """XNAT's version, "" where it does not tell. Asked once."""
-        if self._version is None:
-            found = self._told_in_time(forms.BUILD())
-            version = json_of(found).get("version", "") if found is not None and is_json(found) else ""
-            if not version:
-                found = self._told(forms.VERSION())
-                version = found.text.strip() if found is not None else ""
-            self._version = str(version)
-        return self._version
+        """XNAT's version, "" where it does not tell. Asked once, whoever else asks meanwhile."""
+        with self._asks_version:
+            if self._version is None:
+                found = self._told_in_time(forms.BUILD())
+                version = json_of(found).get("version", "") if found is not None and is_json(found) else ""
+                if not version:
+                    found = self._told(forms.VERSION())
+                    version = found.text.strip() if found is not None else ""
+                self._version = str(version)
+            return self._version
 
     def before(self, *version: int) -> bool:
         """Whether XNAT is older than a version: ``before(1, 7, 3)``. One that names none is of before 1.7."""

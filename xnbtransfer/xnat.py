@@ -7,6 +7,7 @@ XNAT differ, both answers are understood.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,7 @@ class Connection(Shown, Items, Store, Waiting, Told):
         self.user = str(session.logged_in_user)
         self._http.user = self.user
         self._version: str | None = None
+        self._asks_version = threading.RLock()
         self._scans = ScanColumns()
         self._reads: dict[str, tuple[bool, float]] = {}  # project: whether it may be read, and until when that counts
         self._tells_subjects = True  # whether a list of sessions may name whose their subjects are
