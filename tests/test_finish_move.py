@@ -236,7 +236,8 @@ def test_a_copy_that_waits_in_the_prearchive_is_not_enough(single, tmp_path):
     assert set(actions_of(made).values()) == {"skip"}
     assert "archive it there first" in because(made, "A1")
     assert made.confirm == ""
-    assert carried(single, made, tmp_path / "run").exit_code == ExitCode.PROVED
+    result = carried(single, made, tmp_path / "run")
+    assert result.exit_code == ExitCode.NEEDS_A_PERSON and "archive it there first" in result.open_points[0]
     assert single.writes() == []
 
 

@@ -221,7 +221,8 @@ def test_a_label_that_is_taken_is_left_alone_and_another_label_is_the_way_out(pl
     made, result = act(place, tmp_path, labels=taken, action="archive")
     (change,) = made.sessions
     assert (change.action, change.conflict) == ("skip", "label: other study")
-    assert result.exit_code == ExitCode.PROVED and not len(result.files)
+    assert result.exit_code == ExitCode.NEEDS_A_PERSON and not len(result.files)
+    assert "taken by another study" in result.open_points[0]
     with pytest.raises(RefusedError, match="taken by another study"):
         act(place, tmp_path / "stop", labels=taken, action="archive", existing="stop")
     assert place.writes() == []
@@ -379,9 +380,10 @@ def test_a_row_that_is_not_built_is_built_and_archived_in_one_plan(place, tmp_pa
 
 def test_a_row_that_still_receives_is_left(place, tmp_path):
     place.receive("T1", like="007_MR1")
-    made, _ = act(place, tmp_path, action="rebuild", statuses=["RECEIVING"])
+    made, result = act(place, tmp_path, action="rebuild", statuses=["RECEIVING"])
     (change,) = made.sessions
-    assert change.action == "skip" and "may still arrive" in change.because
+    assert change.action == "later" and "may still arrive" in change.because
+    assert result.exit_code == ExitCode.NEEDS_A_PERSON and set(result.sessions["state"]) == {"needs a person"}
 
 
 def test_a_row_is_moved_and_its_bytes_are_compared(place, tmp_path):

@@ -93,6 +93,12 @@ class Change(_Record):
         return SessionKey(self.subject, self.session)
 
     @property
+    def open_point(self) -> bool:
+        """Whether it was selected, and is left by nobody on purpose: something is in the way, or it is not ready."""
+        in_the_way = self.action == "skip" and bool(self.conflict)
+        return not self.steps and (in_the_way or (self.kind == "row" and self.action == "later"))
+
+    @property
     def name(self) -> str:
         """The item in a sentence."""
         return str(self.key) if self.session else f"subject {self.subject}"

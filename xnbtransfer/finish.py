@@ -183,13 +183,14 @@ def _known(past: dict[SessionKey, SessionHistory], one: SessionPlan) -> str:
 
 
 def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOptions, states, known: str) -> Change:
-    because, state, files = "", "", []
+    because, conflict, state, files = "", "", "", []
     if one.action not in SENDS:
         because = f"the copy did not send it: {one.because}"
     else:
         item = source.session_item(one.session_id)
         if item is None or item["project"] != made.source.project:
             because = f"it is not in {made.source.project} any more"
+            conflict = "" if item is None else "in another project"
         else:
             files = files_of(source, one.session_id)
             state = session_state(item, files)
@@ -200,6 +201,7 @@ def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOp
                 because = _not_copied(files, destination_files(destination, there), options)
             if not because:
                 because = _would_be_lost(item, destination.session_item(there), options)
+            conflict = "in the way" if because else ""
     steps = () if because else (Step(verb="delete"),)
     return Change(
         kind="session",
@@ -213,6 +215,7 @@ def _decide(made: Plan, one: SessionPlan, source, destination, options: FinishOp
         modality=one.modality,
         date=one.date,
         action="delete" if steps else "skip",
+        conflict=conflict,
         because=because or "the copy sent it; deleted if it is proved again, whole",
         steps=steps,
         files=len(files) if steps else 0,

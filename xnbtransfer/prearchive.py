@@ -272,9 +272,9 @@ def _decide(row, options: PrearchiveOptions, labels: LabelMap, goes: Counter, ar
     steps: tuple[Step, ...] = ()
     action, because, conflict = "skip", "", ""
     if row.status not in IDLE:
-        because = f"the server is at it ({row.status}): {row.way_out}"
+        action, because = "later", f"the server is at it ({row.status}): {row.way_out}"
     elif row.kind == "receiving" and options.action != "delete":
-        because = "files may still arrive; it changed only a moment ago"
+        action, because = "later", "files may still arrive; it changed only a moment ago"
     elif options.action == "relabel" and to == key:
         because = "it gets no other label"
     elif options.action in _ARCHIVES:

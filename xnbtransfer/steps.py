@@ -232,7 +232,7 @@ class _Run:
         self._look_at_settings(past)
         for change in self.plan.sessions:
             if not change.steps:
-                self._close(change, "skipped", because=change.because)
+                self._close(change, "needs a person" if change.open_point else "skipped", because=change.because)
             elif not self.control.go_on() or self.broken >= _BROKEN_IN_A_ROW:
                 self.transient = True
                 self.problems.append(f"{change.name} was not reached.")
@@ -254,6 +254,7 @@ class _Run:
             writes=sum(one.writes for one in self.connections) - writes,
             problems=tuple(self.problems),
             transient=self.transient,
+            open_points=tuple(f"{one.name}: {one.because}" for one in self.plan.sessions if one.open_point),
         )
 
     def _look_at_settings(self, past: dict[str, _Past]) -> None:

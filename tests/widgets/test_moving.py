@@ -57,8 +57,8 @@ def test_a_copy_becomes_a_move_with_a_record_of_its_own(road):
     assert len(deletions(road)) == 2
     assert transfer.deletion is None and transfer.heard
     summary = open_record(done.record).summary
-    assert summary["template"] == "finish-move" and summary["exit_code"] == 0
-    assert summary["sessions"] == {"deleted": 2, "skipped": 1}
+    assert summary["template"] == "finish-move" and summary["exit_code"] == 7
+    assert summary["sessions"] == {"deleted": 2, "needs a person": 1}
     assert transfer.record.name in open_record(done.record).notebook.read_text()
     told = str(chapter(transfer, "move")[0])
     assert done.record.name in told and "002_MR1" in told
