@@ -83,13 +83,16 @@ class Proof:
     def in_prearchive(self, work: Work, sent: list[Seen]) -> Rows:
         """Rows of MANIFEST_COLUMNS for ``sent``, and of FILE_COLUMNS for what nothing accounts for; builds first."""
         session = work.session
-        self.door.build(work)
         expected = expected_changes(self.plan, session, archived=False)
-        if self.reads_all:
+        if not self.reads_all:
+            self.door.build(work)
+        else:
             told = foretelling(sent, expected, key=self.key)
-            with told.ahead(), self.destination.open_prearchive(work.uri) as chunks:
-                limits = Limits.of_sum(len(sent), sum(one.size_bytes for one in sent))
-                there = read_back(self.pace(chunks), key=self.key, limits=limits)
+            limits = Limits.of_sum(len(sent), sum(one.size_bytes for one in sent))
+            with told.ahead():  # while the server builds, and while it is read
+                self.door.build(work)
+                with self.destination.open_prearchive(work.uri) as chunks:
+                    there = read_back(self.pace(chunks), key=self.key, limits=limits)
             work.read = {one.md5: one for one in share_elements(there)} if self.options.archive else {}
             work.pairs = {}
             decoded = self._decoded(work, partial(self.destination.open_prearchive_file, work.uri))
